@@ -1,0 +1,2 @@
+norm_cfg = dict(type='SN')
+norm_cfg_3d = norm_cfg

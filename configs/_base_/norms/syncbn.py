@@ -1,0 +1,2 @@
+norm_cfg = dict(type='SyncBN')
+norm_cfg_3d = norm_cfg

@@ -1,0 +1,286 @@
+"""Digit worlds: small data from scikit-learn's handwritten digits, in the standard layouts.
+
+No download: the 1797 8x8 digits of UCI's *Optical Recognition of Handwritten Digits* come inside
+scikit-learn. Each image is drawn from its own random generator, so a world depends on its
+settings and on the library versions alone, not on the order or the process that drew it.
+"""
+
+import json
+import shutil
+from collections.abc import Callable
+from operator import index
+from pathlib import Path
+
+import cv2
+import numpy as np
+from filelock import FileLock
+from rich.console import Console
+from rich.progress import track
+
+CLASSES = ('background', *(f'digit {d}' for d in range(10)))
+# Okabe and Ito's colour-blind safe colours, and three that differ from them in lightness too
+PALETTE = [[0, 0, 0], [230, 159, 0], [86, 180, 233], [0, 158, 115], [240, 228, 66], [0, 114, 178]]
+PALETTE += [[213, 94, 0], [204, 121, 167], [136, 34, 85], [238, 238, 238], [51, 34, 136]]
+
+SPLITS = {'training': 1, 'validation': 2}  # the id is part of the seed; 0 is the glyph split's
+VERSION = 1  # of the drawing: raise it when the pixels change, so that no old world is reused
+VAL_FRACTION = 0.2  # of each class's glyphs
+CELL = 8  # pixels that one of a glyph's 8x8 becomes before it is warped into the scene
+
+
+def write_segmentation(
+    root: str | Path = 'data/digits/ade',
+    seed: int = 0,
+    num_train: int = 800,
+    num_val: int = 200,
+    size: int = 128,
+    progress: bool = True,
+) -> Path:
+    """Writes the segmentation world in ADE20K's layout, unless it is there already.
+
+    ``root`` then holds ``images/{training,validation}/*.jpg``,
+    ``annotations/{training,validation}/*.png`` (uint8, read with ``reduce_zero_label=True``:
+    0 unlabelled, 1 background, 2..11 digits 0..9) and ``meta.json``. Any number of processes may
+    call this at once: one writes, the others wait for it.
+
+    Args:
+        root: Folder of this world alone, the ``data_root`` of its dataset.
+        seed: 0..2**32-1; chooses the glyphs of each split and everything in the scenes.
+        num_train: Training scenes.
+        num_val: Validation scenes, drawn from glyphs that no training scene shows.
+        size: Height and width of a scene in pixels, at least 64; digits grow with it.
+        progress: Whether the process that writes shows a progress bar (on stderr).
+
+    Returns:
+        ``root`` as a Path.
+
+    Raises:
+        ValueError: An argument is out of range, or ``root`` holds something else, such as a
+            world made with other settings.
+        OSError: ``root`` cannot be written.
+    """
+    settings = {
+        'world': 'segmentation',
+        'version': VERSION,
+        'seed': _checked('seed', seed, 0, 2**32 - 1),
+        'num_train': _checked('num_train', num_train, 1),
+        'num_val': _checked('num_val', num_val, 1),
+        'size': _checked('size', size, 64),
+    }
+
+    def fill(folder: Path) -> None:
+        glyphs = split_glyphs(seed)
+        jobs = [('training', i) for i in range(num_train)]
+        jobs += [('validation', i) for i in range(num_val)]
+        for kind in ('images', 'annotations'):
+            for split in SPLITS:
+                (folder / kind / split).mkdir(parents=True)
+        for split, i in track(
+            jobs, 'Drawing digits', console=Console(stderr=True), disable=not progress
+        ):
+            rng = np.random.default_rng([seed, SPLITS[split], i])
+            image, label = draw_scene(rng, glyphs[split], size)
+            stem = f'digits_{split}_{i:08d}'
+            _write_image(folder / 'images' / split / f'{stem}.jpg', image[..., ::-1])  # to BGR
+            _write_image(folder / 'annotations' / split / f'{stem}.png', label)
+
+    return write_once(root, settings, fill)
+
+
+def write_once(root: str | Path, settings: dict, fill: Callable[[Path], None]) -> Path:
+    """Fills the folder ``root`` completely or not at all, once, whoever asks.
+
+    Args:
+        root: The folder to make; its siblings ``<root>.lock`` and ``<root>.tmp`` are used too.
+        settings: What defines the content; JSON types. Kept in ``meta.json``.
+        fill: Writes the content into the empty folder it is given.
+
+    Returns:
+        ``root`` as a Path.
+
+    Raises:
+        ValueError: ``root`` holds other settings, or files that are not a world.
+        OSError: ``root`` cannot be written.
+    """
+    world = Path(root).resolve()  # through a link, or the rename would hit the link
+    if _is_written(world, settings):  # needs no lock: a world appears complete
+        return Path(root)
+    try:
+        world.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f'{world}.lock'):
+            if _is_written(world, settings):
+                return Path(root)
+            partial = world.with_name(f'{world.name}.tmp')
+            shutil.rmtree(partial, ignore_errors=True)  # of a writer that was killed
+            partial.mkdir()
+            try:
+                fill(partial)
+                (partial / 'meta.json').write_text(json.dumps(settings, indent=2) + '\n')
+                partial.replace(world)
+            finally:
+                shutil.rmtree(partial, ignore_errors=True)
+    except OSError as error:
+        message = f'cannot write a digit world to {str(root)!r} ({error}); choose another folder'
+        raise OSError(error.errno, message) from error
+    return Path(root)
+
+
+def split_glyphs(seed: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Splits the real digits, class by class, so that no glyph is in both splits.
+
+    Returns:
+        For 'training' and 'validation': glyphs (N, 8, 8), float32 in [0, 1], and digits (N,).
+    """
+    from sklearn.datasets import load_digits  # slow to import, and needed only to write
+
+    data = load_digits()
+    rng = np.random.default_rng([seed, 0])
+    train: list[int] = []
+    val: list[int] = []
+    for digit in range(10):
+        members = rng.permutation(np.flatnonzero(data.target == digit))
+        cut = round(VAL_FRACTION * len(members))
+        val.extend(members[:cut])
+        train.extend(members[cut:])
+    images = (data.images / 16).astype(np.float32)
+    return {s: (images[i], data.target[i]) for s, i in zip(SPLITS, (train, val), strict=True)}
+
+
+def draw_scene(
+    rng: np.random.Generator, glyphs: tuple[np.ndarray, np.ndarray], size: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draws two to five digits, as far as there is room, on a texture.
+
+    A digit's label covers the convex hull of its strokes: what lies between them looks like
+    background, so a small patch does not give the class away; nor do the colours.
+
+    Returns:
+        Image (size, size, 3), uint8 RGB, and label (size, size), uint8 in ADE20K's convention.
+    """
+    scene = rng.uniform(0.15, 0.4) * draw_texture(rng, size)
+    scene = scene + rng.uniform(0, 0.15) * draw_texture(rng, size)
+    digits = np.unique(glyphs[1])
+    polarity = rng.choice([-1, 1])
+    mixed = rng.random() < 0.15  # both polarities in one image
+    label = np.ones((size, size), np.uint8)
+    edge: np.ndarray = np.zeros_like(label)
+    brush = np.ones((2 * max(1, size // 128) + 1,) * 2, np.uint8)  # of the ambiguous border
+    for _ in range(rng.integers(2, 6)):
+        pick = rng.choice(np.flatnonzero(glyphs[1] == rng.choice(digits)))
+        placed = place_glyph(rng, glyphs[0][pick], label > 1)
+        if placed is None:
+            continue
+        stroke, body = placed
+        ink = rng.uniform(0.7, 1.1) + 0.2 * rng.standard_normal(3, np.float32)
+        ink *= rng.choice([-1, 1]) if mixed else polarity
+        scene += stroke[..., None] * (ink - rng.uniform(0.7, 1) * scene)  # texture shines through
+        label[body > 0] = 2 + glyphs[1][pick]
+        border: np.ndarray = cv2.morphologyEx(body, cv2.MORPH_GRADIENT, brush)
+        edge = np.where(body > 0, border, edge | border)
+    label[edge > 0] = 0
+    return _expose(rng, scene), label
+
+
+def place_glyph(
+    rng: np.random.Generator, glyph: np.ndarray, taken: np.ndarray
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Puts a glyph (8, 8) at a random place, scale and slant where little is ``taken`` (S, S).
+
+    Returns:
+        Stroke opacity (S, S), float32 in [0, 1], and body (S, S), uint8 0 or 1; None if there is
+        no room.
+    """
+    size = len(taken)
+    grid = cv2.copyMakeBorder(glyph, 2, 2, 2, 2, cv2.BORDER_CONSTANT)
+    grid = cv2.resize(grid, None, fx=CELL, fy=CELL, interpolation=cv2.INTER_CUBIC)
+    opaque = np.clip((grid - rng.uniform(0.2, 0.4)) / 0.25, 0, 1)  # pens of several widths
+    hull = cv2.convexHull(np.argwhere(opaque > 0.5)[:, ::-1].astype(np.float32))
+    hull = hull.reshape(-1, 2)  # (P, 2), xy
+    for _ in range(20):
+        angle, shear = rng.uniform(-0.25, 0.25, 2)  # radians; a 6 must not become a 9
+        cos, sin = np.cos(angle), np.sin(angle)
+        matrix = np.array([[cos, -sin], [sin, cos]]) @ [[rng.uniform(0.9, 1.2), shear], [0, 1]]
+        extent = np.ptp(hull @ matrix.T, axis=0).max()
+        matrix *= size * rng.uniform(0.25, 0.56) / extent  # 32 to 72 of 128 pixels
+        points = hull @ matrix.T
+        shift = rng.uniform(2 - points.min(0), size - 3 - points.max(0))
+        body: np.ndarray = np.zeros((size, size), np.uint8)
+        cv2.fillConvexPoly(body, np.round(points + shift).astype(np.int32), 1)
+        if np.count_nonzero(body & taken) <= size * size / 800:
+            affine = np.column_stack([matrix, shift])
+            body = cv2.dilate(body, np.ones((3, 3), np.uint8))
+            return cv2.warpAffine(opaque, affine, (size, size)), body
+    return None
+
+
+def draw_texture(rng: np.random.Generator, size: int) -> np.ndarray:
+    """Draws coloured noise, grating, gradient or tiles: (size, size, 3), float32 in about ±1."""
+    kind = rng.choice(['noise', 'grating', 'gradient', 'tiles'], p=[0.4, 0.25, 0.15, 0.2])
+    y, x = np.mgrid[:size, :size].astype(np.float32) / size
+    angle = rng.uniform(0, 2 * np.pi)
+    along = np.cos(angle) * x + np.sin(angle) * y
+    if kind == 'noise':
+        field = np.zeros_like(x)
+        for octave in range(2, 7):
+            coarse = rng.standard_normal((2**octave, 2**octave), np.float32)
+            coarse *= rng.uniform(0.5, 0.9) ** octave
+            field += cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC)
+    elif kind == 'grating':
+        bend = rng.uniform(0, 0.1) * np.sin(2 * np.pi * rng.uniform(0.5, 2) * (x - y))
+        field = np.sin(2 * np.pi * rng.uniform(3, 16) * (along + bend))
+    elif kind == 'gradient':
+        field = along if rng.random() < 0.5 else np.hypot(x - rng.random(), y - rng.random())
+    else:
+        coarse = rng.standard_normal(rng.integers(3, 12, 2), np.float32)
+        field = cv2.resize(coarse, (size, size), interpolation=cv2.INTER_NEAREST)
+    field = field.astype(np.float32) - np.float32(field.mean())
+    colour = 1 + 0.4 * rng.standard_normal(3, np.float32)
+    return (field / np.abs(field).max())[..., None] * colour
+
+
+def _expose(rng: np.random.Generator, scene: np.ndarray) -> np.ndarray:
+    """Gives a scene its own contrast, brightness, colour cast and noise: uint8."""
+    low, high = np.percentile(scene[::4, ::4], [0.5, 99.5]).tolist()
+    scene = (scene - low) / (high - low)
+    scene += rng.uniform(0, 0.05) * rng.standard_normal(scene.shape, np.float32)
+    contrast = 0.2 ** rng.uniform(0, 1)
+    black = rng.uniform(0, 1 - contrast) * rng.uniform(0.75, 1, 3).astype(np.float32)
+    scene = (contrast * scene + black) * rng.uniform(0.6, 1, 3).astype(np.float32)
+    return np.clip(255 * scene, 0, 255).astype(np.uint8)
+
+
+def _checked(name: str, value: int, least: int, most: int | None = None) -> int:
+    try:
+        value = index(value)
+    except TypeError:
+        raise ValueError(f'{name} must be an integer, got {value!r}') from None
+    if value < least or (most is not None and value > most):
+        bound = f'at least {least}' if most is None else f'in {least}..{most}'
+        raise ValueError(f'{name} must be {bound}, got {value}')
+    return value
+
+
+def _is_written(world: Path, settings: dict) -> bool:
+    """Whether ``world`` is there with these settings; ValueError if something else is."""
+    # existence first: what exists is complete, so a rename by another process cannot get between
+    if not world.exists() or (world.is_dir() and not any(world.iterdir())):
+        return False
+    try:
+        found = json.loads((world / 'meta.json').read_text())
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f'{str(world)!r} exists and is not a complete digit world ({error}): '
+            'delete it if it was one, or choose another folder'
+        ) from error
+    if found != settings:
+        raise ValueError(
+            f'{str(world)!r} was made with {found}, but now asked for is {settings}: '
+            'delete the folder or choose another one'
+        )
+    return True
+
+
+def _write_image(path: Path, image: np.ndarray) -> None:
+    params = [cv2.IMWRITE_JPEG_QUALITY, 92] if path.suffix == '.jpg' else []
+    _, data = cv2.imencode(path.suffix, np.ascontiguousarray(image), params)
+    path.write_bytes(data.tobytes())  # raises on a full disk, where cv2.imwrite returns False

@@ -1,0 +1,183 @@
+"""What tools/train.py and tools/test.py do, for any config of the three libraries."""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from mmengine.config import Config
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner, find_latest_checkpoint
+
+from ..datasets.preflight import check_datasets
+from ..layers import ssn_layers
+from .radius_hook import count_selected, layer_ratios
+
+
+def load_config(
+    path: str, work_dir: str | None = None, options: dict | None = None, launcher: str = 'none'
+) -> Config:
+    """Reads a config and settles what every tool settles.
+
+    Args:
+        path: The config file.
+        work_dir: Where results go; else the config's ``work_dir``, else work_dirs/<its name>.
+        options: Overrides, as ``--cfg-options`` gives them.
+        launcher: 'none', 'pytorch', 'slurm' or 'mpi'. Without a GPU, processes talk over gloo.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is not a Python, YAML or JSON config.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f'no config file {path!r}; see configs/ for those that ship')
+    if Path(path).suffix not in ('.py', '.yaml', '.yml', '.json'):
+        raise ValueError(f'a config ends in .py, .yaml, .yml or .json, got {path!r}')
+    cfg = Config.fromfile(path)
+    if options:
+        cfg.merge_from_dict(options)
+    cfg.work_dir = work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(path).stem)
+    cfg.launcher = launcher
+    if launcher != 'none' and not torch.cuda.is_available():
+        _distribute_over_cpus(cfg)
+    return cfg
+
+
+def train(cfg: Config, resume: bool = False, amp: bool = False) -> None:
+    """Trains a config; ends with a line that says where the results lie and what to do next.
+
+    Args:
+        cfg: From :func:`load_config`.
+        resume: Go on from the latest checkpoint of the work dir.
+        amp: Train in mixed precision.
+
+    Raises:
+        DatasetMissingError: Before anything is built, see ``check_datasets``.
+        ValueError: ``amp`` without a GPU, or with an optimizer wrapper that cannot.
+        SystemExit: 130 after Ctrl-C, with a message that says how to go on.
+    """
+    check_datasets(cfg)
+    cfg.resume = resume
+    if amp:
+        _enable_amp(cfg)
+    runner = _build_runner(cfg)
+    try:
+        runner.train()
+    except KeyboardInterrupt:
+        last = find_latest_checkpoint(cfg.work_dir)
+        kept = f'the last checkpoint is {last}' if last else 'there is no checkpoint yet'
+        print(f'\nInterrupted at iteration {runner.iter}; {kept}. Go on with --resume.')
+        sys.exit(130)
+    if runner.rank == 0:
+        print('\n'.join(_closing_lines(runner)), flush=True)
+
+
+def test(
+    cfg: Config,
+    checkpoint: str,
+    tta: bool = False,
+    out: str | None = None,
+    show_dir: str | None = None,
+) -> dict[str, float]:
+    """Evaluates a checkpoint on a config's test data.
+
+    Args:
+        cfg: From :func:`load_config`.
+        checkpoint: File to load.
+        tta: Test with the config's ``tta_pipeline`` (multi-scale for segmentation).
+        out: Folder for predicted label maps (mmseg), or file for pickled results (others).
+        show_dir: Folder for pictures with the predictions painted over.
+
+    Returns:
+        The metrics.
+
+    Raises:
+        FileNotFoundError: There is no such checkpoint.
+        ValueError: ``tta`` for a config without ``tta_pipeline``, ``show_dir`` for one without a
+            visualization hook.
+    """
+    if not Path(checkpoint).is_file():
+        raise FileNotFoundError(f'no checkpoint {checkpoint!r}; training writes them to its work dir')
+    check_datasets(cfg, ('test',))
+    cfg.load_from = checkpoint
+    if show_dir:
+        _enable_painting(cfg, show_dir)
+    if tta:
+        _enable_tta(cfg)
+    if out and cfg.get('default_scope') == 'mmseg':
+        cfg.test_evaluator.update(output_dir=out, keep_results=True)
+    elif out:
+        evaluators = cfg.test_evaluator
+        evaluators = evaluators if isinstance(evaluators, list) else [evaluators]
+        cfg.test_evaluator = [*evaluators, dict(type='DumpResults', out_file_path=out)]
+    return _build_runner(cfg).test()
+
+
+def run_tool(main: Callable[[], object]) -> None:
+    """Runs a tool's main; a user's error becomes its message and exit code 2, not a traceback."""
+    try:
+        main()
+    except (FileNotFoundError, ValueError, TypeError) as error:
+        if os.environ.get('SSN_MM_TRACEBACK'):
+            raise
+        print(f'\nerror: {error}', file=sys.stderr)
+        sys.exit(2)
+
+
+def _build_runner(cfg: Config) -> Runner:
+    return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+
+
+def _distribute_over_cpus(cfg: Config) -> None:
+    """mmengine's launcher asks for CUDA; joined beforehand, it takes the group as it is."""
+    cfg.merge_from_dict({'env_cfg.dist_cfg.backend': 'gloo'})
+    wrapper = dict(type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False)
+    wrapper['find_unused_parameters'] = cfg.get('find_unused_parameters', False)
+    cfg.setdefault('model_wrapper_cfg', wrapper)
+    if not dist.is_initialized():
+        dist.init_process_group('gloo')
+
+
+def _enable_amp(cfg: Config) -> None:
+    if not torch.cuda.is_available():
+        raise ValueError('--amp needs a GPU, there is none; leave it out to train in float32')
+    kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
+    if kind not in ('OptimWrapper', 'AmpOptimWrapper'):
+        raise ValueError(f'--amp works with OptimWrapper, the config has {kind!r}')
+    cfg.optim_wrapper.type = 'AmpOptimWrapper'
+    cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+
+
+def _enable_tta(cfg: Config) -> None:
+    if 'tta_pipeline' not in cfg or 'tta_model' not in cfg:
+        raise ValueError('--tta needs tta_pipeline and tta_model, the config has none')
+    cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+    cfg.model = dict(**cfg.tta_model, module=cfg.model)
+
+
+def _enable_painting(cfg: Config, show_dir: str) -> None:
+    if 'visualization' not in cfg.get('default_hooks', {}):
+        raise ValueError('--show-dir needs default_hooks.visualization, the config has none')
+    cfg.default_hooks.visualization.update(draw=True, interval=1)
+    cfg.visualizer.save_dir = show_dir
+
+
+def _closing_lines(runner: Runner) -> list[str]:
+    lines = []
+    layers = dict(ssn_layers(runner.model))
+    if layers:
+        counts = count_selected(layers, layer_ratios(layers))
+        chosen = ', '.join(f'{name} {count}' for name, count in counts.items())
+        rows = 2 * len(layers)
+        lines.append(
+            f'{sum(counts.values())} of {rows} ratios (mean and variance of {len(layers)} SSN '
+            f'layers) have chosen: {chosen}.'
+        )
+    checkpoint = find_latest_checkpoint(runner.work_dir)
+    config = Path(runner.work_dir) / Path(runner.cfg.filename).name
+    lines.append(
+        f'Results are in {runner.work_dir}. Next: python tools/test.py {config} {checkpoint} --tta'
+    )
+    return lines

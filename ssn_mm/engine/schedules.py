@@ -1,0 +1,81 @@
+"""The radius as a pure function of progress: nothing to store, so nothing to resume."""
+
+from collections.abc import Callable
+
+from ..ops.sparsestmax import inscribed_radius
+
+Schedule = Callable[[float], float]
+
+
+def linear(progress: float, end: float = 1.0) -> float:
+    """From 0 to ``end`` linearly over the whole training (Sec. 4.1).
+
+    Args:
+        progress: Share of the training that is done, in [0, 1].
+        end: Radius at the end, Euclidean distance on the simplex plane.
+
+    Returns:
+        The radius; with the default end K=3 passes r_i at 41 % and r_c at 82 % of the training.
+    """
+    return end * progress
+
+
+def linear_through(
+    progress: float, at: float, radius: float = inscribed_radius(3), end: float = 1.0
+) -> float:
+    """From 0 to ``radius`` at progress ``at``, then to ``end``, linearly each time.
+
+    For the paper's schedules that reach r_i at epoch 40, 50, 60 or 70 of 100 (Sec. 4.1).
+
+    Args:
+        progress: Share of the training that is done, in [0, 1].
+        at: Progress at which ``radius`` is reached, in (0, 1).
+        radius: Euclidean distance on the simplex plane; r_i of three normalizers by default.
+        end: Radius at the end.
+
+    Raises:
+        ValueError: ``at`` is not inside (0, 1).
+    """
+    if not 0 < at < 1:
+        raise ValueError(f'at must be a progress inside (0, 1), got {at}')
+    if progress <= at:
+        return radius * progress / at
+    return radius + (end - radius) * (progress - at) / (1 - at)
+
+
+SCHEDULES: dict[str, Callable[..., float]] = {'linear': linear, 'linear_through': linear_through}
+
+
+def build_schedule(schedule: str | dict | Schedule) -> Schedule:
+    """Makes a function of progress from what a config says.
+
+    Args:
+        schedule: A name of ``SCHEDULES``, a dict of ``type`` (such a name, or a function) and
+            further arguments, or a function of progress itself.
+
+    Raises:
+        TypeError: ``schedule`` is none of these, or the arguments do not fit the function.
+        ValueError: The name is unknown.
+    """
+    options = dict(schedule) if isinstance(schedule, dict) else {'type': schedule}
+    kind = options.pop('type', None)
+    if isinstance(kind, str) and kind not in SCHEDULES:
+        raise ValueError(f'unknown radius schedule {kind!r}; choose from {sorted(SCHEDULES)}')
+    function = SCHEDULES[kind] if isinstance(kind, str) else kind
+    if not callable(function):
+        raise TypeError(f'a radius schedule is a name, a dict with a type or a function, got {schedule!r}')
+    return lambda progress: function(progress, **options)
+
+
+def check_schedule(schedule: Schedule, circumscribed: float) -> None:
+    """Raises ValueError unless the radius starts at 0 or above, never shrinks and reaches r_c."""
+    radii = [schedule(step / 100) for step in range(101)]
+    if not all(0 <= r < float('inf') for r in radii):
+        raise ValueError(f'the radius must be a finite number >= 0, the schedule gives {radii}')
+    if any(later < earlier for earlier, later in zip(radii, radii[1:], strict=False)):
+        raise ValueError(f'the radius must not shrink during training, the schedule gives {radii}')
+    if radii[-1] < circumscribed:
+        raise ValueError(
+            f'the radius ends at {radii[-1]:.4g} and never reaches r_c = {circumscribed:.4g}, so '
+            'layers would stay undecided; let the schedule end at 1'
+        )

@@ -1,0 +1,251 @@
+"""The normalization layers SSN and SN, and what drives their selection without a framework."""
+
+import warnings
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ..ops.sparsestmax import sparsestmax
+from ..ops.switch_norm import check_groups, check_normalizers, competing, switch_norm
+
+
+class SwitchNorm(nn.Module):
+    """What SSN and SN share: Eq. 1 with learned ratios. Subclasses say how logits become ratios.
+
+    Args:
+        num_features: C of the (N, C, *spatial) input, spatial of rank 0 to 3.
+        normalizers: At least two different names out of 'IN', 'LN', 'BN', 'GN'.
+        eps: Added to the variance.
+        momentum: Share of the new batch in BN's running statistics, as in ``nn.BatchNorm2d``;
+            None averages over all batches.
+        affine: Whether γ (``weight``) and β (``bias``) per channel are learned.
+        num_groups: GN's number of groups; divides ``num_features``.
+        sync: Whether BN measures the joint batch of all processes.
+
+    Attributes:
+        ratio_logits: (2, K) parameter, starts at 1; row 0 for means, row 1 for variances.
+
+    Raises:
+        ValueError: Names or groups do not fit; in the forward pass a shape that does not.
+
+    Running statistics are updated once per training step, also under activation checkpointing:
+    the recomputation in the backward pass leaves them alone and sees the same ratios.
+    """
+
+    _abbr_ = 'bn'  # the attribute that OpenMMLab's networks and BN checkpoints call it by
+
+    def __init__(
+        self,
+        num_features: int,
+        normalizers: Sequence[str] = ('IN', 'LN', 'BN'),
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        num_groups: int = 32,
+        sync: bool = False,
+    ) -> None:
+        super().__init__()
+        check_normalizers(normalizers)
+        if 'GN' in normalizers:
+            check_groups(num_features, num_groups)
+        self.num_features = num_features
+        self.normalizers = tuple(normalizers)
+        self.eps = eps
+        self.momentum = momentum
+        self.affine = affine
+        self.num_groups = num_groups
+        self.sync = sync
+        self.weight = nn.Parameter(torch.ones(num_features)) if affine else None
+        self.bias = nn.Parameter(torch.zeros(num_features)) if affine else None
+        self.ratio_logits = nn.Parameter(torch.ones(2, len(self.normalizers)))
+        self._warned_shape = False
+        self._register_buffers()
+
+    def _register_buffers(self) -> None:
+        tracks = 'BN' in self.normalizers
+        self.register_buffer('running_mean', torch.zeros(self.num_features) if tracks else None)
+        self.register_buffer('running_var', torch.ones(self.num_features) if tracks else None)
+        self.register_buffer('num_batches_tracked', torch.tensor(0) if tracks else None)
+
+    def ratios(self) -> Tensor:
+        """Importance ratios p and p' of Eq. 1, (2, K), rows summing to 1, differentiable."""
+        raise NotImplementedError
+
+    @property
+    def selected(self) -> tuple[str | None, str | None]:
+        """The normalizers chosen for mean and variance; None for a row not yet one-hot."""
+        mean, var = (
+            self.normalizers[row.index(1.0)] if 1.0 in row else None
+            for row in self.ratios().tolist()
+        )
+        return mean, var
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalizes ``x`` (N, C), (N, C, L), (N, C, H, W) or (N, C, T, H, W)."""
+        if not 2 <= x.dim() <= 5 or x.size(1) != self.num_features:
+            raise ValueError(
+                f'expected (N, {self.num_features}, *spatial) with 2 to 5 dimensions, '
+                f'got {tuple(x.shape)}'
+            )
+        self._warn_of_shape(x)
+        recomputing = self.training and _recomputing()
+        update = self.training and not recomputing
+        if update and self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
+        momentum = self.momentum
+        if momentum is None and self.num_batches_tracked is not None:
+            momentum = self.num_batches_tracked.float().reciprocal()
+        return switch_norm(
+            x,
+            self._training_ratios() if self.training else self.ratios(),
+            self.normalizers,
+            self.weight,
+            self.bias,
+            None if recomputing else self.running_mean,
+            None if recomputing else self.running_var,
+            training=update,
+            momentum=0.0 if momentum is None else momentum,
+            eps=self.eps,
+            num_groups=self.num_groups,
+            sync=self.sync,
+        )
+
+    def _training_ratios(self) -> Tensor:
+        return self.ratios()
+
+    def _warn_of_shape(self, x: Tensor) -> None:
+        if self._warned_shape or torch.compiler.is_compiling():
+            return
+        fit = competing(self.normalizers, x.shape, self.training, self.num_groups, self.sync)
+        if not all(fit):
+            self._warned_shape = True
+            out = [name for name, fits in zip(self.normalizers, fit, strict=True) if not fits]
+            warnings.warn(
+                f'{type(self).__name__}({self.num_features}): {", ".join(out)} left out for '
+                f'input {tuple(x.shape)}, one element per statistic; its share goes to the others',
+                stacklevel=3,
+            )
+
+    def extra_repr(self) -> str:
+        mean, var = (
+            ' '.join(f'{n} {p:.2f}' for n, p in zip(self.normalizers, row, strict=True))
+            for row in self.ratios().tolist()
+        )
+        groups = f', num_groups={self.num_groups}' if 'GN' in self.normalizers else ''
+        return (
+            f'{self.num_features}, eps={self.eps}, momentum={self.momentum}, '
+            f'affine={self.affine}{groups}, mean: {mean}, var: {var}'
+        )
+
+
+class SN(SwitchNorm):
+    """Switchable normalization: Eq. 1 with softmax ratios, never sparse.
+
+    Arguments, attributes and errors are :class:`SwitchNorm`'s.
+    """
+
+    def ratios(self) -> Tensor:
+        logits = self.ratio_logits
+        return logits.softmax(-1, dtype=torch.promote_types(logits.dtype, torch.float32))
+
+
+class SSN(SwitchNorm):
+    """Sparse switchable normalization: Eq. 1 with SparsestMax ratios of a growing radius.
+
+    Set the radius with :func:`set_radius` before each training step and call
+    :func:`keep_selected` after it, or let ``SSNRadiusHook`` do both. Arguments and errors are
+    :class:`SwitchNorm`'s.
+
+    Attributes:
+        ratio_logits: (2, K) parameter, starts at 1; row 0 for means, row 1 for variances.
+        radius: 0-d buffer, Euclidean distance on the simplex plane, starts at 0.
+    """
+
+    _warned_radius = False  # of the class: once a process is enough
+    _radius_managed = False
+    _last_ratios: Tensor | None = None  # of the last training step, for keep_selected
+
+    def _register_buffers(self) -> None:
+        super()._register_buffers()
+        self.register_buffer('radius', torch.tensor(0.0))
+
+    def ratios(self) -> Tensor:
+        logits = self.ratio_logits
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        return sparsestmax(logits, self.radius)
+
+    def _training_ratios(self) -> Tensor:
+        if not (self._radius_managed or SSN._warned_radius or torch.compiler.is_compiling()):
+            SSN._warned_radius = True
+            warnings.warn(
+                'SSN trains but nothing sets its radius, so it will never select: add '
+                "dict(type='SSNRadiusHook') to custom_hooks, or call ssn_mm.set_radius(model, r) "
+                'before each step and ssn_mm.keep_selected(model) after it',
+                stacklevel=4,
+            )
+        ratios = self.ratios()
+        self._last_ratios = ratios.detach()
+        return ratios
+
+    def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *args)
+        self._last_ratios = None
+        if self.radius > 0:
+            self._radius_managed = True
+
+
+def ssn_layers(model: nn.Module) -> Iterator[tuple[str, SSN]]:
+    """Yields name and module of every SSN in ``model``."""
+    return ((name, m) for name, m in model.named_modules() if isinstance(m, SSN))
+
+
+def set_radius(model: nn.Module, radius: float) -> None:
+    """Sets the radius of every SSN in ``model``.
+
+    Args:
+        model: Any module, an SSN itself included.
+        radius: Euclidean distance on the simplex plane, at least 0; from
+            ``circumscribed_radius(K)`` on every row is one-hot.
+
+    Raises:
+        ValueError: ``radius`` is negative, NaN or infinite.
+    """
+    if not 0 <= radius < float('inf'):
+        raise ValueError(f'radius must be a finite number >= 0, got {radius}')
+    for _, layer in ssn_layers(model):
+        layer.radius.fill_(radius)
+        layer._radius_managed = True
+
+
+@torch.no_grad()
+def keep_selected(model: nn.Module) -> None:
+    """Pins every selected row of ratios to its vertex; call it after each optimizer step.
+
+    Momentum and weight decay move logits whose gradient is 0. A row that was one-hot in the last
+    training step, or is now, gets its one-hot ratios as logits: SparsestMax maps these to
+    themselves at every radius. Works without host synchronisation.
+    """
+    by_size = defaultdict(list)
+    for _, layer in ssn_layers(model):
+        z = layer.ratio_logits
+        by_size[(z.shape, z.dtype, z.device)].append(layer)
+    for layers in by_size.values():
+        logits = torch.stack([m.ratio_logits for m in layers])  # (L, 2, K)
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        now = sparsestmax(logits, torch.stack([m.radius for m in layers])[:, None])
+        used = [m._last_ratios for m in layers]
+        # the step may have moved a row off its vertex, so what the step was taken with comes first
+        then = torch.stack([p if u is None else u for u, p in zip(used, now, strict=True)])
+        kept = _one_hot_rows(then, _one_hot_rows(now, logits))
+        torch._foreach_copy_([m.ratio_logits for m in layers], list(kept))
+
+
+def _one_hot_rows(p: Tensor, others: Tensor) -> Tensor:
+    return p.where((p == 1).any(-1, keepdim=True), others)
+
+
+def _recomputing() -> bool:
+    """Whether this forward pass repeats an earlier one inside a backward pass (checkpointing)."""
+    return not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1

@@ -1,0 +1,19 @@
+"""Pure functions on tensors: SparsestMax and the switchable normalization."""
+
+from .moments import batch_moments, group_moments, instance_moments, layer_moments
+from .sparsestmax import circumscribed_radius, inscribed_radius, sparsemax, sparsestmax
+from .switch_norm import NORMALIZERS, competing, switch_norm
+
+__all__ = [
+    'NORMALIZERS',
+    'batch_moments',
+    'circumscribed_radius',
+    'competing',
+    'group_moments',
+    'inscribed_radius',
+    'instance_moments',
+    'layer_moments',
+    'sparsemax',
+    'sparsestmax',
+    'switch_norm',
+]

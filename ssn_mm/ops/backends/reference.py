@@ -1,0 +1,68 @@
+"""The oracle: Eq. 1 as plain autograd, for any device and dtype."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ..moments import (
+    batch_moments,
+    group_moments,
+    instance_moments,
+    layer_moments,
+    sync_moments,
+)
+
+
+def switch_norm(
+    x: Tensor,
+    ratios: Tensor,
+    normalizers: Sequence[str],
+    weight: Tensor | None,
+    bias: Tensor | None,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    eps: float,
+    num_groups: int,
+    sync: bool,
+) -> tuple[Tensor, tuple[Tensor, Tensor, int | Tensor] | None]:
+    """Normalizes ``x`` (N, C, *spatial).
+
+    Arguments are those of :func:`ssn_mm.ops.switch_norm`, already checked, without the
+    normalizers that do not fit the shape. BN uses ``running_mean`` and ``running_var`` (C,)
+    where given, else the batch.
+
+    Returns:
+        ``y`` like ``x``; and where BN measured the batch its mean and biased variance, (C,),
+        and elements per channel, else None.
+    """
+    mean, var = instance_moments(x)  # (N, C)
+    batch = None
+    moments = []
+    for name in normalizers:
+        if name == 'IN':
+            moments.append((mean, var))
+        elif name == 'LN':
+            moments.append(layer_moments(mean, var))
+        elif name == 'GN':
+            moments.append(group_moments(mean, var, num_groups))
+        elif running_mean is not None and running_var is not None:
+            moments.append((running_mean.to(mean)[None], running_var.to(var)[None]))
+        else:
+            count: int | Tensor = x.numel() // x.size(1)
+            m, v = batch_moments(mean, var)
+            if sync:
+                m, v, count = sync_moments(m, v, int(count))
+            moments.append((m, v))
+            batch = (m.detach()[0], v.detach()[0], count)
+    p = ratios.to(mean)
+    mixed_mean = sum(p[0, k] * m for k, (m, _) in enumerate(moments))
+    mixed_var = sum(p[1, k] * v for k, (_, v) in enumerate(moments))
+
+    to_map = (slice(None), slice(None)) + (None,) * (x.dim() - 2)  # (., C) -> (., C, 1, ...)
+    y = (x.to(mean) - mixed_mean[to_map]) * torch.rsqrt(mixed_var + eps)[to_map]
+    if weight is not None:
+        y = y * weight.to(y)[None][to_map]
+    if bias is not None:
+        y = y + bias.to(y)[None][to_map]
+    return y.to(x.dtype), batch

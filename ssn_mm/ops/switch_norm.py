@@ -1,0 +1,194 @@
+"""The functional switchable normalization (Eq. 1): validates once, dispatches per call."""
+
+import math
+import os
+from collections.abc import Sequence
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from .backends import BACKENDS, load_backend
+
+NORMALIZERS = ('IN', 'LN', 'BN', 'GN')
+
+
+def switch_norm(
+    x: Tensor,
+    ratios: Tensor,
+    normalizers: Sequence[str] = ('IN', 'LN', 'BN'),
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    running_mean: Tensor | None = None,
+    running_var: Tensor | None = None,
+    *,
+    training: bool = False,
+    momentum: float | Tensor = 0.1,
+    eps: float = 1e-5,
+    num_groups: int = 32,
+    sync: bool = False,
+) -> Tensor:
+    """Normalizes by ratio-weighted means and variances of several normalizers (Eq. 1).
+
+    ``y = weight * (x - Σ_k p_k μ_k) / sqrt(Σ_k p'_k σ²_k + eps) + bias``. A normalizer left with
+    one element per statistic (IN on a 1x1 map, BN on one sample of it) measures nothing: it does
+    not take part, and its share goes to the others in equal parts.
+
+    Args:
+        x: (N, C, *spatial), floating. Statistics are computed in float32 or wider.
+        ratios: (2, K); row 0 weighs the means, row 1 the variances.
+        normalizers: K different names out of 'IN', 'LN', 'BN', 'GN', in the order of ``ratios``.
+        weight: γ, (C,), or None for 1.
+        bias: β, (C,), or None for 0.
+        running_mean: (C,), BN's mean outside training; updated in place in training. None: BN
+            always uses the batch.
+        running_var: (C,), BN's unbiased variance, likewise.
+        training: Whether BN uses the batch's statistics and updates the running ones.
+        momentum: Share of the new statistics in the running ones, as in ``nn.BatchNorm2d``.
+        eps: Added to the variance.
+        num_groups: GN's number of groups; divides C.
+        sync: Whether BN's batch statistics span all processes of the default group.
+
+    Returns:
+        Tensor of ``x``'s shape, dtype and memory format; gradients are exact for ``x``,
+        ``ratios``, ``weight`` and ``bias``.
+
+    Raises:
+        TypeError: ``x`` is not a floating-point tensor.
+        ValueError: Names, shapes or groups do not fit, or no normalizer has more than one
+            element per statistic.
+        RuntimeError: ``SSN_MM_BACKEND`` names a backend that is not available.
+    """
+    check_normalizers(normalizers)
+    _check_tensors(x, ratios, len(normalizers), weight, bias, running_mean, running_var)
+    if 'GN' in normalizers:
+        check_groups(x.size(1), num_groups)
+    batch_stats = training or running_mean is None
+    sync = sync and batch_stats and dist.is_available() and dist.is_initialized()
+    fit = competing(normalizers, x.shape, batch_stats, num_groups, sync)
+    ratios, normalizers = _hand_over(ratios, normalizers, fit)
+    y, batch = load_backend(_backend_name())(
+        x,
+        ratios,
+        normalizers,
+        weight,
+        bias,
+        None if batch_stats else running_mean,
+        None if batch_stats else running_var,
+        eps,
+        num_groups,
+        sync,
+    )
+    if training and running_mean is not None and running_var is not None and batch is not None:
+        mean, var, count = batch
+        with torch.no_grad():
+            running_mean.lerp_(mean.to(running_mean), momentum)
+            running_var.lerp_((var * (count / (count - 1))).to(running_var), momentum)
+    return y
+
+
+def competing(
+    normalizers: Sequence[str],
+    shape: Sequence[int],
+    batch_stats: bool,
+    num_groups: int = 32,
+    sync: bool = False,
+) -> tuple[bool, ...]:
+    """Tells which normalizers have more than one element per statistic for an input shape.
+
+    Args:
+        normalizers: Names, as for :func:`switch_norm`.
+        shape: (N, C, *spatial).
+        batch_stats: Whether BN measures the batch; running statistics always count.
+        num_groups: GN's number of groups.
+        sync: Whether BN measures the batches of all processes.
+
+    Returns:
+        One bool per normalizer.
+
+    Raises:
+        ValueError: None has more than one.
+    """
+    n, c, *spatial = shape
+    area = math.prod(spatial)
+    elements = {
+        'IN': area,
+        'LN': c * area,
+        'BN': n * area * (dist.get_world_size() if sync else 1) if batch_stats else math.inf,
+        'GN': c // num_groups * area,
+    }
+    fit = tuple(elements[name] > 1 for name in normalizers)
+    if not any(fit):
+        raise ValueError(
+            f'expected more than 1 value per statistic for one of {tuple(normalizers)}, '
+            f'got input size {tuple(shape)}; use a larger batch or map, or add LN'
+        )
+    return fit
+
+
+def check_normalizers(normalizers: Sequence[str]) -> None:
+    """Raises ValueError unless these are at least two different known names."""
+    names = tuple(normalizers)
+    if isinstance(normalizers, str) or len(names) < 2:
+        raise ValueError(f'at least two normalizers out of {NORMALIZERS} compete, got {names}')
+    if unknown := [name for name in names if name not in NORMALIZERS]:
+        raise ValueError(f'unknown normalizers {unknown}; choose from {NORMALIZERS}')
+    if len(set(names)) < len(names):
+        raise ValueError(f'a normalizer may occur once only, got {names}')
+
+
+def check_groups(num_channels: int, num_groups: int) -> None:
+    """Raises ValueError unless GN's groups divide the channels."""
+    if num_groups < 1 or num_channels % num_groups:
+        raise ValueError(
+            f'GN needs groups that divide the channels, got num_groups={num_groups} for '
+            f'{num_channels} channels; set num_groups, or leave GN out for this layer'
+        )
+
+
+def _check_tensors(
+    x: Tensor,
+    ratios: Tensor,
+    k: int,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+) -> None:
+    if not x.is_floating_point():
+        raise TypeError(f'the input must be a floating-point tensor, got {x.dtype}')
+    if x.dim() < 2:
+        raise ValueError(f'the input must be (N, C, *spatial), got shape {tuple(x.shape)}')
+    if tuple(ratios.shape) != (2, k):
+        raise ValueError(f'ratios must be (2, {k}) for {k} normalizers, got {tuple(ratios.shape)}')
+    if (running_mean is None) != (running_var is None):
+        raise ValueError('give both running_mean and running_var, or neither')
+    given = dict(weight=weight, bias=bias, running_mean=running_mean, running_var=running_var)
+    for name, tensor in given.items():
+        if tensor is not None and tuple(tensor.shape) != (x.size(1),):
+            raise ValueError(
+                f'{name} must be ({x.size(1)},) for an input of {x.size(1)} channels, '
+                f'got {tuple(tensor.shape)}'
+            )
+
+
+def _hand_over(
+    ratios: Tensor, normalizers: Sequence[str], fit: tuple[bool, ...]
+) -> tuple[Tensor, tuple[str, ...]]:
+    """Leaves out the normalizers that do not fit; the others get their share in equal parts."""
+    if all(fit):
+        return ratios, tuple(normalizers)
+    stay = [k for k, fits in enumerate(fit) if fits]
+    gone = [k for k, fits in enumerate(fit) if not fits]
+    handed = ratios[:, gone].sum(1, keepdim=True) / len(stay)
+    return ratios[:, stay] + handed, tuple(normalizers[k] for k in stay)
+
+
+def _backend_name() -> str:
+    """The backend that SSN_MM_BACKEND names, else the best available."""
+    name = os.environ.get('SSN_MM_BACKEND', 'reference')
+    if name not in BACKENDS:
+        raise RuntimeError(
+            f'SSN_MM_BACKEND={name!r} is not available; choose from {sorted(BACKENDS)}'
+        )
+    return name

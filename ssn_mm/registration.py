@@ -1,0 +1,17 @@
+"""Makes the package known to OpenMMLab: `type='SSN'` resolves from every MM library."""
+
+from mmengine.fileio import register_backend
+from mmengine.registry import HOOKS, MODELS, OPTIM_WRAPPER_CONSTRUCTORS
+
+from . import compat
+from .engine import AtomicBackend, SSNOptimWrapperConstructor, SSNRadiusHook
+from .layers import SN, SSN
+
+compat.apply()
+
+# mmengine's root registries: a library's own registry falls back to them
+MODELS.register_module(name='SSN', module=SSN, force=True)
+MODELS.register_module(name='SN', module=SN, force=True)
+HOOKS.register_module(module=SSNRadiusHook, force=True)
+OPTIM_WRAPPER_CONSTRUCTORS.register_module(module=SSNOptimWrapperConstructor, force=True)
+register_backend('atomic', AtomicBackend, force=True)

@@ -1,0 +1,116 @@
+import pytest
+import torch
+from mmengine.optim import build_optim_wrapper
+from torch import nn
+
+from ssn_mm import SN, SSN
+
+
+def network(norm=SSN):
+    return nn.Sequential(nn.Conv2d(3, 8, 3), norm(8), nn.ReLU(), nn.Conv2d(8, 4, 3), norm(4))
+
+
+def build(model, paramwise=None, **wrapper):
+    cfg = dict(
+        type='OptimWrapper',
+        constructor='SSNOptimWrapperConstructor',
+        optimizer=dict(type='SGD', lr=0.1, momentum=0.9, weight_decay=1e-4),
+        paramwise_cfg=paramwise,
+    )
+    return build_optim_wrapper(model, cfg | wrapper)
+
+
+def options(model, wrapper):
+    """Learning rate and decay of each parameter, by name."""
+    names = {id(param): name for name, param in model.named_parameters()}
+    return {
+        names[id(param)]: (pytest.approx(group['lr']), pytest.approx(group['weight_decay']))
+        for group in wrapper.optimizer.param_groups
+        for param in group['params']
+    }
+
+
+@pytest.mark.parametrize('norm', [SSN, SN])
+def test_ratio_logits_get_a_tenth_of_the_rate_and_no_decay(norm):
+    model = network(norm)
+    wrapper = build(model)
+    found = options(model, wrapper)
+    assert len(found) == len(list(model.parameters()))
+    for name, (lr, decay) in found.items():
+        assert (lr, decay) == ((0.01, 0) if 'ratio_logits' in name else (0.1, 1e-4)), name
+    assert len(wrapper.optimizer.param_groups) == 2
+
+
+def test_norm_rules_of_the_default_constructor_reach_ssn():
+    model = network()
+    found = options(model, build(model, dict(norm_decay_mult=0.0, bias_lr_mult=2.0)))
+    assert found['1.weight'] == (0.1, 0)
+    assert found['1.bias'] == (0.1, 0)  # as for nn.BatchNorm2d, whose bias is no plain bias
+    assert found['0.bias'] == (0.2, 1e-4)
+    assert found['1.ratio_logits'] == (0.01, 0)
+
+
+def test_custom_keys_and_the_ratio_multiplier_multiply():
+    model = network()
+    paramwise = dict(custom_keys={'1.': dict(lr_mult=10, decay_mult=5)}, ratio_lr_mult=0.5)
+    found = options(model, build(model, paramwise))
+    assert found['1.weight'] == (1.0, 5e-4)
+    assert found['1.ratio_logits'] == (0.5, 0)
+    assert found['4.ratio_logits'] == (0.05, 0)
+
+
+def test_other_options_are_the_default_constructors():
+    model = nn.Sequential(nn.Conv2d(4, 4, 3, groups=4), nn.BatchNorm2d(4), nn.Linear(4, 4))
+    paramwise = dict(norm_decay_mult=0.0, bias_decay_mult=0.5, dwconv_decay_mult=0.1)
+    ours = options(model, build(model, paramwise))
+    default = build(model, paramwise, constructor='DefaultOptimWrapperConstructor')
+    assert ours == options(model, default)
+
+
+def fill_gradients(model, value):
+    for param in model.parameters():
+        param.grad = torch.full_like(param, value)
+
+
+def test_ratio_logits_are_clipped_on_their_own():
+    model = network()
+    wrapper = build(model, clip_grad=dict(max_norm=5.0))
+    fill_gradients(model, 100.0)
+    before = {name: param.detach().clone() for name, param in model.named_parameters()}
+    wrapper.step()
+    moved = {name: before[name] - p.detach() for name, p in model.named_parameters()}
+    logits = torch.cat([m.flatten() for name, m in moved.items() if 'ratio' in name])
+    others = torch.cat(
+        [
+            (m - 0.1e-4 * before[name]).flatten()
+            for name, m in moved.items()
+            if 'ratio' not in name
+        ]
+    )
+    assert logits.norm().item() == pytest.approx(0.01 * 1.0, rel=1e-4)
+    assert others.norm().item() == pytest.approx(0.1 * 5.0, rel=1e-3)
+
+
+def test_small_gradients_are_left_alone_and_clipping_can_be_off():
+    for paramwise, value in ((None, 0.01), (dict(ratio_max_norm=None), 100.0)):
+        model = network()
+        wrapper = build(model, paramwise)
+        fill_gradients(model, value)
+        wrapper.step()
+        torch.testing.assert_close(model[1].ratio_logits.data, torch.full((2, 3), 1 - 0.01 * value))
+
+
+def test_scaled_gradients_are_clipped_after_unscaling():
+    model = network()
+    wrapper = build(model)
+    scaler = torch.amp.GradScaler('cpu', init_scale=1024.0)
+    scaler.scale(sum(100 * p.sum() for p in model.parameters())).backward()
+    scaler.step(wrapper.optimizer)
+    logits = torch.cat([m.ratio_logits.detach().flatten() for m in (model[1], model[4])])
+    assert (logits - 1).norm().item() == pytest.approx(0.01, rel=1e-4)
+
+
+@pytest.mark.parametrize('paramwise', [dict(ratio_lr_mult=0), dict(ratio_max_norm=-1)])
+def test_options_that_are_no_positive_number_are_refused(paramwise):
+    with pytest.raises(ValueError, match=f'got {next(iter(paramwise.values()))}'):
+        build(network(), paramwise)

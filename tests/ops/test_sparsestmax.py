@@ -1,0 +1,207 @@
+import math
+
+import numpy as np
+import pytest
+import references
+import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from ssn_mm.ops import circumscribed_radius, inscribed_radius, sparsemax, sparsestmax
+
+HALF = math.sqrt(2) / 2
+settings.register_profile('ops', deadline=None, max_examples=200)
+settings.load_profile('ops')
+
+logits = st.integers(2, 8).flatmap(
+    lambda k: st.lists(st.floats(-3, 3, width=32), min_size=k, max_size=k)
+)
+radii = st.floats(0, 1.2)
+
+
+def project(z, radius, dtype=torch.float64):
+    return sparsestmax(torch.tensor(z, dtype=dtype), radius)
+
+
+def far_from_ties(z, gap=0.01):
+    return np.diff(np.sort(z)).min() > gap
+
+
+@pytest.mark.parametrize(
+    ('z', 'radius', 'expected'),
+    [
+        ((0.5, 0.3, 0.2), 0.15, (0.5, 0.3, 0.2)),
+        ((0.5, 0.3, 0.2), 0.3, (0.56, 0.29, 0.15)),
+        ((0.5, 0.3, 0.2), 0.6, (0.81, 0.19, 0)),
+        ((0.5, 0.3, 0.2), 0.816, (1, 0, 0)),
+        ((0.3, 0.25, 0.23, 0.22), 0.3, (0.49, 0.25, 0.15, 0.10)),
+        ((0.3, 0.25, 0.23, 0.22), 0.6, (0.75, 0.23, 0.02, 0)),
+        ((0.3, 0.25, 0.23, 0.22), 0.866, (1, 0, 0, 0)),
+    ],
+)
+def test_sparsestmax_gives_the_numbers_of_the_papers_figure_2(z, radius, expected):
+    torch.testing.assert_close(
+        project(z, radius), torch.tensor(expected, dtype=torch.float64), atol=6e-3, rtol=0
+    )
+
+
+def test_sparsemax_gives_the_papers_example():
+    p = sparsemax(torch.tensor([0.8, 0.6, 0.1]))
+    torch.testing.assert_close(p, torch.tensor([0.6, 0.4, 0.0]))
+
+
+@pytest.mark.parametrize('k', [2, 3, 4, 7])
+def test_radii_are_those_of_the_simplex(k):
+    centre, vertex = np.full(k, 1 / k), np.eye(k)[0]
+    face = np.array([0, *[1 / (k - 1)] * (k - 1)])
+    assert circumscribed_radius(k) == pytest.approx(np.linalg.norm(vertex - centre))
+    assert inscribed_radius(k) == pytest.approx(np.linalg.norm(face - centre))
+
+
+@given(logits, radii)
+def test_sparsestmax_stays_on_the_simplex(z, radius):
+    p = project(z, radius)
+    assert (p >= 0).all()
+    assert p.sum().item() == pytest.approx(1, abs=1e-9)
+
+
+@given(logits, radii, st.randoms())
+def test_sparsestmax_is_permutation_equivariant(z, radius, random):
+    assume(len(set(z)) == len(z))  # among equal logits the first wins
+    order = list(range(len(z)))
+    random.shuffle(order)
+    permuted = project([z[i] for i in order], radius)
+    torch.testing.assert_close(permuted, project(z, radius)[order], atol=1e-7, rtol=0)
+
+
+@given(logits, radii, st.floats(-100, 100))
+def test_sparsestmax_is_shift_invariant(z, radius, shift):
+    assume(far_from_ties(z))
+    shifted = project([value + shift for value in z], radius)
+    torch.testing.assert_close(shifted, project(z, radius), atol=1e-8, rtol=0)
+
+
+@given(logits, radii, radii)
+def test_support_never_grows_with_the_radius(z, one, other):
+    support = project(z, min(one, other)) > 1e-9
+    assert not (~support & (project(z, max(one, other)) > 1e-9)).any()
+
+
+@given(logits, st.sampled_from([torch.float16, torch.bfloat16, torch.float32, torch.float64]))
+def test_sparsestmax_is_one_hot_at_circumscribed_radius(z, dtype):
+    z = torch.tensor(z, dtype=dtype)
+    p = sparsestmax(z, circumscribed_radius(len(z)))
+    assert p.dtype is dtype
+    assert p.tolist() == [float(i == z.tolist().index(max(z.tolist()))) for i in range(len(z))]
+
+
+@given(logits, radii)
+def test_sparsestmax_follows_algorithm_2(z, radius):
+    assume(far_from_ties(z))
+    expected = references.sparsestmax(np.array(z), radius)
+    np.testing.assert_allclose(project(z, radius).numpy(), expected, atol=1e-7)
+
+
+@given(st.lists(st.floats(-1, 1.5), min_size=3, max_size=3), st.floats(0.05, 0.8))
+@settings(max_examples=60)
+def test_sparsestmax_is_the_nearest_feasible_point_for_three(z, radius):
+    assume(far_from_ties(z, 0.05))
+    z, p = np.array(z), project(z, radius).numpy()
+    nearest = references.nearest_point(z, radius)
+    assert np.linalg.norm(p - 1 / 3) >= radius - 1e-7
+    assert np.linalg.norm(p - z) <= np.linalg.norm(nearest - z) + 1e-9
+    assert np.linalg.norm(p - nearest) < 0.02
+
+
+@pytest.mark.parametrize('k', [2, 3, 4, 6])
+def test_gradients_are_exact_in_float64(k):
+    z = torch.randn(30, k, dtype=torch.float64, requires_grad=True)
+    radius = torch.linspace(0, 0.99 * circumscribed_radius(k), 30, dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda z: sparsestmax(z, radius), z)
+    assert torch.autograd.gradcheck(sparsemax, z)
+
+
+@given(logits, st.floats(0, 0.8))
+def test_an_entry_that_is_zero_gets_no_gradient(z, radius):
+    z = torch.tensor(z, dtype=torch.float64, requires_grad=True)
+    p = sparsestmax(z, radius)
+    p.square().sum().backward()
+    assert (z.grad[p == 0].abs() < 1e-10).all()
+
+
+def test_gradient_is_orthogonal_to_the_direction_inside_the_circle():
+    z = torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64, requires_grad=True)
+    (gradient,) = torch.autograd.grad((sparsestmax(z, 0.3) * torch.randn(3)).sum(), z)
+    assert gradient.abs().max() > 0.01
+    assert (gradient @ (z.detach() - 1 / 3)).abs() < 1e-12
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
+@pytest.mark.parametrize('offset', [0, 1e-9, 1e-7, 1e-6, 1e-5, 1e-3])
+@pytest.mark.parametrize('base', [(1, 1, 1), (1, 1, 0), (1, 1, 1, 1), (0.5, 0.5, 0.2, 0.2)])
+def test_values_and_gradients_are_bounded_at_and_near_ties(base, offset, dtype):
+    radius = torch.linspace(0, 1, 101, dtype=dtype)
+    z = torch.tensor(base, dtype=dtype).repeat(101, 1)
+    z[:, 0] += offset
+    z.requires_grad_()
+    p = sparsestmax(z, radius)
+    assert (p >= 0).all()
+    torch.testing.assert_close(p.sum(-1), torch.ones(101, dtype=dtype))
+    (gradient,) = torch.autograd.grad(p[:, 0].sum(), z)
+    assert gradient.isfinite().all()
+    assert gradient.abs().max() < 1e4
+
+
+def test_equal_logits_stay_at_the_centre_until_the_first_wins():
+    p = sparsestmax(torch.ones(3, 3), torch.tensor([0.0, 0.5, 0.9]))
+    torch.testing.assert_close(p[:2], torch.full((2, 3), 1 / 3))
+    assert p[2].tolist() == [1, 0, 0]
+
+
+@given(st.integers(0, 2), radii)
+def test_a_vertex_maps_to_itself_without_gradient(index, radius):
+    z = torch.eye(3)[index].requires_grad_()
+    p = sparsestmax(z, radius)
+    assert p.tolist() == torch.eye(3)[index].tolist()
+    p.mul(torch.arange(3.0)).sum().backward()
+    assert z.grad.tolist() == [0, 0, 0]
+
+
+def test_rows_are_independent_along_any_dimension():
+    z, radius = torch.randn(4, 3, 5), torch.rand(4, 5)
+    p = sparsestmax(z, radius, dim=1)
+    assert p.shape == z.shape
+    for i in range(4):
+        for j in range(5):
+            row = sparsestmax(z[i, :, j], radius[i, j].item())
+            torch.testing.assert_close(p[i, :, j], row)
+
+
+def test_half_precision_is_computed_in_float32():
+    z = torch.tensor([[0.5, 0.3, 0.2]]).half()
+    expected = sparsestmax(z.float(), 0.6).half()
+    assert torch.equal(sparsestmax(z, 0.6), expected)
+
+
+def test_compiles_without_graph_breaks_to_equal_results():
+    z, radius = torch.randn(6, 3, requires_grad=True), torch.linspace(0, 0.9, 6)
+    compiled = torch.compile(sparsestmax, fullgraph=True, backend='aot_eager')
+    torch.testing.assert_close(compiled(z, radius), sparsestmax(z, radius))
+
+
+@pytest.mark.parametrize('radius', [-0.1, math.nan, torch.tensor(-0.1), torch.tensor(math.nan)])
+def test_a_radius_that_is_no_distance_is_refused(radius):
+    with pytest.raises(ValueError, match=r'radius must be a number >= 0, got .*(-0.1|nan)'):
+        sparsestmax(torch.ones(3), radius)
+
+
+@pytest.mark.parametrize('function', [sparsemax, lambda z: sparsestmax(z, 0.1)])
+def test_bad_logits_are_refused(function):
+    with pytest.raises(ValueError, match='at least 2 entries, got 1'):
+        function(torch.ones(5, 1))
+    with pytest.raises(ValueError, match='0-d'):
+        function(torch.tensor(1.0))
+    with pytest.raises(TypeError, match=r'floating-point tensor, got torch\.int64'):
+        function(torch.ones(3, dtype=torch.long))
+    with pytest.raises(TypeError, match='got list'):
+        function([1.0, 2.0])

@@ -1,0 +1,154 @@
+import pytest
+import references
+import torch
+
+from ssn_mm.ops import competing, switch_norm
+from ssn_mm.ops.backends import BACKENDS
+
+OMEGA = ('IN', 'LN', 'BN', 'GN')
+SHAPES = [(4, 6), (3, 6, 7), (3, 6, 5, 4), (2, 6, 3, 4, 2)]
+
+
+@pytest.fixture(autouse=True, params=BACKENDS)
+def _backend(request, monkeypatch):
+    monkeypatch.setenv('SSN_MM_BACKEND', request.param)
+
+
+def leaf(*shape):
+    return torch.randn(*shape, dtype=torch.float64, requires_grad=True)
+
+
+@pytest.mark.parametrize('shape', SHAPES[1:])
+@pytest.mark.parametrize('k', [2, 3, 4])
+def test_the_mixture_equals_a_plain_composition(k, shape):
+    x, weight, bias = leaf(*shape), leaf(6), leaf(6)
+    ratios = torch.rand(2, k, dtype=torch.float64).softmax(1).requires_grad_()
+    y = switch_norm(x, ratios, OMEGA[-k:], weight, bias, training=True, num_groups=3)
+    expected = references.switch_norm(x, ratios, OMEGA[-k:], weight, bias, num_groups=3)
+    torch.testing.assert_close(y, expected, rtol=1e-10, atol=1e-10)
+    dy = torch.randn_like(y)
+    inputs = (x, ratios, weight, bias)
+    torch.testing.assert_close(
+        torch.autograd.grad(y, inputs, dy),
+        torch.autograd.grad(expected, inputs, dy),
+        rtol=1e-9,
+        atol=1e-9,
+    )
+
+
+@pytest.mark.parametrize('training', [True, False])
+def test_all_gradients_are_exact(training):
+    running = (torch.randn(4).double(), torch.rand(4).double() + 0.5)
+
+    def function(x, ratios, weight, bias):
+        stats = (None, None) if training else running
+        return switch_norm(
+            x, ratios, OMEGA, weight, bias, *stats, training=training, num_groups=2
+        )
+
+    inputs = (leaf(2, 4, 3, 2), leaf(2, 4).softmax(1).detach().requires_grad_(), leaf(4), leaf(4))
+    assert torch.autograd.gradcheck(function, inputs)
+
+
+@pytest.mark.parametrize('layout', ['channels_last', 'strided', 'expanded'])
+def test_strided_inputs_and_gradients_give_the_contiguous_result(layout):
+    x, dy = torch.randn(2, 4, 6, 6), torch.randn(2, 4, 6, 6)
+    ratios = torch.full((2, 4), 0.25)
+
+    def lay_out(t):
+        if layout == 'channels_last':
+            return t.contiguous(memory_format=torch.channels_last)
+        if layout == 'strided':
+            return torch.stack([t, t], -1)[..., 0]
+        return t[:1].expand_as(t)
+
+    def run(x, dy):
+        x = x.requires_grad_()
+        y = switch_norm(x, ratios, OMEGA, training=True, num_groups=2)
+        return y, torch.autograd.grad(y, x, dy)[0]
+
+    y, dx = run(lay_out(x), lay_out(dy))
+    expected_y, expected_dx = run(lay_out(x).contiguous(), lay_out(dy).contiguous())
+    torch.testing.assert_close((y, dx), (expected_y, expected_dx))
+    if layout == 'channels_last':
+        assert y.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize(('dtype', 'tolerance'), [(torch.float16, 2e-3), (torch.bfloat16, 2e-2)])
+def test_half_inputs_keep_their_dtype_with_float32_statistics(dtype, tolerance):
+    x = (torch.randn(2, 6, 8, 8) * 3 + 20).to(dtype)
+    ratios = torch.full((2, 3), 1 / 3)
+    y = switch_norm(x, ratios, training=True)
+    assert y.dtype is dtype
+    expected = switch_norm(x.double(), ratios, training=True)
+    torch.testing.assert_close(y.double(), expected, rtol=tolerance, atol=tolerance)
+
+
+def test_a_mean_of_ten_thousand_is_normalised():
+    x = torch.randn(4, 8, 32, 32, dtype=torch.float64)
+    ratios = torch.full((2, 3), 1 / 3)
+    y = switch_norm((x + 1e4).float(), ratios, training=True)
+    expected = switch_norm(x, ratios, training=True)
+    torch.testing.assert_close(y.double(), expected, rtol=0, atol=5e-3)
+
+
+def test_a_map_of_one_pixel_leaves_instance_norm_out():
+    x, ratios = leaf(4, 6, 1, 1), torch.tensor([[0.6, 0.3, 0.1], [0.2, 0.2, 0.6]]).double()
+    y = switch_norm(x, ratios, training=True)
+    handed = torch.tensor([[0.6, 0.4], [0.3, 0.7]]).double()
+    assert competing(('IN', 'LN', 'BN'), x.shape, batch_stats=True) == (False, True, True)
+    torch.testing.assert_close(y, switch_norm(x, handed, ('LN', 'BN'), training=True))
+
+
+def test_batch_norm_takes_part_in_evaluation_on_one_value():
+    x, mean, var = torch.randn(1, 3, 1, 1), torch.randn(3), torch.rand(3)
+    bn_only = torch.tensor([[0.0, 1.0], [0.0, 1.0]])
+    y = switch_norm(x, bn_only, ('LN', 'BN'), None, None, mean, var)
+    torch.testing.assert_close(y, torch.nn.functional.batch_norm(x, mean, var))
+
+
+def test_nothing_to_measure_is_refused():
+    with pytest.raises(ValueError, match=r'more than 1 value per statistic.*\(1, 3, 1, 1\)'):
+        switch_norm(torch.randn(1, 3, 1, 1), torch.ones(2, 2) / 2, ('IN', 'BN'), training=True)
+
+
+def test_an_empty_batch_gives_an_empty_result_and_leaves_statistics_alone():
+    mean, var = torch.zeros(3), torch.ones(3)
+    x = torch.randn(0, 3, 4, 4, requires_grad=True)
+    ratios = torch.full((2, 3), 1 / 3, requires_grad=True)
+    y = switch_norm(x, ratios, running_mean=mean, running_var=var, training=True)
+    y.sum().backward()
+    assert y.shape == x.shape
+    assert torch.equal(ratios.grad, torch.zeros(2, 3))
+    assert (mean.tolist(), var.tolist()) == ([0, 0, 0], [1, 1, 1])
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (dict(normalizers=('BN', 'XN')), r"unknown normalizers \['XN'\]"),
+        (dict(normalizers=('BN',)), 'at least two normalizers'),
+        (dict(normalizers='BN'), 'at least two normalizers'),
+        (dict(normalizers=('BN', 'BN')), 'once only'),
+        (dict(ratios=torch.ones(2, 4)), r'ratios must be \(2, 3\).*got \(2, 4\)'),
+        (dict(weight=torch.ones(5)), r'weight must be \(6,\).*got \(5,\)'),
+        (dict(running_mean=torch.ones(6)), 'both running_mean and running_var'),
+        (dict(normalizers=('IN', 'LN', 'GN'), num_groups=4), 'num_groups=4 for 6 channels'),
+        (dict(x=torch.ones(6)), r'\(N, C, \*spatial\), got shape \(6,\)'),
+    ],
+)
+def test_arguments_that_do_not_fit_are_refused(change, message):
+    arguments = dict(x=torch.randn(2, 6, 3, 3), ratios=torch.ones(2, 3) / 3) | change
+    with pytest.raises(ValueError, match=message):
+        switch_norm(**arguments)
+
+
+def test_integer_input_is_refused():
+    with pytest.raises(TypeError, match=r'floating-point tensor, got torch\.uint8'):
+        switch_norm(torch.ones(2, 6, 3, 3, dtype=torch.uint8), torch.ones(2, 3) / 3)
+
+
+def test_an_unknown_backend_is_refused_with_the_choices(monkeypatch):
+    monkeypatch.setenv('SSN_MM_BACKEND', 'gpu')
+    with pytest.raises(RuntimeError, match=r"'gpu' is not available; choose from \['reference'"):
+        switch_norm(torch.randn(2, 6, 3, 3), torch.ones(2, 3) / 3)

@@ -1,0 +1,90 @@
+"""The slow oracles: SparsestMax row by row as Alg. 2 is printed, and Eq. 1 as plain autograd."""
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def sparsemax(z: np.ndarray) -> np.ndarray:
+    """App. A, for one row in float64."""
+    descending = np.sort(z)[::-1]
+    total = np.cumsum(descending)
+    ranks = np.arange(1, len(z) + 1)
+    size = ranks[1 + ranks * descending > total].max()
+    return np.maximum(z - (total[size - 1] - 1) / size, 0)
+
+
+def sparsestmax(z: np.ndarray, radius: float) -> np.ndarray:
+    """Alg. 2, for one row in float64 without ties."""
+    k = len(z)
+    if radius >= math.sqrt((k - 1) / k):
+        return np.eye(k)[np.argmax(z)]
+    return _project(sparsemax(z), np.full(k, 1 / k), radius)
+
+
+def _project(p0: np.ndarray, centre: np.ndarray, radius: float) -> np.ndarray:
+    distance = np.linalg.norm(p0 - centre)
+    if distance >= radius:
+        return p0
+    p1 = centre + radius * (p0 - centre) / distance
+    if (p1 >= 0).all():
+        return p1
+    p2 = sparsemax(p1)
+    face = (p2 > 0) / (p2 > 0).sum()
+    smaller = math.sqrt(max(radius**2 - np.square(centre - face).sum(), 0))
+    return _project(p2, face, smaller)
+
+
+def nearest_point(z: np.ndarray, radius: float, steps: int = 400) -> np.ndarray:
+    """Eq. 3 for K=3 by brute force: the feasible grid point nearest to z, and the distance."""
+    i, j = np.meshgrid(np.arange(steps + 1), np.arange(steps + 1), indexing='ij')
+    inside = i + j <= steps
+    grid = np.stack([i[inside], j[inside], steps - i[inside] - j[inside]], 1) / steps
+    # the circle itself, which a grid misses
+    angle = np.linspace(0, 2 * np.pi, 20 * steps)
+    plane = np.array([[1, -1, 0], [1, 1, -2]]) / np.sqrt([[2], [6]])
+    circle = 1 / 3 + radius * np.stack([np.cos(angle), np.sin(angle)], 1) @ plane
+    points = np.concatenate([grid, circle[(circle >= 0).all(1)], np.eye(3)])
+    feasible = points[np.linalg.norm(points - 1 / 3, axis=1) >= radius - 1e-9]
+    return feasible[np.linalg.norm(feasible - z, axis=1).argmin()]
+
+
+def switch_norm(
+    x: Tensor,
+    ratios: Tensor,
+    normalizers: tuple[str, ...],
+    weight: Tensor,
+    bias: Tensor,
+    num_groups: int = 1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Eq. 1 in training, each normalizer measuring the whole map by itself."""
+    spatial = tuple(range(2, x.dim()))
+    n, c = x.shape[:2]
+
+    def measure(name: str) -> tuple[Tensor, Tensor]:
+        if name == 'GN':
+            grouped = x.reshape(n, num_groups, -1)
+            mean = grouped.mean(2, keepdim=True).expand_as(grouped).reshape(x.shape)
+            var = grouped.var(2, correction=0, keepdim=True).expand_as(grouped).reshape(x.shape)
+            return mean, var
+        dims = {'IN': spatial, 'LN': (1, *spatial), 'BN': (0, *spatial)}[name]
+        return x.mean(dims, keepdim=True), x.var(dims, correction=0, keepdim=True)
+
+    moments = [measure(name) for name in normalizers]
+    mean = sum(p * m for p, (m, _) in zip(ratios[0], moments, strict=True))
+    var = sum(p * v for p, (_, v) in zip(ratios[1], moments, strict=True))
+    per_channel = (1, c, *(1 for _ in spatial))
+    y = (x - mean) / (var + eps).sqrt()
+    return weight.reshape(per_channel) * y + bias.reshape(per_channel)
+
+
+def torch_norm(name: str, num_features: int, spatial: int, num_groups: int) -> torch.nn.Module:
+    """The torch module that an SSN which selected ``name`` must equal."""
+    if name in ('LN', 'GN'):
+        return torch.nn.GroupNorm(1 if name == 'LN' else num_groups, num_features)
+    kind = {'BN': 'BatchNorm', 'IN': 'InstanceNorm'}[name]
+    module = getattr(torch.nn, f'{kind}{spatial}d')
+    return module(num_features) if name == 'BN' else module(num_features, affine=True)

@@ -1,0 +1,396 @@
+import importlib.machinery
+import io
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
+from pathlib import Path
+
+import pytest
+import torch
+
+COMPAT = Path(__file__).parents[1] / 'ssn_mm' / 'compat.py'
+REPAIRS = (
+    'define_torchvision_nms',
+    'replace_mmcv_load_ext',
+    'stand_in_for_mmaction_drn',
+    'allow_mmengine_checkpoints',
+)
+LOAD = f"""
+import json, sys
+from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
+
+spec = spec_from_file_location('compat', {str(COMPAT)!r})
+compat = module_from_spec(spec)
+spec.loader.exec_module(compat)
+"""
+
+
+def load():
+    """compat.py by itself: `import ssn_mm` makes the repairs before a test can."""
+    spec = spec_from_file_location('compat', COMPAT)
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def python(code, path=''):
+    """What the code printed last, as JSON, in a fresh interpreter that has loaded compat.py."""
+    done = subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', LOAD + textwrap.dedent(code)],
+        env=os.environ | {'PYTHONPATH': str(path)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def write(root, *files):
+    for file in files:
+        (root / file).parent.mkdir(parents=True, exist_ok=True)
+        (root / file).touch()
+
+
+def holds(package, pattern):
+    return any(Path(find_spec(package).submodule_search_locations[0]).glob(pattern))
+
+
+# -- needed: the import fails before, and works after ---------------------------------------------
+
+
+@pytest.fixture(scope='module')
+def repaired():
+    """Every repair in one interpreter, for the imports take seconds: what was said at each step."""
+    for package in ('mmaction', 'mmcv', 'mmpretrain', 'mmseg', 'torchvision'):
+        if not find_spec(package):
+            pytest.skip(f'{package} is not installed')
+    return python("""
+        def said(call, *args):
+            try:
+                call(*args)
+            except Exception as error:
+                return f'{type(error).__name__}: {error}'.splitlines()[0]
+
+        def steps(module, repair):
+            return said(import_module, module), repair(), repair(), said(import_module, module)
+
+        report = {
+            'torchvision': steps('torchvision', compat.define_torchvision_nms),
+            'mmcv': steps('mmcv.ops', compat.replace_mmcv_load_ext),
+            'mmaction': steps('mmaction.models.localizers', compat.stand_in_for_mmaction_drn),
+        }
+        compat.apply()
+        for library in ('mmseg', 'mmaction', 'mmpretrain'):
+            for part in ('models', 'apis', 'registry'):
+                import_module(f'{library}.{part}')
+            import_module(f'{library}.utils').register_all_modules()
+
+        import mmcv.ops, torch, torchvision
+        from mmaction.models.localizers import DRN
+        from mmengine.utils.dl_utils import mmcv_full_available
+
+        boxes = torch.rand(3, 4), torch.rand(3), 0.5
+        report |= {
+            'nms': said(torchvision.ops.nms, *boxes),
+            'bare nms': said(torch.ops.torchvision.nms, *boxes),
+            'full': [mmcv_full_available(), 'mmcv._ext' in sys.modules],
+            'op': said(mmcv.ops.sigmoid_focal_loss, torch.rand(2, 3), torch.tensor([0, 1])),
+            'DRN': said(DRN),
+        }
+        print(json.dumps(report))
+    """)
+
+
+def test_every_library_imports_and_registers_after_apply(repaired):
+    for package in ('torchvision', 'mmcv', 'mmaction'):
+        assert repaired[package][3] is None
+
+
+def test_torchvision_needs_the_schemas_where_its_extension_does_not_load(repaired):
+    before, first, second, _ = repaired['torchvision']
+    if before is None:
+        pytest.skip("torchvision's extension loads beside this torch")
+    assert before == 'RuntimeError: operator torchvision::nms does not exist'
+    assert (first, second) == (True, False)
+
+
+def test_nms_without_its_extension_raises_and_does_not_answer(repaired):
+    if not repaired['torchvision'][1]:
+        pytest.skip("torchvision's extension loads beside this torch")
+    assert repaired['nms'].startswith("RuntimeError: Couldn't load custom C++ ops")
+    assert repaired['bare nms'].startswith("NotImplementedError: Could not run 'torchvision::nms'")
+
+
+def test_mmcv_ops_need_the_repair_under_mmcv_lite_which_stays_lite(repaired):
+    before, first, second, _ = repaired['mmcv']
+    if holds('mmcv', '_ext*'):
+        pytest.skip('the full mmcv is installed')
+    assert before == "ModuleNotFoundError: No module named 'mmcv._ext'"
+    assert (first, second) == (True, False)
+    assert repaired['full'] == [False, False]
+
+
+def test_an_op_of_mmcv_lite_raises_when_called(repaired):
+    if holds('mmcv', '_ext*'):
+        pytest.skip('the full mmcv is installed')
+    message = "RuntimeError: mmcv-lite lacks the op 'sigmoid_focal_loss_forward': install full mmcv"
+    assert repaired['op'].startswith(message)
+
+
+def test_mmaction_needs_the_stand_in_where_its_wheel_lacks_drn(repaired):
+    before, first, second, _ = repaired['mmaction']
+    if holds('mmaction', 'models/localizers/drn'):
+        pytest.skip('this mmaction2 has DRN')
+    assert before == "ModuleNotFoundError: No module named 'mmaction.models.localizers.drn'"
+    assert (first, second) == (True, False)
+    assert repaired['DRN'].startswith('ImportError: the wheel of mmaction2 lacks DRN')
+
+
+# -- not needed: nothing is touched ---------------------------------------------------------------
+
+
+def test_nothing_is_done_for_packages_that_are_not_installed(monkeypatch):
+    compat = load()
+    monkeypatch.setattr(compat, 'find_spec', lambda name: None)
+    assert [getattr(compat, repair)() for repair in REPAIRS] == [False] * 4
+
+
+def test_full_mmcv_and_a_whole_mmaction_are_left_alone_and_not_even_imported(tmp_path):
+    write(tmp_path, 'mmcv/__init__.py', 'mmcv/_ext.py', 'mmcv/utils/__init__.py')
+    write(tmp_path, 'mmcv/utils/ext_loader.py', 'mmaction/__init__.py')
+    write(tmp_path, 'mmaction/models/localizers/drn/drn.py')
+    seen = python(
+        """
+        done = [compat.replace_mmcv_load_ext(), compat.stand_in_for_mmaction_drn()]
+        print(json.dumps([done, [m for m in sys.modules if m.startswith('mm')]]))
+        """,
+        tmp_path,
+    )
+    assert seen == [[False, False], []]
+
+
+def test_a_torchvision_whose_extension_loads_is_left_alone(tmp_path):
+    write(tmp_path, 'torchvision/__init__.py')
+    suffix = importlib.machinery.EXTENSION_SUFFIXES[-1]
+    (tmp_path / f'torchvision/_C{suffix}').symlink_to(torch._C.__file__)
+    seen = python(
+        """
+        import torch
+        done = compat.define_torchvision_nms()
+        print(json.dumps([done, hasattr(torch.ops.torchvision, 'nms'), 'torchvision' in sys.modules]))
+        """,
+        tmp_path,
+    )
+    assert seen == [False, False, False]
+
+
+def test_ops_that_are_defined_already_are_left_alone():
+    assert find_spec('torchvision') is None or not python("""
+        import torch
+        library = torch.library.Library('torchvision', 'DEF')
+        for op in ('nms', 'qnms'):
+            library.define(f'{op}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')
+        print(json.dumps(compat.define_torchvision_nms()))
+    """)
+
+
+def test_a_torch_that_loads_any_checkpoint_is_left_alone(monkeypatch, no_safe_globals):
+    monkeypatch.setattr(torch, '__version__', torch.torch_version.TorchVersion('2.5.1'))
+    assert not load().allow_mmengine_checkpoints()
+    assert torch.serialization.get_safe_globals() == []
+
+
+# -- checkpoints ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def no_safe_globals():
+    before = torch.serialization.get_safe_globals()
+    torch.serialization.clear_safe_globals()
+    yield
+    torch.serialization.clear_safe_globals()
+    torch.serialization.add_safe_globals(before)
+
+
+@pytest.fixture
+def allowed(no_safe_globals):
+    pytest.importorskip('mmengine')
+    compat = load()
+    assert compat.allow_mmengine_checkpoints()
+    assert not compat.allow_mmengine_checkpoints()
+    return compat
+
+
+class Reduced:
+    """Pickles as whatever call, and state, it is given."""
+
+    def __init__(self, *reduced):
+        self.reduced = reduced
+
+    def __reduce__(self):
+        return self.reduced
+
+
+def saved(value, **kwargs):
+    buffer = io.BytesIO()
+    torch.save(value, buffer, **kwargs)
+    return buffer.getvalue()
+
+
+def loaded(data):
+    return torch.load(io.BytesIO(data))  # as mmengine calls it
+
+
+def trained(work_dir, by_epoch, passes, resume=False):
+    """A Runner after its training of 4 iterations a pass, with averaged weights and best scores."""
+    import numpy as np
+    from mmengine.evaluator import BaseMetric
+    from mmengine.model import BaseModel
+    from mmengine.runner import Runner
+
+    class Model(BaseModel):
+        def __init__(self):
+            super().__init__()
+            self.layer = torch.nn.Linear(2, 1)
+
+        def forward(self, x, mode):
+            y = self.layer(x)
+            return dict(loss=y.square().mean(), count=y.new_ones(())) if mode == 'loss' else list(y)
+
+    class Metric(BaseMetric):
+        def process(self, batch, outputs):
+            self.results += outputs
+
+        def compute_metrics(self, results):
+            return dict(score=np.float64(0.5), count=np.int64(1), part=np.float32(0.5))
+
+    data = dict(batch_size=2, dataset=[dict(x=torch.ones(2))] * 8, num_workers=0)
+    data['sampler'] = dict(type='DefaultSampler' if by_epoch else 'InfiniteSampler', shuffle=False)
+    steps = dict(by_epoch=by_epoch, begin=0, end=9)
+    every = 1 if by_epoch else 4
+    runner = Runner(
+        Model(),
+        work_dir=str(work_dir),
+        experiment_name=f'{work_dir.name}_{passes}',
+        train_dataloader=data,
+        train_cfg=dict(by_epoch=True, max_epochs=passes)
+        if by_epoch
+        else dict(by_epoch=False, max_iters=4 * passes, val_interval=4),
+        optim_wrapper=dict(optimizer=dict(type='AdamW', lr=0.1)),
+        param_scheduler=[dict(type='PolyLR', **steps), dict(type='LinearLR', **steps)],
+        val_dataloader=data | dict(sampler=dict(type='DefaultSampler', shuffle=False)),
+        val_cfg=dict(),
+        val_evaluator=[Metric()],
+        default_hooks=dict(
+            checkpoint=dict(
+                type='CheckpointHook',
+                interval=every,
+                by_epoch=by_epoch,
+                save_best=['score', 'count', 'part'],
+                rule='greater',
+            )
+        ),
+        custom_hooks=[dict(type='EMAHook')],
+        log_processor=dict(by_epoch=by_epoch),
+        log_level='ERROR',
+        resume=resume,
+    )
+    runner.train()
+    return runner
+
+
+@pytest.mark.parametrize('by_epoch', [True, False], ids=['epochs', 'iterations'])
+def test_a_run_resumes_its_whole_checkpoint_only_once_allowed(tmp_path, no_safe_globals, by_epoch):
+    pytest.importorskip('mmengine')
+    from pickle import UnpicklingError
+
+    compat = load()
+    compat.define_torchvision_nms()  # mmengine's Runner imports torchvision
+    trained(tmp_path, by_epoch, 1)
+    with pytest.raises(UnpicklingError, match='Weights only'):
+        trained(tmp_path, by_epoch, 2, resume=True)
+    compat.allow_mmengine_checkpoints()
+    runner = trained(tmp_path, by_epoch, 2, resume=True)
+    assert runner.iter == 8
+    assert len(runner.message_hub.get_scalar('train/loss').data[0]) == 8
+    assert runner.message_hub.get_info('best_score_score') == 0.5
+
+
+@pytest.mark.parametrize('kind', ['float64', 'float32', 'int64', 'int32'])
+def test_numbers_of_numpy_load_under_the_names_of_numpy_1_and_2(allowed, kind):
+    import numpy as np
+
+    value = [np.arange(3).astype(kind), np.dtype(kind).type(7)]
+    data = saved(value, _use_new_zipfile_serialization=False)  # plain pickles, no checksums
+    new, old = b'numpy._core.multiarray', b'numpy.core.multiarray'
+    for name in (new, old):
+        array, scalar = loaded(data.replace(new, name) if name == old else data.replace(old, name))
+        assert array.dtype == scalar.dtype == np.dtype(kind)
+        assert (array.tolist(), scalar) == ([0, 1, 2], 7)
+
+
+def test_a_history_keeps_its_statistics(allowed):
+    from mmengine.logging import HistoryBuffer
+
+    history = loaded(saved(HistoryBuffer([1.0, 3.0], [1, 1])))
+    statistics = [history.statistics(name) for name in ('min', 'max', 'mean', 'current')]
+    assert statistics == [1, 3, 2, 3]
+    assert HistoryBuffer._statistics_methods['mean'] is HistoryBuffer.mean
+
+
+@pytest.mark.parametrize('within', ['a checkpoint', 'a history'])
+@pytest.mark.parametrize('call', ['os.system', 'eval', 'exec', 'open', 'subprocess', 'pickle'])
+def test_a_checkpoint_cannot_run_its_code(allowed, tmp_path, call, within):
+    import pickle
+
+    from mmengine.logging import HistoryBuffer
+
+    target = tmp_path / 'ran'
+    code = f'open({str(target)!r}, "w").close()'
+    bomb = {
+        'os.system': Reduced(os.system, (f'touch {target}',)),
+        'eval': Reduced(eval, (code,)),
+        'exec': Reduced(exec, (code,)),
+        'open': Reduced(open, (str(target), 'w')),
+        'subprocess': Reduced(subprocess.call, (['touch', str(target)],)),
+        'pickle': Reduced(pickle.loads, (pickle.dumps(Reduced(eval, (code,))),)),
+    }[call]
+    if within == 'a history':
+        history = HistoryBuffer([1.0], [1])
+        history._log_history = bomb
+        data = saved(dict(message_hub=history))
+    else:
+        data = saved(dict(state_dict={}, meta=bomb))
+    with pytest.raises(pickle.UnpicklingError):
+        loaded(data)
+    assert not target.exists()
+
+
+def test_getattr_in_a_checkpoint_reaches_the_statistics_and_nothing_else(allowed):
+    from pickle import UnpicklingError
+
+    from mmengine.logging import HistoryBuffer
+
+    assert loaded(saved(Reduced(getattr, (HistoryBuffer, 'max')))) is HistoryBuffer.max
+    for owner, name in ((HistoryBuffer, '__init__'), (HistoryBuffer.max, '__globals__')):
+        with pytest.raises(UnpicklingError, match=f"statistics, got '{name}'"):
+            loaded(saved(Reduced(getattr, (owner, name))))
+
+
+def test_a_dtype_in_a_checkpoint_cannot_declare_numbers_to_be_objects(allowed):
+    from pickle import UnpicklingError
+
+    import numpy as np
+
+    forged = (3, '<', None, None, None, -1, -1, 63)  # 63: every flag of object arrays
+    state = Reduced(np.dtype, ('f8', False, True), forged)
+    assert loaded(saved(state)) == np.dtype('f8')
+    assert not loaded(saved(state)).hasobject
+    for code in ('O', [('field', 'O')], 'V8'):
+        with pytest.raises(UnpicklingError, match='expected a number'):
+            loaded(saved(Reduced(np.dtype, (code,))))

@@ -1,0 +1,53 @@
+"""Evaluate a checkpoint: python tools/test.py CONFIG CHECKPOINT --tta"""
+
+import argparse
+import os
+
+from mmengine.config import DictAction
+
+from ssn_mm.engine.run import load_config, run_tool, test
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Evaluate a checkpoint on a config's test data.")
+    parser.add_argument('config', help='config file the model was trained with')
+    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument('--work-dir', help='folder for logs (default: work_dirs/<config name>)')
+    parser.add_argument(
+        '--out',
+        help='segmentation: folder for the predicted label maps; otherwise: file for the '
+        'pickled predictions',
+    )
+    parser.add_argument('--show-dir', help='folder for pictures of the predictions')
+    parser.add_argument(
+        '--tta',
+        action='store_true',
+        help="average over the config's tta_pipeline (multi-scale for segmentation)",
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='override config entries, such as test_dataloader.num_workers=0',
+    )
+    parser.add_argument(
+        '--launcher',
+        choices=('none', 'pytorch', 'slurm', 'mpi'),
+        default='none',
+        help='who starts the processes of a distributed test; see tools/dist_test.sh',
+    )
+    parser.add_argument('--local-rank', '--local_rank', type=int, default=0, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    return args
+
+
+def main() -> None:
+    args = parse_args()
+    cfg = load_config(args.config, args.work_dir, args.cfg_options, args.launcher)
+    test(cfg, args.checkpoint, tta=args.tta, out=args.out, show_dir=args.show_dir)
+
+
+if __name__ == '__main__':
+    run_tool(main)

@@ -1,0 +1,48 @@
+"""Train a config: python tools/train.py configs/demo/deeplab_ssn_digits.py"""
+
+import argparse
+import os
+
+from mmengine.config import DictAction
+
+from ssn_mm.engine.run import load_config, run_tool, train
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description='Train a model from a config.')
+    parser.add_argument('config', help='config file, such as configs/demo/deeplab_ssn_digits.py')
+    parser.add_argument(
+        '--work-dir', help='folder for checkpoints and logs (default: work_dirs/<config name>)'
+    )
+    parser.add_argument(
+        '--resume', action='store_true', help='go on from the latest checkpoint of the work dir'
+    )
+    parser.add_argument('--amp', action='store_true', help='train in mixed precision')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='override config entries, such as train_cfg.max_iters=100 '
+        'custom_hooks.0.schedule.at=0.5; lists as key="[a,b]", without spaces',
+    )
+    parser.add_argument(
+        '--launcher',
+        choices=('none', 'pytorch', 'slurm', 'mpi'),
+        default='none',
+        help='who starts the processes of a distributed training; see tools/dist_train.sh',
+    )
+    parser.add_argument('--local-rank', '--local_rank', type=int, default=0, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    return args
+
+
+def main() -> None:
+    args = parse_args()
+    cfg = load_config(args.config, args.work_dir, args.cfg_options, args.launcher)
+    train(cfg, resume=args.resume, amp=args.amp)
+
+
+if __name__ == '__main__':
+    run_tool(main)
