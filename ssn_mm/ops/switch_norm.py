@@ -1,14 +1,13 @@
 """The functional switchable normalization (Eq. 1): validates once, dispatches per call."""
 
 import math
-import os
 from collections.abc import Sequence
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from .backends import BACKENDS, load_backend
+from .backends import choose_backend
 
 NORMALIZERS = ('IN', 'LN', 'BN', 'GN')
 
@@ -67,7 +66,7 @@ def switch_norm(
     sync = sync and batch_stats and dist.is_available() and dist.is_initialized()
     fit = competing(normalizers, x.shape, batch_stats, num_groups, sync)
     ratios, normalizers = _hand_over(ratios, normalizers, fit)
-    y, batch = load_backend(_backend_name())(
+    y, batch = choose_backend(x)(
         x,
         ratios,
         normalizers,
@@ -182,13 +181,3 @@ def _hand_over(
     gone = [k for k, fits in enumerate(fit) if not fits]
     handed = ratios[:, gone].sum(1, keepdim=True) / len(stay)
     return ratios[:, stay] + handed, tuple(normalizers[k] for k in stay)
-
-
-def _backend_name() -> str:
-    """The backend that SSN_MM_BACKEND names, else the best available."""
-    name = os.environ.get('SSN_MM_BACKEND', 'reference')
-    if name not in BACKENDS:
-        raise RuntimeError(
-            f'SSN_MM_BACKEND={name!r} is not available; choose from {sorted(BACKENDS)}'
-        )
-    return name

@@ -112,7 +112,8 @@ def test_nothing_to_measure_is_refused():
         switch_norm(torch.randn(1, 3, 1, 1), torch.ones(2, 2) / 2, ('IN', 'BN'), training=True)
 
 
-def test_an_empty_batch_gives_an_empty_result_and_leaves_statistics_alone():
+def test_an_empty_batch_gives_an_empty_result_and_leaves_statistics_alone(monkeypatch):
+    monkeypatch.delenv('SSN_MM_BACKEND')
     mean, var = torch.zeros(3), torch.ones(3)
     x = torch.randn(0, 3, 4, 4, requires_grad=True)
     ratios = torch.full((2, 3), 1 / 3, requires_grad=True)
@@ -150,5 +151,5 @@ def test_integer_input_is_refused():
 
 def test_an_unknown_backend_is_refused_with_the_choices(monkeypatch):
     monkeypatch.setenv('SSN_MM_BACKEND', 'gpu')
-    with pytest.raises(RuntimeError, match=r"'gpu' is not available; choose from \['reference'"):
+    with pytest.raises(RuntimeError, match=r"'gpu' is not available; choose from \('reference'"):
         switch_norm(torch.randn(2, 6, 3, 3), torch.ones(2, 3) / 3)

@@ -6,12 +6,15 @@ import torch
 from torch import Tensor
 
 from ..moments import (
+    Moments,
     batch_moments,
     group_moments,
     instance_moments,
     layer_moments,
     sync_moments,
 )
+
+Batch = tuple[Tensor, Tensor, int | Tensor]
 
 
 def switch_norm(
@@ -25,7 +28,7 @@ def switch_norm(
     eps: float,
     num_groups: int,
     sync: bool,
-) -> tuple[Tensor, tuple[Tensor, Tensor, int | Tensor] | None]:
+) -> tuple[Tensor, Batch | None]:
     """Normalizes ``x`` (N, C, *spatial).
 
     Arguments are those of :func:`ssn_mm.ops.switch_norm`, already checked, without the
@@ -36,9 +39,38 @@ def switch_norm(
         ``y`` like ``x``; and where BN measured the batch its mean and biased variance, (C,),
         and elements per channel, else None.
     """
-    mean, var = instance_moments(x)  # (N, C)
-    batch = None
-    moments = []
+    mean, var = instance_moments(x)
+    count = x.numel() // x.size(1)
+    (mean, var), batch = mix_moments(
+        mean, var, count, ratios, normalizers, running_mean, running_var, num_groups, sync
+    )
+    to_map = (slice(None), slice(None)) + (None,) * (x.dim() - 2)  # (., C) -> (., C, 1, ...)
+    y = (x.to(mean) - mean[to_map]) * torch.rsqrt(var + eps)[to_map]
+    if weight is not None:
+        y = y * weight.to(y)[None][to_map]
+    if bias is not None:
+        y = y + bias.to(y)[None][to_map]
+    return y.to(x.dtype), batch
+
+
+def mix_moments(
+    mean: Tensor,
+    var: Tensor,
+    count: int,
+    ratios: Tensor,
+    normalizers: Sequence[str],
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    num_groups: int,
+    sync: bool,
+) -> tuple[Moments, Batch | None]:
+    """Σ p_k μ_k and Σ p'_k σ²_k of Eq. 1 from instance moments (N, C); differentiable.
+
+    Returns:
+        The mixed moments, broadcastable to (N, C); and BN's batch as :func:`switch_norm` has it.
+    """
+    batch: Batch | None = None
+    moments: list[Moments] = []
     for name in normalizers:
         if name == 'IN':
             moments.append((mean, var))
@@ -49,20 +81,13 @@ def switch_norm(
         elif running_mean is not None and running_var is not None:
             moments.append((running_mean.to(mean)[None], running_var.to(var)[None]))
         else:
-            count: int | Tensor = x.numel() // x.size(1)
             m, v = batch_moments(mean, var)
+            total: int | Tensor = count
             if sync:
-                m, v, count = sync_moments(m, v, int(count))
+                m, v, total = sync_moments(m, v, count)
             moments.append((m, v))
-            batch = (m.detach()[0], v.detach()[0], count)
+            batch = (m.detach()[0], v.detach()[0], total)
     p = ratios.to(mean)
-    mixed_mean = sum(p[0, k] * m for k, (m, _) in enumerate(moments))
-    mixed_var = sum(p[1, k] * v for k, (_, v) in enumerate(moments))
-
-    to_map = (slice(None), slice(None)) + (None,) * (x.dim() - 2)  # (., C) -> (., C, 1, ...)
-    y = (x.to(mean) - mixed_mean[to_map]) * torch.rsqrt(mixed_var + eps)[to_map]
-    if weight is not None:
-        y = y * weight.to(y)[None][to_map]
-    if bias is not None:
-        y = y + bias.to(y)[None][to_map]
-    return y.to(x.dtype), batch
+    mixed_mean = sum((p[0, k] * m for k, (m, _) in enumerate(moments)), mean.new_zeros(()))
+    mixed_var = sum((p[1, k] * v for k, (_, v) in enumerate(moments)), var.new_zeros(()))
+    return (mixed_mean, mixed_var), batch
