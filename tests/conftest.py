@@ -1,12 +1,16 @@
 """Shared by all tests."""
 
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
 
+import ssn_mm  # noqa: F401, repairs OpenMMLab before a test imports it
+
 ROOT = Path(__file__).parents[1]
+SAMPLES = ROOT.parent / 'shared' / 'samples'  # real pictures, where somebody has put them
 sys.path.insert(0, str(ROOT / 'tests'))  # references.py
 
 torch.set_num_threads(2)
@@ -15,3 +19,22 @@ torch.set_num_threads(2)
 @pytest.fixture(autouse=True)
 def _seed():
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def run_tool(tmp_path):
+    """Runs a command of the repository as a user would; returns exit code and output."""
+
+    def run(*command, cwd=tmp_path, timeout=300, **kwargs):
+        done = subprocess.run(
+            [str(c) for c in command],
+            cwd=cwd,
+            timeout=timeout,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            **kwargs,
+        )
+        return done.returncode, done.stdout
+
+    return run

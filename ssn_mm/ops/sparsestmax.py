@@ -86,17 +86,20 @@ def sparsestmax(z: Tensor, radius: float | Tensor, dim: int = -1) -> Tensor:
     k = rows.size(-1)
     r = _radius_column(radius, rows)
     p0 = _sparsemax(rows)
-    with torch.no_grad():
-        inside = ~((p0 - 1 / k).square().sum(-1, keepdim=True) >= r.square())  # NaN is inside
-        face = torch.ones_like(p0, dtype=torch.bool)
-        for _ in range(k - 1):  # leave a face for a smaller one while the circle leaves it
-            pushed = _push(p0, face, r)
-            left = (pushed < 0).any(-1, keepdim=True)
-            face = _support(pushed).where(left, face)
-        first = torch.nn.functional.one_hot(rows.argmax(-1), k).to(p0.dtype)
-    p = _push(p0, face, r).where(inside, p0)
-    # the slack is for radii stored in float32
-    p = first.where(r >= circumscribed_radius(k) - 1e-6, p)
+    face = torch.ones_like(p0)
+    pushed = _push(p0, face, r)
+    for _ in range(k - 1):  # leave a face for a smaller one while the circle leaves it
+        left = (pushed < 0).any(-1, keepdim=True)
+        if _readable(left) and not left.any():
+            break
+        face = _support(pushed).to(face).where(left, face)
+        pushed = _push(p0, face, r)
+    far = (p0 - 1 / k).square().sum(-1, keepdim=True) >= r.square()  # a NaN radius is not
+    p = p0.where(far, pushed)
+    full = r >= circumscribed_radius(k) - 1e-6  # the slack is for radii stored in float32
+    if not _readable(full) or full.any():
+        first = torch.nn.functional.one_hot(rows.argmax(-1), k).to(p)
+        p = first.where(full, p)
     return p.movedim(-1, dim).to(z.dtype)
 
 
@@ -104,14 +107,15 @@ def _push(p0: Tensor, face: Tensor, r: Tensor) -> Tensor:
     """Where the circle of radius ``r`` cuts a face, in the direction that ``p0`` has in it.
 
     Alg. 2 reaches a face through larger ones, pushing (p1) and projecting (p2) on each. All of
-    these only stretch the direction, so one push from ``p0`` gives the same point.
+    these only stretch the direction, so one push from ``p0`` gives the same point. ``face`` is 1
+    on its support and 0 elsewhere.
     """
-    size = face.sum(-1, keepdim=True, dtype=p0.dtype)
-    face_radius = (r.square() + 1 / p0.size(-1) - 1 / size).clamp(min=0).sqrt()  # r' of Alg. 2
-    d = (p0 - 1 / size).where(face, 0)  # near a tie exact, so that Σd = 0 after the next line
-    d = (d - d.sum(-1, keepdim=True) / size).where(face, 0)
-    distance = d.square().sum(-1, keepdim=True).clamp(min=TIE_DISTANCE**2).sqrt()
-    return (d * (face_radius / distance) + 1 / size).where(face, 0)
+    centre = face.sum(-1, keepdim=True).reciprocal()
+    face_radius = (r.square() + 1 / p0.size(-1) - centre).clamp(min=0).sqrt()  # r' of Alg. 2
+    d = (p0 - centre) * face  # near a tie exact, so that Σd = 0 after the next line
+    d = d - (d.sum(-1, keepdim=True) * centre) * face
+    distance = torch.linalg.vector_norm(d, dim=-1, keepdim=True).clamp(min=TIE_DISTANCE)
+    return (d * (face_radius / distance) + centre) * face
 
 
 def _check_size(k: int) -> int:
@@ -135,8 +139,7 @@ def _radius_column(radius: float | Tensor, rows: Tensor) -> Tensor:
     """Validates the radius; returns it without gradient, broadcastable over ``rows``."""
     if isinstance(radius, Tensor):
         r = radius.detach().to(rows)
-        readable = r.device.type == 'cpu' and not torch.compiler.is_compiling()
-        if readable and not bool((r >= 0).all()):
+        if _readable(r) and not (r >= 0).all():
             raise ValueError(f'radius must be a number >= 0, got {radius}')
         return r.unsqueeze(-1)
     if not radius >= 0:
@@ -144,18 +147,24 @@ def _radius_column(radius: float | Tensor, rows: Tensor) -> Tensor:
     return rows.new_full((1,), float(radius))
 
 
+def _readable(t: Tensor) -> bool:
+    """Whether a look at the values costs nothing: on the CPU, outside of compiled graphs."""
+    return t.device.type == 'cpu' and not torch.compiler.is_compiling()
+
+
 def _sparsemax(z: Tensor) -> Tensor:
     """Sparsemax over the last dimension, without checks or casts."""
     z = z - z.detach().amax(-1, keepdim=True)  # keeps large logits exact
-    support = _support(z)
-    size = support.sum(-1, keepdim=True, dtype=z.dtype)
-    tau = (z.where(support, 0).sum(-1, keepdim=True) - 1) / size
+    support = _support(z).to(z)
+    tau = ((z * support).sum(-1, keepdim=True) - 1) / support.sum(-1, keepdim=True)  # Eq. 7
     return torch.relu(z - tau)
 
 
 @torch.no_grad()
 def _support(z: Tensor) -> Tensor:
-    """S(z) of Eq. 7 as a mask."""
+    """S(z) of Eq. 7 as a mask: what lies above an entry of it sums to less than 1."""
+    if z.size(-1) <= 32:  # K² differences take fewer steps than sorting
+        return (z.unsqueeze(-2) - z.unsqueeze(-1)).relu().sum(-1) < 1
     descending = z.sort(-1, descending=True).values
     total = descending.cumsum(-1)
     rank = torch.arange(1, z.size(-1) + 1, device=z.device, dtype=z.dtype)

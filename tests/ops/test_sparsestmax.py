@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from ssn_mm.ops import circumscribed_radius, inscribed_radius, sparsemax, sparsestmax
 
-HALF = math.sqrt(2) / 2
 settings.register_profile('ops', deadline=None, max_examples=200)
 settings.load_profile('ops')
 
@@ -165,6 +164,18 @@ def test_a_vertex_maps_to_itself_without_gradient(index, radius):
     assert p.tolist() == torch.eye(3)[index].tolist()
     p.mul(torch.arange(3.0)).sum().backward()
     assert z.grad.tolist() == [0, 0, 0]
+
+
+def test_many_entries_follow_algorithm_2_too():
+    for k in (32, 33, 50):  # either way of finding the support
+        z = torch.randn(k, dtype=torch.float64) / 10
+        for radius in (0.1, 0.4, 0.8):
+            expected = references.sparsestmax(z.numpy(), radius)
+            np.testing.assert_allclose(sparsestmax(z, radius).numpy(), expected, atol=1e-9)
+
+
+def test_logits_that_are_not_numbers_do_not_pass_silently():
+    assert sparsestmax(torch.tensor([1.0, math.nan, 0.0]), 0.3).isnan().any()
 
 
 def test_rows_are_independent_along_any_dimension():

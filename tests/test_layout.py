@@ -1,0 +1,92 @@
+"""The direction of imports, and what the wheel carries."""
+
+import ast
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+LAYERS = ['ops', 'layers', 'engine', 'tools']  # each may import those before it
+FREE = {'datasets', 'compat'}  # beside the chain: they import nothing of it
+
+
+def imports(path):
+    """Absolute names of what a file of the package imports, relative imports resolved."""
+    package = path.relative_to(ROOT).with_suffix('').parts[:-1]
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            yield '.'.join([*base, *([node.module] if node.module else [])])
+
+
+@pytest.mark.parametrize('folder', ['ops', 'layers', 'engine', 'datasets'])
+def test_imports_flow_one_way(folder):
+    files = sorted((ROOT / 'ssn_mm' / folder).rglob('*.py'))
+    assert files
+    allowed = set(LAYERS[: LAYERS.index(folder) + 1] if folder in LAYERS else []) | {folder}
+    if folder == 'engine':
+        allowed |= FREE
+    for file in files:
+        for name in imports(file):
+            parts = name.split('.')
+            if parts[0] == 'ssn_mm' and len(parts) > 1:
+                assert parts[1] in allowed, f'{file.relative_to(ROOT)} imports {name}'
+
+
+@pytest.mark.parametrize('folder', ['ops', 'layers'])
+def test_ops_and_layers_need_pytorch_alone(folder):
+    found = {n.split('.')[0] for f in (ROOT / 'ssn_mm' / folder).rglob('*.py') for n in imports(f)}
+    assert 'torch' in found
+    assert found <= {'torch', 'ssn_mm'} | set(sys.stdlib_module_names)
+
+
+def test_the_package_imports_without_openmmlab():
+    hide = (
+        'import sys\n'
+        'class Hide:\n'
+        '    def find_spec(self, name, *_):\n'
+        "        if name.split('.')[0] in ('mmengine', 'mmcv'): raise ModuleNotFoundError(name)\n"
+        'sys.meta_path.insert(0, Hide())\n'
+        'import importlib.util as u\n'
+        'find = u.find_spec\n'
+        "u.find_spec = lambda n, *a: None if n in ('mmengine', 'mmcv') else find(n, *a)\n"
+        'import torch, ssn_mm\n'
+        'print(ssn_mm.SSN(4)(torch.randn(2, 4, 3, 3)).shape)'
+    )
+    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', hide], capture_output=True, text=True)
+    assert done.stdout == 'torch.Size([2, 4, 3, 3])\n', done.stderr
+
+
+def test_sizes_stay_readable():
+    limits = {'ssn_mm': 300, 'tests': 400, 'configs': 80}
+    for folder, limit in limits.items():
+        files = list((ROOT / folder).rglob('*.py'))
+        assert files
+        for file in files:
+            assert len(file.read_text().splitlines()) <= limit, file
+
+
+def test_wheel_and_sdist_build_and_the_wheel_carries_configs_and_tools(tmp_path):
+    subprocess.run(
+        [sys.executable, '-m', 'build', '--outdir', str(tmp_path), str(ROOT)],
+        check=True,
+        capture_output=True,
+    )
+    (wheel,), (sdist,) = tmp_path.glob('*.whl'), tmp_path.glob('*.tar.gz')
+    names = set(zipfile.ZipFile(wheel).namelist())
+    shipped = [
+        p.relative_to(ROOT)
+        for folder in ('configs', 'tools')
+        for p in (ROOT / folder).rglob('*')
+        if p.is_file() and '__pycache__' not in p.parts
+    ]
+    assert shipped
+    for path in shipped:
+        assert f'ssn_mm/.mim/{path.as_posix()}' in names
+    assert 'ssn_mm/ops/sparsestmax.py' in names
+    assert sdist.stat().st_size > 10_000
