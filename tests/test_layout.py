@@ -58,7 +58,9 @@ def test_the_package_imports_without_openmmlab():
         'import torch, ssn_mm\n'
         'print(ssn_mm.SSN(4)(torch.randn(2, 4, 3, 3)).shape)'
     )
-    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', hide], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', hide], capture_output=True, text=True
+    )
     assert done.stdout == 'torch.Size([2, 4, 3, 3])\n', done.stderr
 
 

@@ -5,7 +5,7 @@ import os
 
 from mmengine.config import DictAction
 
-from ssn_mm.engine.run import load_config, run_tool, test
+from ssn_mm.engine.run import evaluate, load_config, run_tool
 
 
 def parse_args() -> argparse.Namespace:
@@ -46,7 +46,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     cfg = load_config(args.config, args.work_dir, args.cfg_options, args.launcher)
-    test(cfg, args.checkpoint, tta=args.tta, out=args.out, show_dir=args.show_dir)
+    evaluate(cfg, args.checkpoint, tta=args.tta, out=args.out, show_dir=args.show_dir)
 
 
 if __name__ == '__main__':

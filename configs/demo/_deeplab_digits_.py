@@ -1,4 +1,6 @@
-# What the segmentation demos share: the paper's network at a quarter of its width, 128x128 scenes.
+# What the segmentation demos share: DeepLab on a small ResNet-18, minutes on two CPU cores. It
+# starts from noise, so AdamW takes the place of SGD, and background, 70 % of the pixels, weighs
+# less; all else is the paper's model.
 _base_ = [
     '../_base_/models/deeplab_r50.py',
     '../_base_/datasets/digits_seg.py',
@@ -7,16 +9,23 @@ _base_ = [
 ]
 default_scope = 'mmseg'
 custom_imports = dict(imports=['ssn_mm', 'ssn_mm.datasets.segmentation'])
+class_weight = [0.3] + [1.0] * 10
+loss = dict(loss_decode=dict(class_weight=class_weight), num_classes=11)
 model = dict(
-    data_preprocessor=dict(size=(128, 128)),
-    backbone=dict(base_channels=16, stem_channels=16),
-    decode_head=dict(in_channels=512, channels=128, num_classes=11),
-    auxiliary_head=dict(in_channels=256, channels=64, num_classes=11),
+    data_preprocessor=dict(size=(64, 64)),
+    backbone=dict(depth=18, base_channels=32, stem_channels=32),
+    decode_head=dict(in_channels=256, channels=128, **loss),
+    auxiliary_head=dict(in_channels=128, channels=64, **loss),
 )
-train_dataloader = dict(batch_size=8)
-optim_wrapper = dict(optimizer=dict(lr=0.02))
-param_scheduler = [dict(type='PolyLR', power=0.9, eta_min=0.0, begin=0, end=400, by_epoch=False)]
-train_cfg = dict(max_iters=400, val_interval=200)
+train_dataloader = dict(batch_size=16)
+optim_wrapper = dict(
+    optimizer=dict(_delete_=True, type='AdamW', lr=0.003, weight_decay=1e-4),
+)
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.02, begin=0, end=60, by_epoch=False),
+    dict(type='PolyLR', power=0.9, eta_min=0.0, begin=60, end=600, by_epoch=False),
+]
+train_cfg = dict(max_iters=600, val_interval=300)
 default_hooks = dict(
     logger=dict(interval=20),
     checkpoint=dict(interval=100),

@@ -1,5 +1,7 @@
 """Parameter groups for networks with SSN and SN layers."""
 
+from collections.abc import Sequence
+
 import torch
 from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
 from torch import Tensor, nn
@@ -80,7 +82,7 @@ def _merge(params: list[dict]) -> list[dict]:
     return list(merged.values())
 
 
-def _clip_apart(optim_wrapper: OptimWrapper, logits: list[Tensor], max_norm: float) -> None:
+def _clip_apart(optim_wrapper: OptimWrapper, logits: Sequence[Tensor], max_norm: float) -> None:
     """Clips the logits' gradients just before each step, where AMP has unscaled them."""
 
     def clip(optimizer: torch.optim.Optimizer, *args) -> None:

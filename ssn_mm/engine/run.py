@@ -74,7 +74,7 @@ def train(cfg: Config, resume: bool = False, amp: bool = False) -> None:
         print('\n'.join(_closing_lines(runner)), flush=True)
 
 
-def test(
+def evaluate(
     cfg: Config,
     checkpoint: str,
     tta: bool = False,
@@ -99,7 +99,9 @@ def test(
             visualization hook.
     """
     if not Path(checkpoint).is_file():
-        raise FileNotFoundError(f'no checkpoint {checkpoint!r}; training writes them to its work dir')
+        raise FileNotFoundError(
+            f'no checkpoint {checkpoint!r}; training writes them to its work dir'
+        )
     check_datasets(cfg, ('test',))
     cfg.load_from = checkpoint
     if show_dir:

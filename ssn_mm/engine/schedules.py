@@ -1,6 +1,7 @@
 """The radius as a pure function of progress: nothing to store, so nothing to resume."""
 
 from collections.abc import Callable
+from itertools import pairwise
 
 from ..ops.sparsestmax import inscribed_radius
 
@@ -63,7 +64,9 @@ def build_schedule(schedule: str | dict | Schedule) -> Schedule:
         raise ValueError(f'unknown radius schedule {kind!r}; choose from {sorted(SCHEDULES)}')
     function = SCHEDULES[kind] if isinstance(kind, str) else kind
     if not callable(function):
-        raise TypeError(f'a radius schedule is a name, a dict with a type or a function, got {schedule!r}')
+        raise TypeError(
+            f'a radius schedule is a name, a dict with a type or a function, got {schedule!r}'
+        )
     return lambda progress: function(progress, **options)
 
 
@@ -72,7 +75,7 @@ def check_schedule(schedule: Schedule, circumscribed: float) -> None:
     radii = [schedule(step / 100) for step in range(101)]
     if not all(0 <= r < float('inf') for r in radii):
         raise ValueError(f'the radius must be a finite number >= 0, the schedule gives {radii}')
-    if any(later < earlier for earlier, later in zip(radii, radii[1:], strict=False)):
+    if any(later < earlier for earlier, later in pairwise(radii)):
         raise ValueError(f'the radius must not shrink during training, the schedule gives {radii}')
     if radii[-1] < circumscribed:
         raise ValueError(

@@ -34,6 +34,10 @@ class SwitchNorm(nn.Module):
     the recomputation in the backward pass leaves them alone and sees the same ratios.
     """
 
+    running_mean: Tensor | None
+    running_var: Tensor | None
+    num_batches_tracked: Tensor | None
+
     _abbr_ = 'bn'  # the attribute that OpenMMLab's networks and BN checkpoints call it by
 
     def __init__(
@@ -94,8 +98,8 @@ class SwitchNorm(nn.Module):
         update = self.training and not recomputing
         if update and self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
-        momentum = self.momentum
-        if momentum is None and self.num_batches_tracked is not None:
+        momentum: float | Tensor = 0.0 if self.momentum is None else self.momentum
+        if self.momentum is None and self.num_batches_tracked is not None:
             momentum = self.num_batches_tracked.float().reciprocal()
         return switch_norm(
             x,
@@ -106,7 +110,7 @@ class SwitchNorm(nn.Module):
             None if recomputing else self.running_mean,
             None if recomputing else self.running_var,
             training=update,
-            momentum=0.0 if momentum is None else momentum,
+            momentum=momentum,
             eps=self.eps,
             num_groups=self.num_groups,
             sync=self.sync,
@@ -163,6 +167,8 @@ class SSN(SwitchNorm):
         radius: 0-d buffer, Euclidean distance on the simplex plane, starts at 0.
     """
 
+    radius: Tensor
+
     _warned_radius = False  # of the class: once a process is enough
     _radius_managed = False
     _last_ratios: Tensor | None = None  # of the last training step, for keep_selected
@@ -172,9 +178,8 @@ class SSN(SwitchNorm):
         self.register_buffer('radius', torch.tensor(0.0))
 
     def ratios(self) -> Tensor:
-        logits = self.ratio_logits
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        return sparsestmax(logits, self.radius)
+        dtype = torch.promote_types(self.ratio_logits.dtype, torch.float32)
+        return sparsestmax(self.ratio_logits.to(dtype), self.radius)
 
     def _training_ratios(self) -> Tensor:
         if not (self._radius_managed or SSN._warned_radius or torch.compiler.is_compiling()):

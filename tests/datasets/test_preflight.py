@@ -10,9 +10,7 @@ def config(root):
         data = dict(type='ADE20KDataset', data_root=str(root), data_prefix=prefix)
         return dict(dataset=dict(type='RepeatDataset', times=2, dataset=data))
 
-    return Config(
-        dict(train_dataloader=loader('training'), val_dataloader=loader('validation'))
-    )
+    return Config(dict(train_dataloader=loader('training'), val_dataloader=loader('validation')))
 
 
 def fill(root, *splits):

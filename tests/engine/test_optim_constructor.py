@@ -81,11 +81,7 @@ def test_ratio_logits_are_clipped_on_their_own():
     moved = {name: before[name] - p.detach() for name, p in model.named_parameters()}
     logits = torch.cat([m.flatten() for name, m in moved.items() if 'ratio' in name])
     others = torch.cat(
-        [
-            (m - 0.1e-4 * before[name]).flatten()
-            for name, m in moved.items()
-            if 'ratio' not in name
-        ]
+        [(m - 0.1e-4 * before[name]).flatten() for name, m in moved.items() if 'ratio' not in name]
     )
     assert logits.norm().item() == pytest.approx(0.01 * 1.0, rel=1e-4)
     assert others.norm().item() == pytest.approx(0.1 * 5.0, rel=1e-3)

@@ -264,7 +264,7 @@ def test_arguments_that_do_not_fit_are_refused(arguments, message):
 def test_an_input_that_does_not_fit_is_refused():
     with pytest.raises(ValueError, match=r'\(N, 6, \*spatial\).*got \(2, 5, 3, 3\)'):
         SSN(6)(torch.randn(2, 5, 3, 3))
-    with pytest.raises(TypeError, match='torch.int64'):
+    with pytest.raises(TypeError, match=r'torch\.int64'):
         SSN(6).eval()(torch.ones(2, 6, 3, 3, dtype=torch.long))
 
 

@@ -26,7 +26,9 @@ def test_wider_moments_follow_from_instance_moments():
     )
 
 
-@pytest.mark.parametrize('merge', [layer_moments, batch_moments, lambda m, v: group_moments(m, v, 2)])
+@pytest.mark.parametrize(
+    'merge', [layer_moments, batch_moments, lambda m, v: group_moments(m, v, 2)]
+)
 def test_a_mean_of_ten_thousand_does_not_cancel_the_variance(merge):
     x = torch.randn(4, 8, 32, 32, dtype=torch.float64)
     _, expected = merge(*instance_moments(x))

@@ -42,9 +42,7 @@ def test_all_gradients_are_exact(training):
 
     def function(x, ratios, weight, bias):
         stats = (None, None) if training else running
-        return switch_norm(
-            x, ratios, OMEGA, weight, bias, *stats, training=training, num_groups=2
-        )
+        return switch_norm(x, ratios, OMEGA, weight, bias, *stats, training=training, num_groups=2)
 
     inputs = (leaf(2, 4, 3, 2), leaf(2, 4).softmax(1).detach().requires_grad_(), leaf(4), leaf(4))
     assert torch.autograd.gradcheck(function, inputs)

@@ -1,8 +1,8 @@
-# The embedded digit world in ADE20K's layout; written to data/digits on first use.
+# The embedded digit world in ADE20K's layout: 64x64 scenes, written on first use.
+world = dict(type='DigitsSegDataset', data_root='data/digits/ade', num_train=1600, size=64)
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', reduce_zero_label=True),
-    dict(type='PhotoMetricDistortion'),
     dict(type='PackSegInputs'),
 ]
 test_pipeline = [
@@ -16,20 +16,18 @@ tta_pipeline = [
     dict(
         type='TestTimeAug',
         transforms=[
-            [dict(type='Resize', scale=(size, size), keep_ratio=True) for size in (96, 128, 160)],
+            [dict(type='Resize', scale=(size, size), keep_ratio=True) for size in (48, 64, 80)],
             [dict(type='LoadAnnotations', reduce_zero_label=True)],
             [dict(type='PackSegInputs')],
         ],
     ),
 ]
-data_root = 'data/digits/ade'
 train_dataloader = dict(
     num_workers=1,
     persistent_workers=True,
     sampler=dict(type='InfiniteSampler', shuffle=True),
     dataset=dict(
-        type='DigitsSegDataset',
-        data_root=data_root,
+        **world,
         data_prefix=dict(img_path='images/training', seg_map_path='annotations/training'),
         pipeline=train_pipeline,
     ),
@@ -40,8 +38,7 @@ val_dataloader = dict(
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
-        type='DigitsSegDataset',
-        data_root=data_root,
+        **world,
         data_prefix=dict(img_path='images/validation', seg_map_path='annotations/validation'),
         pipeline=test_pipeline,
     ),
