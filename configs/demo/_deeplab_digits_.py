@@ -1,5 +1,5 @@
 # What the segmentation demos share: DeepLab on a small ResNet-18, minutes on two CPU cores. It
-# starts from noise, so AdamW takes the place of SGD, and background, 70 % of the pixels, weighs
+# starts from noise, so AdamW takes the place of SGD, and background, most of the pixels, weighs
 # less; all else is the paper's model.
 _base_ = [
     '../_base_/models/deeplab_r50.py',
@@ -9,13 +9,17 @@ _base_ = [
 ]
 default_scope = 'mmseg'
 custom_imports = dict(imports=['ssn_mm', 'ssn_mm.datasets.segmentation'])
-class_weight = [0.3] + [1.0] * 10
-loss = dict(loss_decode=dict(class_weight=class_weight), num_classes=11)
+# summed: mmseg's average of weighted classes fails where pixels are ignored (label 255)
+loss = dict(class_weight=[0.3] + [1.0] * 10, reduction='sum')
 model = dict(
     data_preprocessor=dict(size=(64, 64)),
     backbone=dict(depth=18, base_channels=32, stem_channels=32),
-    decode_head=dict(in_channels=256, channels=128, **loss),
-    auxiliary_head=dict(in_channels=128, channels=64, **loss),
+    decode_head=dict(
+        in_channels=256, channels=128, num_classes=11, loss_decode=dict(loss_weight=3e-5, **loss)
+    ),
+    auxiliary_head=dict(
+        in_channels=128, channels=64, num_classes=11, loss_decode=dict(loss_weight=1.2e-5, **loss)
+    ),
 )
 train_dataloader = dict(batch_size=16)
 optim_wrapper = dict(

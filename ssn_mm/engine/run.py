@@ -179,7 +179,10 @@ def _closing_lines(runner: Runner) -> list[str]:
         )
     checkpoint = find_latest_checkpoint(runner.work_dir)
     config = Path(runner.work_dir) / Path(runner.cfg.filename).name
-    lines.append(
-        f'Results are in {runner.work_dir}. Next: python tools/test.py {config} {checkpoint} --tta'
-    )
+    tta = ' --tta' if 'tta_pipeline' in runner.cfg else ''
+    steps = [f'test: python tools/test.py {config} {checkpoint}{tta}']
+    if layers:
+        steps.append(f'plot: python tools/analysis_tools/plot_ratios.py {runner.work_dir}')
+        steps.append(f'deploy: python tools/deploy.py {config} {checkpoint}')
+    lines.append(f'Results are in {runner.work_dir}. Next, {"; ".join(steps)}')
     return lines

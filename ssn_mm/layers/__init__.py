@@ -1,5 +1,6 @@
 """Normalization layers; they need PyTorch alone."""
 
+from .mixed_norm import MixedNorm
 from .switch_norm import SN, SSN, SwitchNorm, keep_selected, set_radius, ssn_layers
 
-__all__ = ['SN', 'SSN', 'SwitchNorm', 'keep_selected', 'set_radius', 'ssn_layers']
+__all__ = ['SN', 'SSN', 'MixedNorm', 'SwitchNorm', 'keep_selected', 'set_radius', 'ssn_layers']

@@ -64,6 +64,7 @@ class SwitchNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(num_features)) if affine else None
         self.bias = nn.Parameter(torch.zeros(num_features)) if affine else None
         self.ratio_logits = nn.Parameter(torch.ones(2, len(self.normalizers)))
+        self.spatial_rank: int | None = None  # of the last input
         self._warned_shape = False
         self._register_buffers()
 
@@ -93,6 +94,7 @@ class SwitchNorm(nn.Module):
                 f'expected (N, {self.num_features}, *spatial) with 2 to 5 dimensions, '
                 f'got {tuple(x.shape)}'
             )
+        self.spatial_rank = x.dim() - 2
         self._warn_of_shape(x)
         recomputing = self.training and _recomputing()
         update = self.training and not recomputing

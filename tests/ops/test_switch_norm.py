@@ -72,6 +72,17 @@ def test_strided_inputs_and_gradients_give_the_contiguous_result(layout):
         assert y.is_contiguous(memory_format=torch.channels_last)
 
 
+@pytest.mark.parametrize('shape', SHAPES)
+def test_an_activation_in_place_may_follow(shape):
+    x = torch.randn(shape, requires_grad=True)
+    ratios = torch.full((2, 3), 1 / 3)
+    expected = switch_norm(x, ratios, training=True).relu()
+    y = torch.relu_(switch_norm(x, ratios, training=True))
+    torch.testing.assert_close(y, expected)
+    dy = torch.randn(shape)
+    torch.testing.assert_close(torch.autograd.grad(y, x, dy), torch.autograd.grad(expected, x, dy))
+
+
 @pytest.mark.parametrize(('dtype', 'tolerance'), [(torch.float16, 2e-3), (torch.bfloat16, 2e-2)])
 def test_half_inputs_keep_their_dtype_with_float32_statistics(dtype, tolerance):
     x = (torch.randn(2, 6, 8, 8) * 3 + 20).to(dtype)

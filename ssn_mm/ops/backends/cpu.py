@@ -93,9 +93,10 @@ class _SwitchNorm(torch.autograd.Function):
             a, b = to_affine(*moments, *small)
         ctx.save_for_backward(x, rstd)
         ctx.small = (moments, small, a, b)
-        y = y.view(n, c, -1)
-        y.mul_((a.detach() / rstd)[..., None]).add_((b.detach() + a.detach() * mean)[..., None])
-        return y.view(x.shape)
+        y.view(n, c, -1).mul_((a.detach() / rstd)[..., None]).add_(
+            (b.detach() + a.detach() * mean)[..., None]
+        )
+        return torch.ops.aten._unsafe_view(y, x.shape)  # no view: an in-place ReLU may follow
 
     @staticmethod
     @once_differentiable
