@@ -29,6 +29,7 @@ param_scheduler = [
     dict(type='LinearLR', start_factor=0.02, begin=0, end=60, by_epoch=False),
     dict(type='PolyLR', power=0.9, eta_min=0.0, begin=60, end=600, by_epoch=False),
 ]
+randomness = dict(seed=0)
 train_cfg = dict(max_iters=600, val_interval=300)
 default_hooks = dict(
     logger=dict(interval=20),

@@ -1,7 +1,7 @@
 """What tools/train.py and tools/test.py do, for any config of the three libraries."""
 
-import os
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -118,11 +118,15 @@ def evaluate(
 
 
 def run_tool(main: Callable[[], object]) -> None:
-    """Runs a tool's main; a user's error becomes its message and exit code 2, not a traceback."""
+    """Runs a tool's main; an error that this package raises becomes its message and exit code 2.
+
+    What other code raises keeps its traceback.
+    """
     try:
         main()
     except (FileNotFoundError, ValueError, TypeError) as error:
-        if os.environ.get('SSN_MM_TRACEBACK'):
+        frames = list(traceback.walk_tb(error.__traceback__))
+        if not Path(frames[-1][0].f_code.co_filename).is_relative_to(Path(__file__).parents[1]):
             raise
         print(f'\nerror: {error}', file=sys.stderr)
         sys.exit(2)

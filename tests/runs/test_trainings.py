@@ -124,7 +124,7 @@ def test_two_cpu_processes_train_to_the_same_choice(run_tool, tmp_path):
     }
     code, output = run_tool(
         'bash', ROOT / 'tools/dist_train.sh', DEMO, '2', '--work-dir', tmp_path / 'run',
-        *digits(tmp_path, 'train_cfg.max_iters=6', 'train_dataloader.num_workers=0'),
+        *digits(tmp_path, 'train_cfg.max_iters=6'),
         env=environment,
     )  # fmt: skip
     assert code == 0, output[-3000:]

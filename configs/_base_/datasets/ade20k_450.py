@@ -1,7 +1,7 @@
 # ADE20K (SceneParse150) at the paper's 450x450; multi-scale test at {300, 400, 500, 600}.
 train_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='LoadAnnotations', reduce_zero_label=True),
+    dict(type='LoadAnnotations'),
     dict(type='Resize', scale=(450, 450), keep_ratio=False),
     dict(type='RandomFlip', prob=0.5),
     dict(type='PackSegInputs'),
@@ -9,7 +9,7 @@ train_pipeline = [
 test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=(1000, 450), keep_ratio=True),  # short side, at most 1000 long
-    dict(type='LoadAnnotations', reduce_zero_label=True),  # after Resize: ground truth stays
+    dict(type='LoadAnnotations'),  # after Resize: ground truth stays
     dict(type='PackSegInputs'),
 ]
 tta_model = dict(type='SegTTAModel')
@@ -22,7 +22,7 @@ tta_pipeline = [
                 dict(type='Resize', scale=(1000, size), keep_ratio=True)
                 for size in (300, 400, 500, 600)
             ],
-            [dict(type='LoadAnnotations', reduce_zero_label=True)],
+            [dict(type='LoadAnnotations')],
             [dict(type='PackSegInputs')],
         ],
     ),
