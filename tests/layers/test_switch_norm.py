@@ -240,6 +240,32 @@ def test_zero_gamma_at_the_start_gives_finite_gradients():
         assert all(p.grad.isfinite().all() for p in layer.parameters())
 
 
+def test_a_compiled_layer_equals_the_layer_without_graph_breaks():
+    layer = SSN(6)
+    set_radius(layer, 0.3)
+    eager = copy.deepcopy(layer)
+    compiled = torch.compile(layer, fullgraph=True, backend='aot_eager')
+    x = torch.randn(4, 6, 5, 5, requires_grad=True)
+    for mode in (True, False):
+        layer.train(mode), eager.train(mode)
+        y, expected = compiled(x), eager(x)
+        torch.testing.assert_close(y, expected)
+        torch.testing.assert_close(
+            torch.autograd.grad(y.square().sum(), x),
+            torch.autograd.grad(expected.square().sum(), x),
+        )
+    torch.testing.assert_close(layer.running_var, eager.running_var)
+
+
+def test_a_second_derivative_is_an_error_not_a_wrong_number():
+    layer = SSN(6)
+    set_radius(layer, 0.3)
+    x = torch.randn(4, 6, 5, 5, requires_grad=True)
+    (gradient,) = torch.autograd.grad(layer(x).pow(3).sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match='differentiate twice'):
+        gradient.sum().backward()
+
+
 @pytest.mark.parametrize('radius', [-0.1, math.nan, math.inf])
 def test_a_radius_that_is_no_distance_is_refused(radius):
     layer = SSN(6)

@@ -159,6 +159,16 @@ def test_an_interrupted_training_goes_on_from_its_last_checkpoint(run_tool, tmp_
     assert (tmp_path / f'run/iter_{stood + 2}.pth').exists()
 
 
+def test_a_frozen_backbone_that_has_not_chosen_is_refused(run_tool, tmp_path):
+    frozen = digits(tmp_path, 'model.backbone.frozen_stages=1')
+    code, output = run_tool(*train(DEMO, '--work-dir', tmp_path / 'run', *frozen))
+    assert code == 2
+    assert (
+        '5 SSN layers are frozen before they chose, backbone.bn1, backbone.layer1.0.bn1' in output
+    )
+    assert 'frozen_stages=-1' in output
+
+
 @pytest.fixture
 def ade20k(tmp_path):
     """A dozen pictures in ADE20K's layout, with its label convention."""

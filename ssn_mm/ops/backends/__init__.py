@@ -1,12 +1,13 @@
-"""Implementations of switch_norm with one signature, imported when first used."""
+"""Implementations of switch_norm with one signature, chosen per call."""
 
 import os
 from collections.abc import Callable
-from importlib import import_module
 
 from torch import Tensor
 
-BACKENDS = ('reference', 'cpu')
+from . import cpu, reference
+
+BACKENDS = {'reference': reference.switch_norm, 'cpu': cpu.switch_norm}
 
 
 def choose_backend(x: Tensor) -> Callable:
@@ -17,11 +18,9 @@ def choose_backend(x: Tensor) -> Callable:
     """
     name = os.environ.get('SSN_MM_BACKEND')
     if name is None:
-        name = 'cpu' if _load('cpu').is_best(x) else 'reference'
-    elif name not in BACKENDS:
-        raise RuntimeError(f'SSN_MM_BACKEND={name!r} is not available; choose from {BACKENDS}')
-    return _load(name).switch_norm
-
-
-def _load(name: str):
-    return import_module(f'{__name__}.{name}')
+        return cpu.switch_norm if cpu.is_best(x) else reference.switch_norm
+    if name not in BACKENDS:
+        raise RuntimeError(
+            f'SSN_MM_BACKEND={name!r} is not available; choose from {", ".join(BACKENDS)}'
+        )
+    return BACKENDS[name]
