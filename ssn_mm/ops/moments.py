@@ -9,7 +9,6 @@ exact because every instance has the same number of elements.
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed.nn.functional import all_reduce
 
 Moments = tuple[Tensor, Tensor]  # mean and biased variance, of one shape
 
@@ -68,6 +67,8 @@ def sync_moments(mean: Tensor, var: Tensor, count: int) -> tuple[Tensor, Tensor,
     Returns:
         Mean and variance (1, C) of the joint batch, and its elements per channel, 0-d.
     """
+    from torch.distributed.nn.functional import all_reduce  # not in every build of PyTorch
+
     total = mean.new_tensor(float(count))
     dist.all_reduce(total)
     joint_mean = all_reduce(mean * (count / total))

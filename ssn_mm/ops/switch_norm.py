@@ -63,7 +63,7 @@ def switch_norm(
     if 'GN' in normalizers:
         check_groups(x.size(1), num_groups)
     batch_stats = training or running_mean is None
-    sync = sync and batch_stats and dist.is_available() and dist.is_initialized()
+    sync = sync and batch_stats and _world_size() > 1
     fit = competing(normalizers, x.shape, batch_stats, num_groups, sync)
     ratios, normalizers = _hand_over(ratios, normalizers, fit)
     y, batch = choose_backend(x)(
@@ -113,7 +113,7 @@ def competing(
     elements = {
         'IN': area,
         'LN': c * area,
-        'BN': n * area * (dist.get_world_size() if sync else 1) if batch_stats else math.inf,
+        'BN': n * area * (_world_size() if sync else 1) if batch_stats else math.inf,
         'GN': c // num_groups * area,
     }
     fit = tuple(elements[name] > 1 for name in normalizers)
@@ -169,6 +169,10 @@ def _check_tensors(
                 f'{name} must be ({x.size(1)},) for an input of {x.size(1)} channels, '
                 f'got {tuple(tensor.shape)}'
             )
+
+
+def _world_size() -> int:
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def _hand_over(

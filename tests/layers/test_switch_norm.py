@@ -103,6 +103,11 @@ def test_mean_and_variance_are_chosen_independently():
     assert layer.selected == ('LN', 'BN')
 
 
+def test_a_synchronised_layer_is_local_without_a_process_group():
+    x = torch.randn(4, 6, 5, 5)
+    torch.testing.assert_close(ssn(sync=True)(x), ssn()(x))
+
+
 def test_representation_shows_the_current_ratios():
     text = repr(ssn(mean='BN', var='LN'))
     assert 'mean: IN 0.00 LN 0.00 BN 1.00 GN 0.00' in text
