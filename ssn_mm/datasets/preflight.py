@@ -53,7 +53,8 @@ def check_datasets(cfg, loaders: tuple[str, ...] = ('train', 'val', 'test')) -> 
             gone = {folder for folder in folders if not any(folder.glob('*'))}
             if gone:
                 missing.setdefault((dataset['type'], root), set()).update(gone)
-    for (kind, root), folders in missing.items():
+    if missing:
+        (kind, root), folders = next(iter(missing.items()))
         source = SOURCES[kind]
         raise DatasetMissingError(
             f'{source.title} is not complete.\n'

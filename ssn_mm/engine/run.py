@@ -181,12 +181,19 @@ def _closing_lines(runner: Runner) -> list[str]:
             f'{sum(counts.values())} of {rows} ratios (mean and variance of {len(layers)} SSN '
             f'layers) have chosen: {chosen}.'
         )
-    checkpoint = find_latest_checkpoint(runner.work_dir)
-    config = Path(runner.work_dir) / Path(runner.cfg.filename).name
+    work_dir = _short(runner.work_dir)
+    checkpoint = _short(find_latest_checkpoint(runner.work_dir) or 'CHECKPOINT')
+    config = _short(f'{runner.work_dir}/{Path(runner.cfg.filename).name}')  # with its overrides
     tta = ' --tta' if 'tta_pipeline' in runner.cfg else ''
     steps = [f'test: python tools/test.py {config} {checkpoint}{tta}']
     if layers:
-        steps.append(f'plot: python tools/analysis_tools/plot_ratios.py {runner.work_dir}')
+        steps.append(f'plot: python tools/analysis_tools/plot_ratios.py {work_dir}')
         steps.append(f'deploy: python tools/deploy.py {config} {checkpoint}')
-    lines.append(f'Results are in {runner.work_dir}. Next, {"; ".join(steps)}')
+    lines.append(f'Results are in {work_dir}. Next, {"; ".join(steps)}')
     return lines
+
+
+def _short(path: str) -> str:
+    """Relative to where the user is, if it lies below."""
+    here = Path(path).resolve()
+    return str(here.relative_to(Path.cwd()) if here.is_relative_to(Path.cwd()) else here)

@@ -65,13 +65,29 @@ def trained(tmp_path_factory):
 
 
 def test_a_training_ends_with_every_layer_chosen_and_says_what_to_do_next(trained):
-    folder, output = trained
+    _, output = trained
     *_, chosen, last = output.strip().splitlines()
     assert re.match(r'(\d+) of \1 ratios', chosen)
-    assert f'Results are in {folder / "run"}' in last
-    command = re.search(r'tools/test\.py (\S+) (\S+)', last)
-    assert all(Path(path).is_file() for path in command.groups())
+    assert last.startswith('Results are in run. Next, test: python tools/test.py ')
     assert 0 <= miou(output) <= 100
+
+
+def test_the_commands_of_the_last_line_work(trained, run_tool):
+    folder, output = trained
+    commands = re.findall(r'python tools/([^;]+)', output.strip().splitlines()[-1])
+    assert [command.split('.py')[0] for command in commands] == [
+        'test',
+        'analysis_tools/plot_ratios',
+        'deploy',
+    ]
+    for command in commands[1:]:  # the first is another test's
+        tool, *arguments = command.split()
+        code, said = run_tool(sys.executable, ROOT / 'tools' / tool, *arguments, cwd=folder)
+        assert code == 0, said[-3000:]
+    assert (folder / 'run/ratios.png').is_file()
+    assert '22 SSN layers became' in said
+    program = torch.export.load(str(folder / 'run/iter_8.pt2')).module()
+    assert program(torch.randn(1, 3, 64, 64)).shape == (1, 11, 8, 8)
 
 
 def test_a_checkpoint_carries_the_choice(trained):
