@@ -27,13 +27,17 @@ def train_once(model, shape):
 
 def test_mmpretrains_resnet_trains_with_ssn():
     train_once(
-        PRETRAIN.build(dict(type='ResNet', depth=50, base_channels=8, stem_channels=8, **NORM)),
+        PRETRAIN.build(
+            dict(type='mmpretrain.ResNet', depth=50, base_channels=8, stem_channels=8, **NORM)
+        ),
         (2, 3, 64, 64),
     )
 
 
 def test_mmactions_inflated_resnet_trains_with_ssn():
     inflate = ((1, 1, 1), (1, 0, 1, 0), (1, 0, 1, 0, 1, 0), (0, 1, 0))
-    i3d = dict(type='ResNet3d', depth=50, pretrained=None, pretrained2d=False, base_channels=8)
+    i3d = dict(
+        type='mmaction.ResNet3d', depth=50, pretrained=None, pretrained2d=False, base_channels=8
+    )
     i3d.update(conv_cfg=dict(type='Conv3d'), inflate=inflate, **NORM)
     train_once(ACTION.build(i3d), (2, 3, 8, 64, 64))
