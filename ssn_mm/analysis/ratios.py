@@ -77,7 +77,7 @@ def plot_ratios(run: Ratios, out: str | Path) -> Path:
 
     width = max(8.0, 0.22 * len(run.layers))
     figure = Figure(figsize=(width, 8), layout='constrained')
-    grid = figure.add_gridspec(4, 2, height_ratios=(3, 2, 2, 0.1))
+    grid = figure.add_gridspec(3, 2, height_ratios=(3, 2, 2))
     for row, what in enumerate(ROWS):
         axes = figure.add_subplot(grid[0, row])
         share = run.ratios[:, :, row].mean(1)  # (T, K)

@@ -101,6 +101,19 @@ def test_a_mean_of_ten_thousand_is_normalised():
     torch.testing.assert_close(y.double(), expected, rtol=0, atol=5e-3)
 
 
+def test_gradients_survive_a_mean_of_ten_thousand():
+    x, dy = torch.randn(4, 8, 16, 16, dtype=torch.float64) + 1e4, torch.randn(4, 8, 16, 16)
+    ratios = torch.tensor([[0.2, 0.3, 0.5], [0.5, 0.3, 0.2]])
+
+    def gradients(dtype):
+        inputs = [t.to(dtype).requires_grad_() for t in (x.float(), ratios)]
+        y = switch_norm(*inputs, training=True)
+        return [g.double() for g in torch.autograd.grad(y, inputs, dy.to(dtype))]
+
+    for ours, exact in zip(gradients(torch.float32), gradients(torch.float64), strict=True):
+        assert (ours - exact).abs().max() < 2e-3 * exact.abs().max()
+
+
 def test_a_map_of_one_pixel_leaves_instance_norm_out():
     x, ratios = leaf(4, 6, 1, 1), torch.tensor([[0.6, 0.3, 0.1], [0.2, 0.2, 0.6]]).double()
     y = switch_norm(x, ratios, training=True)

@@ -2,7 +2,8 @@
 
 Group normalization with a group per (n, c) measures x and writes the instance-normalised map in
 one fused pass; its backward yields Σdy and Σdy·x̂. The rest of Eq. 1 acts on (N, C) numbers:
-y = a·x + b, and dx = a·dy + p·x + q with factors per (n, c).
+y = a·(x - mean) + b, and dx = a·dy + p·(x - mean) + q, with the instance mean and factors per
+(n, c): differences of means lose less than the means would where these are large.
 """
 
 from collections.abc import Sequence
@@ -55,7 +56,7 @@ def switch_norm(
     batch: list[Batch | None] = [None]
 
     def to_affine(mean: Tensor, var: Tensor, *inputs: Tensor | None) -> tuple[Tensor, Tensor]:
-        """a and b of y = a·x + b, (N, C), from instance moments; differentiable."""
+        """a and b of y = a·(x - mean) + b, (N, C), from instance moments; differentiable."""
         ratios, weight, bias = inputs
         assert ratios is not None
         count = x.numel() // x.size(1)
@@ -65,7 +66,7 @@ def switch_norm(
         a = torch.rsqrt(mixed_var + eps).expand_as(mean)
         if weight is not None:
             a = a * weight.to(a)
-        b = -a * mixed_mean
+        b = a * (mean - mixed_mean)
         if bias is not None:
             b = b + bias.to(b)
         return a, b
@@ -93,9 +94,7 @@ class _SwitchNorm(torch.autograd.Function):
             a, b = to_affine(*moments, *small)
         ctx.save_for_backward(x, rstd)
         ctx.small = (moments, small, a, b)
-        y.view(n, c, -1).mul_((a.detach() / rstd)[..., None]).add_(
-            (b.detach() + a.detach() * mean)[..., None]
-        )
+        y.view(n, c, -1).mul_((a.detach() / rstd)[..., None]).add_(b.detach()[..., None])
         return torch.ops.aten._unsafe_view(y, x.shape)  # no view: an in-place ReLU may follow
 
     @staticmethod
@@ -121,7 +120,7 @@ class _SwitchNorm(torch.autograd.Function):
             [False, True, True],
         )
         total = total.view(n, c)  # Σdy = dL/db
-        dot = dot.view(n, c) / rstd + mean * total  # Σdy·x = dL/da
+        dot = dot.view(n, c) / rstd  # Σdy·(x - mean) = dL/da
         wanted = [t for t in (*moments, *small) if t is not None]
         grads = iter(
             torch.autograd.grad(
@@ -135,7 +134,7 @@ class _SwitchNorm(torch.autograd.Function):
         dmean, dvar = next(grads), next(grads)
         rest = [next(grads) if t is not None else None for t in small]
         p = dvar * (2 / area)
-        q = dmean / area - p * mean
+        q = (dmean - a.detach() * total) / area - p * mean  # the mean in x - mean, and p's
         dx = torch.addcmul(q[..., None], dy.view(n, c, -1), a.detach()[..., None])
         dx.addcmul_(x.view(n, c, -1), p[..., None])
         return None, dx.view(x.shape), *rest
