@@ -41,7 +41,8 @@ def test_imports_flow_one_way(folder):
 def test_ops_and_layers_need_pytorch_alone(folder):
     found = {n.split('.')[0] for f in (ROOT / 'ssn_mm' / folder).rglob('*.py') for n in imports(f)}
     assert 'torch' in found
-    assert found <= {'torch', 'ssn_mm'} | set(sys.stdlib_module_names)
+    extra = {'triton'} if folder == 'ops' else set()  # imported once a GPU's tensor comes
+    assert found <= {'torch', 'ssn_mm'} | extra | set(sys.stdlib_module_names)
 
 
 def test_the_package_imports_without_openmmlab():

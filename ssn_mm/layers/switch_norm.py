@@ -1,14 +1,20 @@
-"""The normalization layers SSN and SN, and what drives their selection without a framework."""
+"""The normalization layers SSN and SN."""
 
 import warnings
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from ..ops.sparsestmax import sparsestmax
-from ..ops.switch_norm import check_groups, check_normalizers, competing, switch_norm
+from ..ops.switch_norm import (
+    check_groups,
+    check_normalizers,
+    chosen_norm,
+    competing,
+    sparse_switch_norm,
+    switch_norm,
+)
 
 
 class SwitchNorm(nn.Module):
@@ -94,7 +100,8 @@ class SwitchNorm(nn.Module):
                 f'expected (N, {self.num_features}, *spatial) with 2 to 5 dimensions, '
                 f'got {tuple(x.shape)}'
             )
-        self.spatial_rank = x.dim() - 2
+        if self.spatial_rank != x.dim() - 2:
+            self.spatial_rank = x.dim() - 2
         self._warn_of_shape(x)
         recomputing = self.training and _recomputing()
         update = self.training and not recomputing
@@ -103,14 +110,12 @@ class SwitchNorm(nn.Module):
         momentum: float | Tensor = 0.0 if self.momentum is None else self.momentum
         if self.momentum is None and self.num_batches_tracked is not None:
             momentum = self.num_batches_tracked.float().reciprocal()
-        return switch_norm(
+        return self._normalize(
             x,
-            self._training_ratios() if self.training else self.ratios(),
-            self.normalizers,
-            self.weight,
-            self.bias,
-            None if recomputing else self.running_mean,
-            None if recomputing else self.running_var,
+            weight=self.weight,
+            bias=self.bias,
+            running_mean=None if recomputing else self.running_mean,
+            running_var=None if recomputing else self.running_var,
             training=update,
             momentum=momentum,
             eps=self.eps,
@@ -118,8 +123,8 @@ class SwitchNorm(nn.Module):
             sync=self.sync,
         )
 
-    def _training_ratios(self) -> Tensor:
-        return self.ratios()
+    def _normalize(self, x: Tensor, **options) -> Tensor:
+        return switch_norm(x, self.ratios(), self.normalizers, **options)
 
     def _warn_of_shape(self, x: Tensor) -> None:
         if self._warned_shape or torch.compiler.is_compiling():
@@ -174,6 +179,8 @@ class SSN(SwitchNorm):
     _warned_radius = False  # of the class: once a process is enough
     _radius_managed = False
     _last_ratios: Tensor | None = None  # of the last training step, for keep_selected
+    _chosen: tuple[str, str] | None = None  # what keep_selected saw, known without a look
+    _kept_version = -1  # of ratio_logits, when it did
 
     def _register_buffers(self) -> None:
         super()._register_buffers()
@@ -183,74 +190,60 @@ class SSN(SwitchNorm):
         dtype = torch.promote_types(self.ratio_logits.dtype, torch.float32)
         return sparsestmax(self.ratio_logits.to(dtype), self.radius)
 
-    def _training_ratios(self) -> Tensor:
-        if not (self._radius_managed or SSN._warned_radius or torch.compiler.is_compiling()):
-            SSN._warned_radius = True
-            warnings.warn(
-                'SSN trains but nothing sets its radius, so it will never select: add '
-                "dict(type='SSNRadiusHook') to custom_hooks, or call ssn_mm.set_radius(model, r) "
-                'before each step and ssn_mm.keep_selected(model) after it',
-                stacklevel=4,
-            )
-        ratios = self.ratios()
-        self._last_ratios = ratios.detach()
-        return ratios
+    def _normalize(self, x: Tensor, **options) -> Tensor:
+        if self.training:
+            self._warn_of_radius()
+            if self._chosen is not None and self._knows_choice(x):
+                if self.weight is None:
+                    x = _KeepInGraph.apply(x, self.ratio_logits)
+                else:
+                    options['weight'] = _KeepInGraph.apply(self.weight, self.ratio_logits)
+                return chosen_norm(x, *self._chosen, **options)
+        y, ratios = sparse_switch_norm(
+            x, self.ratio_logits, self.radius, self.normalizers, **options
+        )
+        if self.training:
+            vars(self)['_last_ratios'] = ratios  # a module's own assignment is slow
+        return y
+
+    def _knows_choice(self, x: Tensor) -> bool:
+        return (
+            not torch.compiler.is_compiling()
+            and self.ratio_logits._version == self._kept_version  # else they were changed since
+            and x.dim() > 2
+            and x[0, 0].numel() > 1  # else a share may have to be handed over
+        )
+
+    def _warn_of_radius(self) -> None:
+        if self._radius_managed or SSN._warned_radius or torch.compiler.is_compiling():
+            return
+        SSN._warned_radius = True
+        warnings.warn(
+            'SSN trains but nothing sets its radius, so it will never select: add '
+            "dict(type='SSNRadiusHook') to custom_hooks, or call ssn_mm.set_radius(model, r) "
+            'before each step and ssn_mm.keep_selected(model) after it',
+            stacklevel=5,
+        )
 
     def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
         super()._load_from_state_dict(state_dict, prefix, *args)
-        self._last_ratios = None
+        self._last_ratios = self._chosen = None
         if self.radius > 0:
             self._radius_managed = True
 
 
-def ssn_layers(model: nn.Module) -> Iterator[tuple[str, SSN]]:
-    """Yields name and module of every SSN in ``model``."""
-    return ((name, m) for name, m in model.named_modules() if isinstance(m, SSN))
+class _KeepInGraph(torch.autograd.Function):
+    """A tensor as it is, and a gradient of 0 for logits: DDP expects one of every parameter."""
 
+    @staticmethod
+    def forward(ctx, t, logits):
+        ctx.save_for_backward(logits)
+        return t.view_as(t)
 
-def set_radius(model: nn.Module, radius: float) -> None:
-    """Sets the radius of every SSN in ``model``.
-
-    Args:
-        model: Any module, an SSN itself included.
-        radius: Euclidean distance on the simplex plane, at least 0; from
-            ``circumscribed_radius(K)`` on every row is one-hot.
-
-    Raises:
-        ValueError: ``radius`` is negative, NaN or infinite.
-    """
-    if not 0 <= radius < float('inf'):
-        raise ValueError(f'radius must be a finite number >= 0, got {radius}')
-    for _, layer in ssn_layers(model):
-        layer.radius.fill_(radius)
-        layer._radius_managed = True
-
-
-@torch.no_grad()
-def keep_selected(model: nn.Module) -> None:
-    """Pins every selected row of ratios to its vertex; call it after each optimizer step.
-
-    Momentum and weight decay move logits whose gradient is 0. A row that was one-hot in the last
-    training step, or is now, gets its one-hot ratios as logits: SparsestMax maps these to
-    themselves at every radius. Works without host synchronisation.
-    """
-    by_size = defaultdict(list)
-    for _, layer in ssn_layers(model):
-        z = layer.ratio_logits
-        by_size[(z.shape, z.dtype, z.device)].append(layer)
-    for layers in by_size.values():
-        logits = torch.stack([m.ratio_logits for m in layers])  # (L, 2, K)
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        now = sparsestmax(logits, torch.stack([m.radius for m in layers])[:, None])
-        used = [m._last_ratios for m in layers]
-        # the step may have moved a row off its vertex, so what the step was taken with comes first
-        then = torch.stack([p if u is None else u for u, p in zip(used, now, strict=True)])
-        kept = _one_hot_rows(then, _one_hot_rows(now, logits))
-        torch._foreach_copy_([m.ratio_logits for m in layers], list(kept))
-
-
-def _one_hot_rows(p: Tensor, others: Tensor) -> Tensor:
-    return p.where((p == 1).any(-1, keepdim=True), others)
+    @staticmethod
+    def backward(ctx, g):
+        (logits,) = ctx.saved_tensors
+        return g, torch.zeros_like(logits)
 
 
 def _recomputing() -> bool:

@@ -1,9 +1,12 @@
 """SparsestMax (Sec. 2.2 of the paper) and sparsemax (its App. A), batched and differentiable."""
 
 import math
+import os
 
 import torch
 from torch import Tensor
+
+from .tracing import is_traced
 
 # Logits this close to equal (as a distance from the centre of their face) are not told apart: the
 # radial step divides by max(||d||, TIE_DISTANCE), which bounds the Jacobian by r_c / TIE_DISTANCE
@@ -83,39 +86,83 @@ def sparsestmax(z: Tensor, radius: float | Tensor, dim: int = -1) -> Tensor:
             on the CPU; on other devices, where a check would stall, NaN gives NaN).
     """
     rows = _rows_last(z, dim)
-    k = rows.size(-1)
     r = _radius_column(radius, rows)
-    p0 = _sparsemax(rows)
-    face = torch.ones_like(p0)
-    pushed = _push(p0, face, r)
-    for _ in range(k - 1):  # leave a face for a smaller one while the circle leaves it
-        left = (pushed < 0).any(-1, keepdim=True)
-        if _readable(left) and not left.any():
-            break
-        face = _support(pushed).to(face).where(left, face)
-        pushed = _push(p0, face, r)
-    far = (p0 - 1 / k).square().sum(-1, keepdim=True) >= r.square()  # a NaN radius is not
-    p = p0.where(far, pushed)
-    full = r >= circumscribed_radius(k) - 1e-6  # the slack is for radii stored in float32
-    if not _readable(full) or full.any():
-        first = torch.nn.functional.one_hot(rows.argmax(-1), k).to(p)
-        p = first.where(full, p)
+    p = solve(rows, r)[0] if is_traced(rows) else _SparsestMax.apply(rows, r)
     return p.movedim(-1, dim).to(z.dtype)
 
 
-def _push(p0: Tensor, face: Tensor, r: Tensor) -> Tensor:
-    """Where the circle of radius ``r`` cuts a face, in the direction that ``p0`` has in it.
+def solve(z: Tensor, r: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """SparsestMax over the last dimension, without checks or casts; differentiable.
 
-    Alg. 2 reaches a face through larger ones, pushing (p1) and projecting (p2) on each. All of
-    these only stretch the direction, so one push from ``p0`` gives the same point. ``face`` is 1
-    on its support and 0 elsewhere.
+    Alg. 2 pushes and projects until no entry is negative. All of that only stretches the direction
+    z - mean(z) within a face, and the faces that it may end on are those of the m largest entries:
+    the largest face on which the stretched point is not negative is where it ends. The point is
+    1/m + stretch * (z - mean), stretch 1 where sparsemax lies outside of the circle.
+
+    Args:
+        z: Logits (..., K), float32 or wider.
+        r: Radius, broadcastable to (..., 1).
+
+    Returns:
+        p, (..., K); and what :func:`jacobian_product` needs, (..., 1): the stretch, and the bend,
+        which is stretch / ||z - mean||² where the stretch varies with z and 0 elsewhere.
     """
-    centre = face.sum(-1, keepdim=True).reciprocal()
-    face_radius = (r.square() + 1 / p0.size(-1) - centre).clamp(min=0).sqrt()  # r' of Alg. 2
-    d = (p0 - centre) * face  # near a tie exact, so that Σd = 0 after the next line
-    d = d - (d.sum(-1, keepdim=True) * centre) * face
-    distance = torch.linalg.vector_norm(d, dim=-1, keepdim=True).clamp(min=TIE_DISTANCE)
-    return (d * (face_radius / distance) + centre) * face
+    k = z.size(-1)
+    s, m, total = _descending(z)
+    mean = total / m
+    square = (s * s).cumsum(-1) - mean * total  # ||z - mean||², stable: s[0] is 0
+    distance = square.clamp(min=TIE_DISTANCE**2).sqrt()
+    rho = (r * r + (1 / k - 1 / m)).clamp(min=0).sqrt()  # r' of Alg. 2
+    stretch = (rho / distance).masked_fill(square >= rho * rho, 1)
+    last = s - mean  # of the face's smallest entry
+    fits = (m * s - total > -1) & (
+        1 / m + stretch * last >= 0
+    )  # within sparsemax's support (Eq. 7)
+    fits[..., :-1] &= s[..., :-1] > s[..., 1:]  # equal logits stay together
+    size = (fits * m).argmax(-1, keepdim=True)
+    stretch, mean, m, square = (t.expand_as(s).gather(-1, size) for t in (stretch, mean, m, square))
+    bend = (stretch / square).masked_fill((stretch == 1) | (square <= TIE_DISTANCE**2), 0)
+    z = z - z.detach().amax(-1, keepdim=True)
+    p = (1 / m + stretch * (z - mean)).masked_fill(z < s.gather(-1, size), 0)
+    full = r >= circumscribed_radius(k) - 1e-6  # the slack is for radii stored in float32
+    if not _readable(full) or full.any():
+        first = torch.zeros_like(p).scatter_(-1, z.argmax(-1, keepdim=True), 1)
+        p = first.where(full, p)
+    return p, stretch, bend
+
+
+def jacobian_product(g: Tensor, z: Tensor, p: Tensor, stretch: Tensor, bend: Tensor) -> Tensor:
+    """The gradient for logits ``z`` from ``g``, that for p: (..., K), with results of `solve`.
+
+    On p's face: stretch * P g - bend * d (d·P g), with P v = v - mean(v) and d = P z.
+    """
+    face = (p > 0).to(p)
+    share = face / face.sum(-1, keepdim=True)
+    g = g * face - (g * share).sum(-1, keepdim=True) * face
+    d = z * face - (z * share).sum(-1, keepdim=True) * face
+    return stretch * g - (bend * (d * g).sum(-1, keepdim=True)) * d
+
+
+class _SparsestMax(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, z, r):
+        p, stretch, bend = _solve_quickly(z, r)
+        ctx.save_for_backward(z, r, p, stretch, bend)
+        return p
+
+    @staticmethod
+    def backward(ctx, g):
+        z, r, *solved = ctx.saved_tensors
+        if torch.is_grad_enabled():  # asked for a second derivative
+            return *torch.autograd.grad(solve(z, r)[0], z, g, create_graph=True), None
+        return jacobian_product(g, z, *solved), None
+
+
+def _solve_quickly(z: Tensor, r: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    from .backends import cpp  # which import this module
+
+    use = z.device.type == 'cpu' and cpp.is_available() and 'SSN_MM_BACKEND' not in os.environ
+    return cpp.sparsestmax(z, r) if use else solve(z, r)
 
 
 def _check_size(k: int) -> int:
@@ -152,21 +199,16 @@ def _readable(t: Tensor) -> bool:
     return t.device.type == 'cpu' and not torch.compiler.is_compiling()
 
 
+def _descending(z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Entries in descending order less the largest, their ranks 1..K, their running sum."""
+    s = z.sort(-1, descending=True).values
+    s = s - s[..., :1].detach()  # keeps large logits exact
+    return s, torch.arange(1, z.size(-1) + 1, device=z.device, dtype=z.dtype), s.cumsum(-1)
+
+
 def _sparsemax(z: Tensor) -> Tensor:
     """Sparsemax over the last dimension, without checks or casts."""
-    z = z - z.detach().amax(-1, keepdim=True)  # keeps large logits exact
-    support = _support(z).to(z)
-    tau = ((z * support).sum(-1, keepdim=True) - 1) / support.sum(-1, keepdim=True)  # Eq. 7
-    return torch.relu(z - tau)
-
-
-@torch.no_grad()
-def _support(z: Tensor) -> Tensor:
-    """S(z) of Eq. 7 as a mask: what lies above an entry of it sums to less than 1."""
-    if z.size(-1) <= 32:  # K² differences take fewer steps than sorting
-        return (z.unsqueeze(-2) - z.unsqueeze(-1)).relu().sum(-1) < 1
-    descending = z.sort(-1, descending=True).values
-    total = descending.cumsum(-1)
-    rank = torch.arange(1, z.size(-1) + 1, device=z.device, dtype=z.dtype)
-    size = (1 + rank * descending > total).sum(-1, keepdim=True).clamp(min=1)  # a(z)
-    return z >= descending.gather(-1, size - 1)
+    s, m, total = _descending(z)
+    size = (m * s - total > -1).sum(-1, keepdim=True).clamp(min=1)  # a(z) of Eq. 7
+    tau = (total.gather(-1, size - 1) - 1) / size
+    return torch.relu(z - z.detach().amax(-1, keepdim=True) - tau)

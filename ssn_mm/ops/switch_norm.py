@@ -7,7 +7,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from .backends import choose_backend
+from .backends import choose_backend, is_faster_in_torch
+from .sparsestmax import sparsestmax
 
 NORMALIZERS = ('IN', 'LN', 'BN', 'GN')
 
@@ -49,8 +50,8 @@ def switch_norm(
         sync: Whether BN's batch statistics span all processes of the default group.
 
     Returns:
-        Tensor of ``x``'s shape, dtype and memory format; gradients are exact for ``x``,
-        ``ratios``, ``weight`` and ``bias``.
+        Tensor of ``x``'s shape and dtype, contiguous or channels last as ``x``; gradients are
+        exact for ``x``, ``ratios``, ``weight`` and ``bias``, second derivatives too.
 
     Raises:
         TypeError: ``x`` is not a floating-point tensor.
@@ -58,18 +59,116 @@ def switch_norm(
             element per statistic.
         RuntimeError: ``SSN_MM_BACKEND`` names a backend that is not available.
     """
-    check_normalizers(normalizers)
-    _check_tensors(x, ratios, len(normalizers), weight, bias, running_mean, running_var)
+    options = (weight, bias, running_mean, running_var, training, momentum, eps, num_groups, sync)
+    return _normalize(x, ratios, None, normalizers, *options)[0]
+
+
+def sparse_switch_norm(
+    x: Tensor,
+    logits: Tensor,
+    radius: Tensor,
+    normalizers: Sequence[str] = ('IN', 'LN', 'BN'),
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    running_mean: Tensor | None = None,
+    running_var: Tensor | None = None,
+    *,
+    training: bool = False,
+    momentum: float | Tensor = 0.1,
+    eps: float = 1e-5,
+    num_groups: int = 32,
+    sync: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """:func:`switch_norm` of ``sparsestmax(logits, radius)``, as one operator.
+
+    Args:
+        logits: (2, K).
+        radius: 0-d, Euclidean distance on the simplex plane, at least 0 (not checked here).
+
+    Other arguments, and what is raised, are :func:`switch_norm`'s.
+
+    Returns:
+        The normalized ``x``; and the ratios (2, K), detached, before any share was handed over.
+    """
+    options = (weight, bias, running_mean, running_var, training, momentum, eps, num_groups, sync)
+    return _normalize(x, logits, radius, normalizers, *options)
+
+
+def chosen_norm(
+    x: Tensor,
+    mean: str,
+    var: str,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    running_mean: Tensor | None = None,
+    running_var: Tensor | None = None,
+    *,
+    training: bool = False,
+    momentum: float | Tensor = 0.1,
+    eps: float = 1e-5,
+    num_groups: int = 32,
+    sync: bool = False,
+) -> Tensor:
+    """:func:`switch_norm` with one-hot ratios, given by name: computes what these need only.
+
+    Args:
+        mean: Normalizer of the mean.
+        var: Normalizer of the variance. Where it is the same and torch's own layer is faster
+            than the backend, that layer is called.
+
+    Other arguments, and what is raised, are :func:`switch_norm`'s. Running statistics are
+    updated only if BN is one of the two.
+    """
+    options = (weight, bias, running_mean, running_var, training, momentum, eps, num_groups, sync)
+    if mean != var:
+        return _normalize(x, torch.eye(2, device=x.device), None, (mean, var), *options)[0]
+    if (
+        not sync
+        and isinstance(momentum, float)
+        and (weight is None or weight.dtype == x.dtype or mean == 'BN')
+        and is_faster_in_torch(mean, x)
+    ):
+        if mean == 'BN':
+            batch_stats = training or running_mean is None
+            stats = (running_mean, running_var, weight, bias, batch_stats, momentum, eps)
+            return torch.nn.functional.batch_norm(x, *stats)
+        groups = {'IN': x.size(1), 'LN': 1, 'GN': num_groups}[mean]
+        return torch.nn.functional.group_norm(x, groups, weight, bias, eps)
+    return _normalize(x, torch.ones(2, 1, device=x.device), None, (mean,), *options)[0]
+
+
+def _normalize(
+    x: Tensor,
+    logits: Tensor,
+    radius: Tensor | None,
+    normalizers: Sequence[str],
+    weight: Tensor | None,
+    bias: Tensor | None,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    training: bool,
+    momentum: float | Tensor,
+    eps: float,
+    num_groups: int,
+    sync: bool,
+) -> tuple[Tensor, Tensor]:
+    check_normalizers(normalizers, at_least=1)
+    _check_tensors(x, logits, len(normalizers), weight, bias, running_mean, running_var)
     if 'GN' in normalizers:
         check_groups(x.size(1), num_groups)
     batch_stats = training or running_mean is None
     sync = sync and batch_stats and _world_size() > 1
     fit = competing(normalizers, x.shape, batch_stats, num_groups, sync)
-    ratios, normalizers = _hand_over(ratios, normalizers, fit)
-    y, batch = choose_backend(x)(
+    ratios = None
+    if not all(fit):
+        ratios = logits if radius is None else sparsestmax(logits, radius)
+        radius = None
+        logits, normalizers = _hand_over(ratios, normalizers, fit)
+    y, used, batch = choose_backend(x)(
         x,
-        ratios,
-        normalizers,
+        logits,
+        radius,
+        tuple(normalizers),
         weight,
         bias,
         None if batch_stats else running_mean,
@@ -83,7 +182,7 @@ def switch_norm(
         with torch.no_grad():
             running_mean.lerp_(mean.to(running_mean), momentum)
             running_var.lerp_((var * (count / (count - 1))).to(running_var), momentum)
-    return y
+    return y, used if ratios is None else ratios.detach()
 
 
 def competing(
@@ -110,6 +209,8 @@ def competing(
     """
     n, c, *spatial = shape
     area = math.prod(spatial)
+    if n and area > 1:
+        return (True,) * len(normalizers)
     elements = {
         'IN': area,
         'LN': c * area,
@@ -125,11 +226,13 @@ def competing(
     return fit
 
 
-def check_normalizers(normalizers: Sequence[str]) -> None:
-    """Raises ValueError unless these are at least two different known names."""
+def check_normalizers(normalizers: Sequence[str], at_least: int = 2) -> None:
+    """Raises ValueError unless these are at least so many different known names."""
     names = tuple(normalizers)
-    if isinstance(normalizers, str) or len(names) < 2:
-        raise ValueError(f'at least two normalizers out of {NORMALIZERS} compete, got {names}')
+    if isinstance(normalizers, str) or len(names) < at_least:
+        raise ValueError(
+            f'at least {at_least} of the normalizers {NORMALIZERS} expected, got {normalizers!r}'
+        )
     if unknown := [name for name in names if name not in NORMALIZERS]:
         raise ValueError(f'unknown normalizers {unknown}; choose from {NORMALIZERS}')
     if len(set(names)) < len(names):
@@ -179,8 +282,6 @@ def _hand_over(
     ratios: Tensor, normalizers: Sequence[str], fit: tuple[bool, ...]
 ) -> tuple[Tensor, tuple[str, ...]]:
     """Leaves out the normalizers that do not fit; the others get their share in equal parts."""
-    if all(fit):
-        return ratios, tuple(normalizers)
     stay = [k for k, fits in enumerate(fit) if fits]
     gone = [k for k, fits in enumerate(fit) if not fits]
     handed = ratios[:, gone].sum(1, keepdim=True) / len(stay)

@@ -262,13 +262,20 @@ def test_a_compiled_layer_equals_the_layer_without_graph_breaks():
     torch.testing.assert_close(layer.running_var, eager.running_var)
 
 
-def test_a_second_derivative_is_an_error_not_a_wrong_number():
-    layer = SSN(6)
-    set_radius(layer, 0.3)
-    x = torch.randn(4, 6, 5, 5, requires_grad=True)
-    (gradient,) = torch.autograd.grad(layer(x).pow(3).sum(), x, create_graph=True)
-    with pytest.raises(RuntimeError, match='differentiate twice'):
-        gradient.sum().backward()
+@pytest.mark.parametrize('radius', [0.0, 0.4, 0.7])
+def test_second_derivatives_are_exact(radius):
+    layer = SSN(4).double()
+    set_radius(layer, radius)
+    with torch.no_grad():
+        layer.ratio_logits.add_(torch.randn(2, 3) / 4)
+
+    def function(x, *parameters):
+        names = ('weight', 'bias', 'ratio_logits')
+        return torch.func.functional_call(layer, dict(zip(names, parameters, strict=True)), x)
+
+    x = torch.randn(2, 4, 3, 2, dtype=torch.float64, requires_grad=True)
+    inputs = (x, layer.weight, layer.bias, layer.ratio_logits)
+    assert torch.autograd.gradgradcheck(function, inputs)
 
 
 @pytest.mark.parametrize('radius', [-0.1, math.nan, math.inf])
@@ -283,7 +290,7 @@ def test_a_radius_that_is_no_distance_is_refused(radius):
     ('arguments', 'message'),
     [
         (dict(normalizers=('BN', 'XN')), 'XN'),
-        (dict(normalizers=('BN',)), 'at least two'),
+        (dict(normalizers=('BN',)), 'at least 2'),
         (dict(normalizers=OMEGA, num_groups=4), 'num_groups=4 for 6 channels'),
     ],
 )

@@ -1,26 +1,55 @@
-"""Implementations of switch_norm with one signature, chosen per call."""
+"""Implementations of switch_norm with one signature, chosen per call.
 
+reference is plain autograd, the oracle. The others are kernels under ``fused``: cpp for CPUs where
+a compiler is at hand, cpu where none is, triton for CUDA.
+"""
+
+import importlib.util
 import os
 from collections.abc import Callable
+from functools import partial
 
+import torch
 from torch import Tensor
 
-from . import cpu, reference
+from . import fused, reference
 
-BACKENDS = {'reference': reference.switch_norm, 'cpu': cpu.switch_norm}
+BACKENDS = ('reference', 'cpu', 'cpp', 'triton')
+
+_HAS_TRITON = importlib.util.find_spec('triton') is not None
 
 
 def choose_backend(x: Tensor) -> Callable:
     """The ``switch_norm`` of the backend that SSN_MM_BACKEND names, else of the best for ``x``.
 
     Raises:
-        RuntimeError: The named backend is not there.
+        RuntimeError: The named backend is not there, or not for this tensor.
     """
     name = os.environ.get('SSN_MM_BACKEND')
     if name is None:
-        return cpu.switch_norm if cpu.is_best(x) else reference.switch_norm
+        return fused.switch_norm if _is_fused_best(x) else reference.switch_norm
     if name not in BACKENDS:
         raise RuntimeError(
             f'SSN_MM_BACKEND={name!r} is not available; choose from {", ".join(BACKENDS)}'
         )
-    return BACKENDS[name]
+    if name == 'reference':
+        return reference.switch_norm
+    return partial(fused.switch_norm, kernels=name)
+
+
+def is_faster_in_torch(name: str, x: Tensor) -> bool:
+    """Whether torch's own layer beats the backend for ``x`` when ``name`` alone is computed."""
+    backend = os.environ.get('SSN_MM_BACKEND', '')
+    if backend == 'reference' or not (backend or _is_fused_best(x)):
+        return False
+    return name in fused.load_kernels(backend, x).FASTER_IN_TORCH
+
+
+def _is_fused_best(x: Tensor) -> bool:
+    # a tracer records plain steps that run anywhere
+    return (
+        x.numel() > 0
+        and x.dtype in (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+        and (x.device.type == 'cpu' or (x.device.type == 'cuda' and _HAS_TRITON))
+        and not torch.jit.is_tracing()
+    )

@@ -13,13 +13,15 @@ from ..moments import (
     layer_moments,
     sync_moments,
 )
+from ..sparsestmax import sparsestmax
 
 Batch = tuple[Tensor, Tensor, int | Tensor]
 
 
 def switch_norm(
     x: Tensor,
-    ratios: Tensor,
+    logits: Tensor,
+    radius: Tensor | None,
     normalizers: Sequence[str],
     weight: Tensor | None,
     bias: Tensor | None,
@@ -28,20 +30,21 @@ def switch_norm(
     eps: float,
     num_groups: int,
     sync: bool,
-) -> tuple[Tensor, Batch | None]:
+) -> tuple[Tensor, Tensor, Batch | None]:
     """Normalizes ``x`` (N, C, *spatial).
 
-    Arguments are those of :func:`ssn_mm.ops.switch_norm`, already checked, without the
-    normalizers that do not fit the shape. BN uses ``running_mean`` and ``running_var`` (C,)
-    where given, else the batch.
+    Arguments are those of :func:`ssn_mm.ops.sparse_switch_norm`, already checked, without the
+    normalizers that do not fit the shape; ``logits`` are the ratios where ``radius`` is None. BN
+    uses ``running_mean`` and ``running_var`` (C,) where given, else the batch.
 
     Returns:
-        ``y`` like ``x``; and where BN measured the batch its mean and biased variance, (C,),
-        and elements per channel, else None.
+        ``y`` like ``x``; the ratios, detached; and where BN measured the batch its mean and biased
+        variance, (C,), and elements per channel, else None.
     """
+    ratios = logits if radius is None else sparsestmax(logits, radius)
     mean, var = instance_moments(x)
     count = x.numel() // x.size(1)
-    (mean, var), batch = mix_moments(
+    (mean, var), batch = _mix_moments(
         mean, var, count, ratios, normalizers, running_mean, running_var, num_groups, sync
     )
     to_map = (slice(None), slice(None)) + (None,) * (x.dim() - 2)  # (., C) -> (., C, 1, ...)
@@ -50,10 +53,10 @@ def switch_norm(
         y = y * weight.to(y)[None][to_map]
     if bias is not None:
         y = y + bias.to(y)[None][to_map]
-    return y.to(x.dtype), batch
+    return y.to(x.dtype), ratios.detach(), batch
 
 
-def mix_moments(
+def _mix_moments(
     mean: Tensor,
     var: Tensor,
     count: int,

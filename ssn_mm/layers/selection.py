@@ -1,0 +1,95 @@
+"""What drives the selection of SSN layers: the radius, and keeping what was selected."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from ..ops.sparsestmax import sparsestmax
+from .switch_norm import SSN
+
+
+def ssn_layers(model: nn.Module) -> Iterator[tuple[str, SSN]]:
+    """Yields name and module of every SSN in ``model``."""
+    return ((name, m) for name, m in model.named_modules() if isinstance(m, SSN))
+
+
+def set_radius(model: nn.Module, radius: float) -> None:
+    """Sets the radius of every SSN in ``model``.
+
+    Args:
+        model: Any module, an SSN itself included.
+        radius: Euclidean distance on the simplex plane, at least 0; from
+            ``circumscribed_radius(K)`` on every row is one-hot.
+
+    Raises:
+        ValueError: ``radius`` is negative, NaN or infinite.
+    """
+    if not 0 <= radius < float('inf'):
+        raise ValueError(f'radius must be a finite number >= 0, got {radius}')
+    for _, layer in ssn_layers(model):
+        layer.radius.fill_(radius)
+        layer._radius_managed = True
+
+
+@torch.no_grad()
+def keep_selected(model: nn.Module) -> None:
+    """Pins every selected row of ratios to its vertex; call it after each optimizer step.
+
+    Momentum and weight decay move logits whose gradient is 0. A row that was one-hot in the last
+    training step, or is now, gets its one-hot ratios as logits: SparsestMax maps these to
+    themselves at every radius. Works without host synchronisation.
+    """
+    by_size = defaultdict(list)
+    for _, layer in ssn_layers(model):
+        z = layer.ratio_logits
+        by_size[(z.shape, z.dtype, z.device)].append(layer)
+    for layers in by_size.values():
+        logits = torch.stack([m.ratio_logits for m in layers])  # (L, 2, K)
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        now = sparsestmax(logits, torch.stack([m.radius for m in layers])[:, None])
+        used = [m._last_ratios for m in layers]
+        # the step may have moved a row off its vertex, so what the step was taken with comes first
+        then = torch.stack([p if u is None else u for u, p in zip(used, now, strict=True)])
+        kept = _one_hot_rows(then, _one_hot_rows(now, logits))
+        torch._foreach_copy_([m.ratio_logits for m in layers], list(kept))
+        _note_choices(layers, kept)
+
+
+# Per group of layers on a GPU: choices on their way to the host, and the event of their arrival
+_under_way: WeakKeyDictionary[SSN, tuple[Tensor, torch.cuda.Event]] = WeakKeyDictionary()
+
+
+def _note_choices(layers: list[SSN], kept: Tensor) -> None:
+    """Tells layers what both of their rows have chosen, without waiting for a GPU."""
+    vertex = (kept == 1).any(-1)
+    choices = kept.argmax(-1).where(vertex, -1)  # (L, 2)
+    known = _arrived(layers[0], choices) if kept.is_cuda else choices
+    for layer in layers:
+        vars(layer)['_kept_version'] = layer.ratio_logits._version
+    if known is None or len(known) != len(layers):
+        return
+    for layer, (mean, var), ratios in zip(layers, known.tolist(), kept, strict=True):
+        names, own = layer.normalizers, vars(layer)
+        own['_chosen'] = None
+        if min(mean, var) >= 0:  # a step that knows the choice computes no ratios
+            own.update(_chosen=(names[mean], names[var]), _last_ratios=ratios)
+
+
+def _arrived(key: SSN, choices: Tensor) -> Tensor | None:
+    """Sends choices to the host unless earlier ones are under way; returns those that arrived."""
+    earlier = _under_way.get(key)
+    if earlier is not None and not earlier[1].query():
+        return None
+    event = torch.cuda.Event()
+    sent = choices.to('cpu', non_blocking=True)
+    event.record()
+    _under_way[key] = (sent, event)
+    return None if earlier is None else earlier[0]
+
+
+def _one_hot_rows(p: Tensor, others: Tensor) -> Tensor:
+    vertex = p == 1  # to rounding; exactly from here on
+    return vertex.to(p).where(vertex.any(-1, keepdim=True), others)

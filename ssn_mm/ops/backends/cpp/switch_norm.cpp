@@ -1,0 +1,145 @@
+// What cpp/__init__.py calls, for every type of map.
+#include <cstring>
+#include <type_traits>
+
+#include "maps.h"
+#include "mix.h"
+#include "sparsestmax.h"
+
+namespace {
+
+struct BFloat16 {
+  uint16_t bits;
+  operator float() const {
+    uint32_t wide = uint32_t(bits) << 16;
+    float f;
+    std::memcpy(&f, &wide, sizeof f);
+    return f;
+  }
+  BFloat16& operator=(float f) {
+    uint32_t u;
+    std::memcpy(&u, &f, sizeof f);
+    bits = f != f ? 0x7fc0 : uint16_t((u + 0x7fff + ((u >> 16) & 1)) >> 16);  // to nearest even
+    return *this;
+  }
+};
+
+// Calls f with a null pointer of the map's type; false where this compiler lacks the type.
+template <class F> bool with_type(int dtype, F f) {
+  switch (dtype) {
+    case 0: f((float*)nullptr, (float*)nullptr); return true;
+    case 1: f((double*)nullptr, (double*)nullptr); return true;
+    case 2: f((BFloat16*)nullptr, (float*)nullptr); return true;
+#ifdef __FLT16_MAX__
+    case 3: f((_Float16*)nullptr, (float*)nullptr); return true;
+#endif
+    default: return false;
+  }
+}
+
+#define WITH_TYPES(call)                                             \
+  return with_type(dtype, [&](auto* map, auto* wide) {               \
+    using T [[maybe_unused]] = std::remove_pointer_t<decltype(map)>; \
+    using A = std::remove_pointer_t<decltype(wide)>;                 \
+    call;                                                            \
+  })
+#define MAP const Shape shape{n, c, s, channels_last != 0, threads}
+
+template <class T, class A>
+void forward(const Shape& map, const Recipe& recipe, const T* x, const A* logits,
+             const double* radius, const A* weight, const A* bias, const A* running_mean,
+             const A* running_var, A* ratios, A* curve, A* stats, A* batch, T* y) {
+  Int size = map.n * map.c;
+  A *mean = stats, *var = mean + size, *shift = var + size, *rstd = shift + size,
+    *scale = rstd + size;
+  moments(map, x, mean, var);
+  mix(recipe, mean, var, logits, radius, weight, running_mean, running_var, ratios, curve,
+      curve + 2, shift, rstd, scale, batch);
+  affine(map, x, shift, scale, bias, y);
+}
+
+template <class T, class A>
+void backward(const Shape& map, const Recipe& recipe, bool constrained, const T* dy, const T* x,
+              const A* logits, const A* weight, const A* running_mean, const A* running_var,
+              const A* ratios, const A* curve, const A* stats, A* dlogits, A* dweight, A* dbias,
+              T* dx) {
+  Int size = map.n * map.c;
+  const A *mean = stats, *var = mean + size, *shift = var + size, *rstd = shift + size,
+          *scale = rstd + size;
+  std::vector<A> small(4 * size);
+  A *total = small.data(), *dot = total + size, *slope = dot + size, *offset = slope + size;
+  sums(map, dy, x, shift, total, dot);
+  mix_backward(recipe, map.s, mean, var, ratios, curve, curve + 2, shift, rstd, total, dot, logits,
+               constrained, weight, running_mean, running_var, slope, offset, dlogits, dweight,
+               dbias);
+  affine_grad(map, dy, x, shift, scale, slope, offset, dx);
+}
+
+}  // namespace
+
+// Pointers are to contiguous memory; dtype is that of maps, 0 float, 1 double, 2 bfloat16, 3 half.
+// Each returns whether the type is there.
+#pragma GCC visibility push(default)
+extern "C" {
+
+bool ssn_moments(int dtype, Int n, Int c, Int s, int channels_last, int threads, const void* x,
+                 void* mean, void* var) {
+  MAP;
+  WITH_TYPES((moments(shape, (const T*)x, (A*)mean, (A*)var)));
+}
+
+bool ssn_affine(int dtype, Int n, Int c, Int s, int channels_last, int threads, const void* x,
+                const void* shift, const void* scale, const void* bias, void* y) {
+  MAP;
+  WITH_TYPES((affine(shape, (const T*)x, (const A*)shift, (const A*)scale, (const A*)bias,
+                     (T*)y)));
+}
+
+bool ssn_sums(int dtype, Int n, Int c, Int s, int channels_last, int threads, const void* dy,
+              const void* x, const void* shift, void* total, void* dot) {
+  MAP;
+  WITH_TYPES((sums(shape, (const T*)dy, (const T*)x, (const A*)shift, (A*)total, (A*)dot)));
+}
+
+bool ssn_affine_grad(int dtype, Int n, Int c, Int s, int channels_last, int threads,
+                     const void* dy, const void* x, const void* shift, const void* scale,
+                     const void* slope, const void* offset, void* dx) {
+  MAP;
+  WITH_TYPES((affine_grad(shape, (const T*)dy, (const T*)x, (const A*)shift, (const A*)scale,
+                          (const A*)slope, (const A*)offset, (T*)dx)));
+}
+
+// The whole operator. stats is 5 x N x C: mean, var, shift, rstd, scale; curve is 2 x 2.
+bool ssn_forward(int dtype, Int n, Int c, Int s, int channels_last, int threads, Int groups,
+                 int kinds, int k, double eps, int constrained, double radius, const void* x,
+                 const void* logits, const void* weight, const void* bias,
+                 const void* running_mean, const void* running_var, void* ratios, void* curve,
+                 void* stats, void* batch, void* y) {
+  MAP;
+  const Recipe recipe{n, c, groups, kinds, k, eps};
+  WITH_TYPES((forward(shape, recipe, (const T*)x, (const A*)logits, constrained ? &radius : nullptr,
+                      (const A*)weight, (const A*)bias, (const A*)running_mean,
+                      (const A*)running_var, (A*)ratios, (A*)curve, (A*)stats, (A*)batch,
+                      (T*)y)));
+}
+
+bool ssn_backward(int dtype, Int n, Int c, Int s, int channels_last, int threads, Int groups,
+                  int kinds, int k, int constrained, const void* dy, const void* x,
+                  const void* logits, const void* weight, const void* running_mean,
+                  const void* running_var, const void* ratios, const void* curve,
+                  const void* stats, void* dlogits, void* dweight, void* dbias, void* dx) {
+  MAP;
+  const Recipe recipe{n, c, groups, kinds, k, 0};
+  WITH_TYPES((backward(shape, recipe, constrained != 0, (const T*)dy, (const T*)x,
+                       (const A*)logits, (const A*)weight, (const A*)running_mean,
+                       (const A*)running_var, (const A*)ratios, (const A*)curve, (const A*)stats,
+                       (A*)dlogits, (A*)dweight, (A*)dbias, (T*)dx)));
+}
+
+// rows x k doubles
+void ssn_sparsestmax(Int rows, int k, const double* z, const double* radius, double* p,
+                     double* stretch, double* bend) {
+  for (Int i = 0; i < rows; ++i)
+    sparsestmax(z + i * k, k, radius[i], p + i * k, stretch + i, bend + i);
+}
+}

@@ -1,0 +1,267 @@
+"""Eq. 1 as one operator: two reductions over the map, two maps over it, a small stage between.
+
+Forward measures (n, c) moments and writes y = γR·(x - M) + β; backward sums Σdy and Σdy·(x - M)
+and writes dx = γR·dy + slope·(x - M) + offset. It saves x and (N, C) numbers. Kernel modules
+(cpu, cpp, triton) do the passes over the map; ``mix`` says what lies between.
+"""
+
+import importlib
+from collections.abc import Sequence
+from functools import cache
+from types import ModuleType
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from ..tracing import is_traced
+from . import mix as plain
+from .mix import Mixed
+from .reference import Batch
+from .reference import switch_norm as reference_switch_norm
+
+# Besides y: the ratios (2, K); curve (2, 2), stretch and bend of SparsestMax; stats (5, N, C), the
+# moments, M, R and γR; batch (2, C), BN's mean and biased variance, or (2, 0); share, 0-d, this
+# process' part of BN's elements where BN spans all processes, else (0,).
+_LIBRARY = torch.library.Library('ssn_mm', 'DEF')
+_LIBRARY.define(
+    'switch_norm(Tensor x, Tensor logits, Tensor? radius, Tensor? weight, Tensor? bias, '
+    'Tensor? running_mean, Tensor? running_var, str normalizers, float eps, int num_groups, '
+    'bool sync, str kernels) -> '
+    '(Tensor y, Tensor ratios, Tensor curve, Tensor stats, Tensor batch, Tensor share)'
+)
+_LIBRARY.define(
+    'switch_norm_backward(Tensor dy, Tensor x, Tensor logits, Tensor? weight, '
+    'Tensor? running_mean, Tensor? running_var, Tensor ratios, Tensor curve, Tensor stats, '
+    'Tensor batch, Tensor share, bool constrained, str normalizers, int num_groups, str kernels) '
+    '-> (Tensor dx, Tensor dlogits, Tensor dweight, Tensor dbias)'
+)
+
+
+def switch_norm(
+    x: Tensor,
+    logits: Tensor,
+    radius: Tensor | None,
+    normalizers: Sequence[str],
+    weight: Tensor | None,
+    bias: Tensor | None,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    eps: float,
+    num_groups: int,
+    sync: bool,
+    kernels: str = '',
+) -> tuple[Tensor, Tensor, Batch | None]:
+    """As the reference backend's, with the passes of the module ``kernels``, '' for the best.
+
+    A second derivative is the reference's.
+
+    Raises:
+        RuntimeError: ``kernels`` are not for this tensor or this machine.
+    """
+    run = torch.ops.ssn_mm.switch_norm if is_traced(x) else _SwitchNorm.apply
+    y, ratios, _, _, batch, share = run(
+        x,
+        logits,
+        radius,
+        weight,
+        bias,
+        running_mean,
+        running_var,
+        ','.join(normalizers),
+        eps,
+        num_groups,
+        sync,
+        kernels,
+    )
+    if not batch.size(1):
+        return y, ratios, None
+    elements: int | Tensor = x.numel() // x.size(1)
+    return y, ratios, (batch[0], batch[1], elements / share if sync else elements)
+
+
+def load_kernels(name: str, x: Tensor) -> ModuleType:
+    """The module of kernels by its name, or the best for ``x`` where it is ''.
+
+    Raises:
+        RuntimeError: It is not for this tensor or this machine; says why.
+    """
+    module, devices = _load(name, x.device.type, x.dtype)
+    if x.device.type not in devices or not x.numel():
+        raise RuntimeError(
+            f'backend {name!r} takes tensors with elements on {" or ".join(devices)}, got '
+            f'{tuple(x.shape)} on {x.device}; unset SSN_MM_BACKEND or choose the reference'
+        )
+    return module
+
+
+@cache
+def _load(name: str, device: str, dtype: torch.dtype) -> tuple[ModuleType, tuple[str, ...]]:
+    from . import cpp
+
+    if not name:
+        compiled = cpp.is_available() and cpp.supports(dtype)
+        name = 'triton' if device == 'cuda' else 'cpp' if compiled else 'cpu'
+    if name == 'cpp' and not cpp.is_available():
+        raise RuntimeError(
+            f'backend {name!r} is not available, its kernels could not be built '
+            f'({cpp.why_not()}); unset SSN_MM_BACKEND or choose cpu'
+        )
+    try:
+        module = importlib.import_module(f'.{name}', __package__)
+    except ImportError as error:
+        raise RuntimeError(f'backend {name!r} is not available: {error}') from error
+    return module, ('cuda', 'cpu') if name == 'triton' else ('cpu',)  # Triton can interpret
+
+
+def _forward(
+    x, logits, radius, weight, bias, running_mean, running_var,
+    normalizers, eps, num_groups, sync, kernels,
+):  # fmt: skip
+    module = load_kernels(kernels, x)
+    x = _dense(x)
+    wide = torch.promote_types(x.dtype, torch.float32)
+    small = [_cast(t, wide) for t in (logits, weight, bias, running_mean, running_var)]
+    logits, weight, bias, running_mean, running_var = small
+    options = (running_mean, running_var, normalizers.split(','), eps, num_groups)
+    if hasattr(module, 'forward') and not sync:
+        return *module.forward(x, logits, radius, weight, bias, *options), x.new_empty(0)
+    mean, var = module.moments(x)
+    share = mean.new_empty(0)
+    if sync:
+        elements = mean.new_full((), x.numel() // x.size(1))
+        total = elements.clone()
+        dist.all_reduce(total)
+        share = elements / total
+        mixed = plain.mix(mean, var, logits, radius, weight, *options, share)
+    else:
+        mixed = module.mix(mean, var, logits, radius, weight, *options)
+    y = module.affine(x, mixed.shift, mixed.scale, bias)
+    stats = torch.stack([mean, var, mixed.shift, mixed.rstd, mixed.scale])
+    return y, mixed.ratios, torch.stack([mixed.stretch, mixed.bend]), stats, mixed.batch, share
+
+
+def _backward(
+    dy, x, logits, weight, running_mean, running_var, ratios, curve, stats, batch, share,
+    constrained, normalizers, num_groups, kernels,
+):  # fmt: skip
+    module = load_kernels(kernels, x)
+    x = _dense(x)
+    dy = _like_map(dy, x)
+    wide = stats.dtype
+    like = logits.dtype, wide if weight is None else weight.dtype
+    given = [_cast(t, wide) for t in (logits, weight, running_mean, running_var)]
+    options = (constrained, normalizers.split(','), num_groups)
+    sync = share.dim() == 0
+    if hasattr(module, 'backward') and not sync:
+        dx, *small = module.backward(dy, x, *given, ratios, curve, stats, *options)
+    else:
+        mean, var, shift, rstd, scale = stats.unbind()
+        mixed = Mixed(ratios, *curve.unbind(), shift, rstd, scale, batch)
+        total, dot = module.sums(dy, x, shift)
+        arguments = (mixed, mean, var, total, dot, *given, x[0, 0].numel(), *options)
+        if sync:
+            slope, offset, *small = plain.mix_backward(*arguments, share)
+        else:
+            slope, offset, *small = module.mix_backward(*arguments)
+        dx = module.affine_grad(dy, x, shift, scale, slope, offset)
+    dlogits, dweight, dbias = small
+    return dx, dlogits.to(like[0]), dweight.to(like[1]), dbias.to(like[1])
+
+
+def _forward_fake(
+    x, logits, radius, weight, bias, running_mean, running_var,
+    normalizers, eps, num_groups, sync, kernels,
+):  # fmt: skip
+    n, c = x.shape[:2]
+    measured = 'BN' in normalizers and running_mean is None
+    shapes = [
+        (2, logits.size(1)),
+        (2, 2),
+        (5, n, c),
+        (2, c if measured else 0),
+        () if sync else (0,),
+    ]
+    wide = torch.promote_types(x.dtype, torch.float32)
+    return torch.empty_like(_dense(x)), *(x.new_empty(shape, dtype=wide) for shape in shapes)
+
+
+def _backward_fake(dy, x, logits, weight, running_mean, running_var, ratios, curve, stats, *_):
+    like = stats if weight is None else weight
+    per_channel = [like.new_empty(x.size(1)) for _ in range(2)]
+    return torch.empty_like(_dense(x)), torch.empty_like(logits), *per_channel
+
+
+def _setup_context(ctx, inputs, output):
+    ctx.mark_non_differentiable(*output[1:])
+    ctx.save_for_backward(*inputs[:7], *output[1:])
+    ctx.options = inputs[7:]
+    ctx.set_materialize_grads(False)
+
+
+def _gradients(ctx, dy, *_):
+    x, logits, radius, weight, bias, running_mean, running_var, *saved = ctx.saved_tensors
+    normalizers, eps, num_groups, sync, kernels = ctx.options
+    given = (x, logits, weight, bias)
+    if dy is None:
+        grads = [None] * 4
+    elif torch.is_grad_enabled():  # asked for a second derivative
+        y, _, _ = reference_switch_norm(
+            *(x, logits, radius, normalizers.split(','), weight, bias),
+            *(running_mean, running_var, eps, num_groups, sync),
+        )
+        wanted = [t for t in given if t is not None and t.requires_grad]
+        found = iter(torch.autograd.grad(y, wanted, dy, create_graph=True))
+        grads = [next(found) if t is not None and t.requires_grad else None for t in given]
+    else:
+        run = torch.ops.ssn_mm.switch_norm_backward if is_traced(dy) else _backward
+        grads = list(
+            run(
+                *(dy, x, logits, weight, running_mean, running_var, *saved),
+                *(radius is not None, normalizers, num_groups, kernels),
+            )
+        )
+    dx, dlogits, dweight, dbias = grads
+    dweight = None if weight is None else dweight
+    dbias = None if bias is None else dbias
+    return dx, dlogits, None, dweight, dbias, *(None,) * 7
+
+
+class _SwitchNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, *inputs):  # with a separate setup_context PyTorch binds arguments slowly
+        output = _forward(*inputs)
+        _setup_context(ctx, inputs, output)
+        return output
+
+    backward = staticmethod(_gradients)
+
+
+for _device in ('CPU', 'CUDA'):
+    _LIBRARY.impl('switch_norm', _forward, _device)
+    _LIBRARY.impl('switch_norm_backward', _backward, _device)
+torch.library.register_fake('ssn_mm::switch_norm', _forward_fake, lib=_LIBRARY)
+torch.library.register_fake('ssn_mm::switch_norm_backward', _backward_fake, lib=_LIBRARY)
+torch.library.register_autograd(
+    'ssn_mm::switch_norm', _gradients, setup_context=_setup_context, lib=_LIBRARY
+)
+
+
+def _dense(x: Tensor) -> Tensor:
+    """The map itself where it is contiguous or channels last, else a contiguous copy."""
+    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
+    if x.is_contiguous() or (
+        x.dim() in formats and x.is_contiguous(memory_format=formats[x.dim()])
+    ):
+        return x
+    return x.contiguous()
+
+
+def _like_map(dy: Tensor, x: Tensor) -> Tensor:
+    if dy.stride() == x.stride() and dy.dtype == x.dtype:
+        return dy
+    return torch.empty_like(x).copy_(dy)
+
+
+def _cast(t: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    return t if t is None or (t.dtype == dtype and t.is_contiguous()) else t.to(dtype).contiguous()

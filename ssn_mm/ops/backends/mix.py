@@ -1,0 +1,196 @@
+"""The small stage of Eq. 1: from instance moments to the factors of the map, and back.
+
+Numbers here are (N, C) or fewer. M and V are the mixed mean and variance, R = 1/sqrt(V + eps);
+T = Σdy and E = Σdy·(x - M) come from the map. With G_M = -γRT and G_V = -½γR³E, the gradients for
+M and V, and A_k the average over what normalizer k measures together (m_k, v_k its moments):
+
+    dp_k = Σ G_M·m_k,  dp'_k = Σ G_V·v_k,  dγ = Σ_n R·E,  dβ = Σ_n T
+    dvar = Σ_k p'_k A_k G_V,  dmean = Σ_k p_k A_k G_M + 2 p'_k (mean - m_k) A_k G_V
+    dx = γR·dy + slope·(x - M) + offset
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from ..moments import Moments, batch_moments, group_moments, layer_moments
+from ..sparsestmax import jacobian_product, solve
+
+
+class Mixed(NamedTuple):
+    """What the small stage hands to the map and to its own backward pass.
+
+    Attributes:
+        ratios: (2, K).
+        stretch: (2,), of SparsestMax, see ``ops.sparsestmax.solve``.
+        bend: (2,), likewise.
+        shift: (N, C), the mixed mean M.
+        rstd: (N, C), R.
+        scale: (N, C), γR.
+        batch: (2, C), BN's mean and biased variance; (2, 0) where it did not measure the batch.
+    """
+
+    ratios: Tensor
+    stretch: Tensor
+    bend: Tensor
+    shift: Tensor
+    rstd: Tensor
+    scale: Tensor
+    batch: Tensor
+
+
+def mix(
+    mean: Tensor,
+    var: Tensor,
+    logits: Tensor,
+    radius: Tensor | None,
+    weight: Tensor | None,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    normalizers: Sequence[str],
+    eps: float,
+    num_groups: int,
+    share: Tensor | None = None,
+) -> Mixed:
+    """Mixes instance moments.
+
+    Args:
+        mean: (N, C), float32 or float64, as is every tensor here.
+        var: (N, C), biased.
+        logits: (2, K); the ratios themselves where ``radius`` is None.
+        radius: 0-d, of SparsestMax.
+        weight: (C,), γ, or None for 1.
+        running_mean: (C,), what BN uses in place of the batch, or None.
+        running_var: (C,), likewise.
+        normalizers: K names.
+        eps: Added to the variance.
+        num_groups: GN's.
+        share: 0-d, this process' part of BN's elements where BN spans all processes.
+    """
+    ratios, stretch, bend = logits.clone(), logits.new_ones(2), logits.new_zeros(2)
+    if radius is not None:
+        ratios, stretch, bend = solve(logits, radius)
+        stretch, bend = stretch.squeeze(-1), bend.squeeze(-1)
+    merged = [
+        _merge(name, mean, var, running_mean, running_var, num_groups, share)
+        for name in normalizers
+    ]
+    shift, mixed_var = mean.new_zeros(()), mean.new_full((), eps)
+    for (m, v), p, p_var in zip(merged, *(row.unbind() for row in ratios.unbind()), strict=True):
+        shift = torch.addcmul(shift, m, p)
+        mixed_var = mixed_var + v * p_var
+    rstd = mixed_var.rsqrt().expand_as(mean).contiguous()
+    shift = shift.expand_as(mean).contiguous()
+    scale = rstd.clone() if weight is None else rstd * weight
+    batch = mean.new_empty(2, 0)
+    if 'BN' in normalizers and running_mean is None:
+        batch = torch.cat(merged[list(normalizers).index('BN')])
+    return Mixed(ratios, stretch, bend, shift, rstd, scale, batch)
+
+
+def mix_backward(
+    mixed: Mixed,
+    mean: Tensor,
+    var: Tensor,
+    total: Tensor,
+    dot: Tensor,
+    logits: Tensor,
+    weight: Tensor | None,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    area: int,
+    constrained: bool,
+    normalizers: Sequence[str],
+    num_groups: int,
+    share: Tensor | None = None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """The backward pass of :func:`mix` and of the affine map, less what touches the map.
+
+    Args:
+        total: (N, C), T.
+        dot: (N, C), E.
+        area: Elements of an instance.
+        constrained: Whether ``logits`` became ratios by SparsestMax.
+
+    Returns:
+        slope (N, C), offset (N, C), and the gradients for logits (2, K), γ (C,) and β (C,).
+    """
+    gamma_rstd, rstd = mixed.scale, mixed.rstd
+    to_mean = -(gamma_rstd * total)
+    to_var = -0.5 * gamma_rstd * rstd * rstd * dot
+    dvar, dmean = torch.zeros_like(mean), torch.zeros_like(mean)
+    dratios = []
+    for name, p, p_var in zip(
+        normalizers, *(row.unbind() for row in mixed.ratios.unbind()), strict=True
+    ):
+        if name == 'BN' and running_mean is None:
+            m, v = mixed.batch[:, None].unbind()
+        else:
+            m, v = _merge(name, mean, var, running_mean, running_var, num_groups, None)
+        dratios += [(to_mean * m).sum(), (to_var * v).sum()]
+        if name == 'IN':
+            dmean, dvar = torch.addcmul(dmean, to_mean, p), torch.addcmul(dvar, to_var, p_var)
+        elif name != 'BN' or running_mean is None:
+            grad_mean, grad_var = _average(name, to_mean, to_var, num_groups, share)
+            grad_var = grad_var * p_var
+            dmean = torch.addcmul(dmean, grad_mean, p)
+            dmean = torch.addcmul(dmean, mean - m, grad_var, value=2)
+            dvar = dvar + grad_var
+    slope = dvar * (2 / area)
+    offset = torch.addcmul(dmean / area, slope, mixed.shift - mean)
+    dlogits = torch.stack(dratios).view(-1, 2).t()
+    if constrained:
+        bent = (mixed.ratios, mixed.stretch[:, None], mixed.bend[:, None])
+        dlogits = jacobian_product(dlogits, logits, *bent)
+    return slope, offset, dlogits.contiguous(), (rstd * dot).sum(0), total.sum(0)
+
+
+def _merge(
+    name: str,
+    mean: Tensor,
+    var: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    num_groups: int,
+    share: Tensor | None,
+) -> Moments:
+    """A normalizer's moments, broadcastable to (N, C)."""
+    if name == 'IN':
+        return mean, var
+    if name == 'LN':
+        return layer_moments(mean, var)
+    if name == 'GN':
+        return group_moments(mean, var, num_groups)
+    if running_mean is not None and running_var is not None:
+        return running_mean[None], running_var[None]
+    m, v = batch_moments(mean, var)
+    if share is not None:
+        joint = _sum_processes(m * share)
+        return joint, _sum_processes((v + (m - joint).square()) * share)
+    return m, v
+
+
+def _average(
+    name: str, to_mean: Tensor, to_var: Tensor, num_groups: int, share: Tensor | None
+) -> Moments:
+    """A_k of both gradients, broadcastable to (N, C)."""
+    both = torch.stack([to_mean, to_var])  # (2, N, C)
+    if name == 'LN':
+        both = both.mean(2, keepdim=True)
+    elif name == 'GN':
+        grouped = both.unflatten(2, (num_groups, -1))
+        both = grouped.mean(3, keepdim=True).expand_as(grouped).flatten(2)
+    else:
+        both = both.mean(1, keepdim=True)
+        if share is not None:
+            both = _sum_processes(both * share)
+    mean, var = both.unbind()
+    return mean, var
+
+
+def _sum_processes(t: Tensor) -> Tensor:
+    dist.all_reduce(t)
+    return t
