@@ -195,8 +195,8 @@ def _radius_column(radius: float | Tensor, rows: Tensor) -> Tensor:
 
 
 def _readable(t: Tensor) -> bool:
-    """Whether a look at the values costs nothing: on the CPU, outside of compiled graphs."""
-    return t.device.type == 'cpu' and not torch.compiler.is_compiling()
+    """Whether a look at the values costs nothing: on the CPU, and nothing is recorded."""
+    return t.device.type == 'cpu' and not is_traced(t)
 
 
 def _descending(z: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -2,7 +2,7 @@ import pytest
 import references
 import torch
 
-from ssn_mm.ops import competing, switch_norm
+from ssn_mm.ops import chosen_norm, competing, switch_norm
 from ssn_mm.ops.backends import BACKENDS
 
 OMEGA = ('IN', 'LN', 'BN', 'GN')
@@ -83,14 +83,105 @@ def test_an_activation_in_place_may_follow(shape):
     torch.testing.assert_close(torch.autograd.grad(y, x, dy), torch.autograd.grad(expected, x, dy))
 
 
-@pytest.mark.parametrize(('dtype', 'tolerance'), [(torch.float16, 2e-3), (torch.bfloat16, 2e-2)])
-def test_half_inputs_keep_their_dtype_with_float32_statistics(dtype, tolerance):
-    x = (torch.randn(2, 6, 8, 8) * 3 + 20).to(dtype)
-    ratios = torch.full((2, 3), 1 / 3)
-    y = switch_norm(x, ratios, training=True)
-    assert y.dtype is dtype
-    expected = switch_norm(x.double(), ratios, training=True)
-    torch.testing.assert_close(y.double(), expected, rtol=tolerance, atol=tolerance)
+ODD = [(4, 5, 1, 7), (3, 7, 11, 13), (1, 6, 5, 4), (3, 1, 5, 4), (5, 67, 3, 2, 2), (2, 3, 4099)]
+# float32 sums, and one rounding of the result; half types round y, dy and dx themselves
+TOLERANCES = {torch.float32: 2e-5, torch.bfloat16: 2e-2, torch.float16: 3e-3}
+
+
+@pytest.mark.parametrize('dtype', TOLERANCES)
+@pytest.mark.parametrize('last', [False, True])
+@pytest.mark.parametrize('shape', ODD)
+def test_odd_maps_agree_with_float64(shape, last, dtype):
+    layout = {4: torch.channels_last, 5: torch.channels_last_3d}.get(len(shape) if last else 0)
+    k = 3 + (shape[1] % 2 == 0)
+    c = shape[1]
+    values = [
+        torch.randn(shape) * 2 + 1,
+        torch.rand(2, k).softmax(1),
+        torch.randn(c),
+        torch.ones(c),
+    ]
+    dy = torch.randn(shape)
+
+    def lay_out(t):
+        return t.to(memory_format=layout) if layout else t
+
+    def run(dtype):
+        inputs = [lay_out(t.to(dtype)) if t is values[0] else t.to(wide[dtype]) for t in values]
+        inputs = [t.detach().requires_grad_() for t in inputs]
+        x, ratios, weight, bias = inputs
+        y = switch_norm(x, ratios, OMEGA[:k], weight, bias, training=True, num_groups=2)
+        assert y.dtype is dtype
+        assert y.is_contiguous(memory_format=layout or torch.contiguous_format)
+        gradients = torch.autograd.grad(y, inputs, lay_out(dy.to(dtype)))
+        assert [g.dtype for g in gradients] == [t.dtype for t in inputs]
+        return y, *gradients
+
+    wide = {torch.float64: torch.float64} | dict.fromkeys(TOLERANCES, torch.float32)
+    ours = run(dtype)
+    values[0], dy = values[0].to(dtype), dy.to(dtype)  # what the half types saw
+    for got, exact in zip(ours, run(torch.float64), strict=True):
+        error = (got.double() - exact).abs().max()
+        assert error <= TOLERANCES[dtype] * exact.abs().max().clamp(min=1)
+
+
+def test_a_map_of_a_million_pixels_agrees_with_float64():
+    x, dy = torch.randn(1, 2, 1024, 1024) + 3, torch.randn(1, 2, 1024, 1024)
+    ratios = torch.tensor([[0.2, 0.3, 0.5], [0.5, 0.3, 0.2]])
+
+    def run(dtype):
+        leaves = [t.to(dtype).requires_grad_() for t in (x, ratios)]
+        y = switch_norm(*leaves, training=True)
+        return y.detach(), *torch.autograd.grad(y, leaves, dy.to(dtype))
+
+    for got, exact in zip(run(torch.float32), run(torch.float64), strict=True):
+        assert (got - exact).abs().max() <= 2e-5 * exact.abs().max().clamp(min=1)
+
+
+def test_autocast_keeps_the_dtype_of_the_map_and_float32_parameters():
+    conv, weight = torch.nn.Conv2d(3, 6, 3), torch.ones(6, requires_grad=True)
+    ratios = torch.full((2, 3), 1 / 3, requires_grad=True)
+    with torch.autocast('cpu', torch.bfloat16):
+        x = conv(torch.randn(2, 3, 8, 8))
+        y = switch_norm(x, ratios, weight=weight, training=True)
+        assert x.dtype is y.dtype is torch.bfloat16
+    y.float().square().sum().backward()
+    assert ratios.grad.dtype is weight.grad.dtype is torch.float32
+
+
+def test_deterministic_mode_is_kept_and_repeats_bit_by_bit():
+    x, dy = torch.randn(4, 6, 9, 9, requires_grad=True), torch.randn(4, 6, 9, 9)
+    ratios = torch.full((2, 3), 1 / 3, requires_grad=True)
+
+    def run():
+        y = switch_norm(x, ratios, training=True)
+        return y, *torch.autograd.grad(y, (x, ratios), dy)
+
+    torch.use_deterministic_algorithms(True)
+    try:
+        first, second = run(), run()
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+@pytest.mark.parametrize('mean', OMEGA)
+@pytest.mark.parametrize('var', OMEGA)
+@pytest.mark.parametrize('training', [True, False])
+def test_a_choice_by_name_equals_one_hot_ratios(mean, var, training):
+    x, weight, bias = leaf(3, 6, 5, 4), leaf(6), leaf(6)
+    ratios = torch.eye(4, dtype=torch.float64)[[OMEGA.index(mean), OMEGA.index(var)]]
+    options = dict(weight=weight, bias=bias, training=training, num_groups=3)
+
+    def run(function, *arguments):
+        stats = [torch.zeros(6).double(), torch.ones(6).double()]
+        y = function(x, *arguments, running_mean=stats[0], running_var=stats[1], **options)
+        dy = torch.linspace(-1, 1, y.numel(), dtype=torch.float64).view_as(y)
+        gradients = torch.autograd.grad(y, (x, weight, bias), dy)
+        return y, *gradients, *(stats if 'BN' in (mean, var) else [])
+
+    chosen = run(chosen_norm, mean, var)
+    torch.testing.assert_close(chosen, run(switch_norm, ratios, OMEGA), rtol=1e-9, atol=1e-9)
 
 
 def test_a_mean_of_ten_thousand_is_normalised():

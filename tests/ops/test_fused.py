@@ -1,0 +1,198 @@
+"""What compilers, tracers and autograd see of the operator."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from ssn_mm import SSN, keep_selected, set_radius
+from ssn_mm.ops import sparse_switch_norm, switch_norm
+from ssn_mm.ops.backends import cpp, fused
+
+KERNELS = ('cpu', 'cpp')
+
+
+def layer(channels=6, radius=0.3):
+    ssn = SSN(channels)
+    set_radius(ssn, radius)
+    with torch.no_grad():
+        ssn.ratio_logits.add_(torch.randn(2, 3) / 4)
+    return ssn
+
+
+@pytest.mark.parametrize('kernels', KERNELS)
+@pytest.mark.parametrize('training', [True, False])
+@pytest.mark.parametrize('shape', [(2, 6, 5, 4), (3, 6)])
+def test_the_operator_keeps_the_rules_of_registered_operators(kernels, training, shape):
+    running = (None, None) if training else (torch.randn(6), torch.rand(6) + 1)
+    parameters = [torch.randn(s, requires_grad=True) for s in (shape, (2, 2), 6, 6)]
+    x, logits, weight, bias = parameters
+    names = 'LN,BN'
+    options = (names, 1e-5, 32, False, kernels)
+    arguments = (x, logits, torch.tensor(0.3), weight, bias, *running, *options)
+    checked = torch.library.opcheck(torch.ops.ssn_mm.switch_norm.default, arguments)
+    assert set(checked.values()) == {'SUCCESS'}
+
+
+@pytest.mark.parametrize('kernels', ['reference', *KERNELS])
+def test_a_compiled_layer_is_the_layer_in_one_graph(kernels, monkeypatch):
+    monkeypatch.setenv('SSN_MM_BACKEND', kernels)
+    torch.compiler.reset()
+    ssn, x = layer(), torch.randn(2, 6, 5, 4, requires_grad=True)
+    dy = torch.randn(2, 6, 5, 4)
+
+    def run(function):
+        y = function(x)
+        return y, *torch.autograd.grad(y, (x, *ssn.parameters()), dy)
+
+    compiled = torch.compile(ssn, fullgraph=True)
+    for mode in (True, False):
+        ssn.train(mode)
+        torch.testing.assert_close(run(compiled), run(ssn), rtol=1e-5, atol=1e-5)
+
+
+def test_a_program_and_a_graph_hold_one_operator():
+    ssn, x = layer().eval(), torch.randn(2, 6, 5, 4)
+    program = torch.export.export(ssn, (x,))
+    called = [n.target for n in program.graph.nodes if 'ssn_mm' in str(n.target)]
+    assert called == [torch.ops.ssn_mm.switch_norm.default]
+    torch.testing.assert_close(program.module()(x), ssn(x))
+    graph = make_fx(ssn)(x)
+    called = [n.target for n in graph.graph.nodes if 'ssn_mm' in str(n.target)]
+    assert called == [torch.ops.ssn_mm.switch_norm.default]
+    other = torch.randn(2, 6, 5, 4)
+    torch.testing.assert_close(graph(other), ssn(other))
+
+
+@pytest.mark.filterwarnings('ignore::torch.jit.TracerWarning')
+def test_a_trace_holds_plain_steps():
+    ssn = layer().eval()
+    traced = torch.jit.trace(ssn, (torch.randn(2, 6, 5, 4),))
+    assert 'ssn_mm' not in traced.code
+    other = torch.randn(2, 6, 5, 4)
+    torch.testing.assert_close(traced(other), ssn(other))
+
+
+def test_fake_tensors_have_the_shape_and_layout_of_the_result():
+    ssn = layer()
+    x = torch.randn(2, 6, 5, 4).to(torch.bfloat16, memory_format=torch.channels_last)
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        y = ssn(mode.from_tensor(x))
+    assert (y.shape, y.stride(), y.dtype) == (x.shape, x.stride(), x.dtype)
+
+
+@pytest.mark.parametrize('kernels', KERNELS)
+def test_only_the_input_is_saved_at_full_size(kernels, monkeypatch):
+    monkeypatch.setenv('SSN_MM_BACKEND', kernels)
+    x, saved = torch.randn(2, 6, 20, 20, requires_grad=True), []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t) or t, lambda t: t):
+        layer()(x)
+    large = [t for t in saved if t.numel() >= x.numel() / 4]
+    assert [t.data_ptr() for t in large] == [x.data_ptr()]
+
+
+@pytest.mark.parametrize('kernels', KERNELS)
+@pytest.mark.parametrize('radius', [None, 0.0, 0.45, 0.7])
+def test_second_derivatives_are_exact(kernels, radius, monkeypatch):
+    monkeypatch.setenv('SSN_MM_BACKEND', kernels)
+    radius = radius if radius is None else torch.tensor(radius)
+
+    def function(x, logits, weight):
+        if radius is None:
+            return switch_norm(x, logits, weight=weight, training=True)
+        return sparse_switch_norm(x, logits, radius, weight=weight, training=True)[0]
+
+    inputs = [torch.randn(s).double().requires_grad_() for s in ((2, 3, 3, 2), (2, 3), (3,))]
+    if radius is None:
+        inputs[1] = inputs[1].detach().softmax(1).requires_grad_()
+    assert torch.autograd.gradgradcheck(function, inputs)
+
+
+@pytest.mark.parametrize('kernels', KERNELS)
+@pytest.mark.parametrize('radius', [0.0, 0.3, 0.45, 0.6, 0.7, 0.9])
+def test_folded_sparsestmax_equals_the_ratios_apart(kernels, radius, monkeypatch):
+    monkeypatch.setenv('SSN_MM_BACKEND', kernels)
+    radius = torch.tensor(radius)
+    for logits in (
+        torch.ones(2, 4),
+        torch.tensor([[1.0, 1, 0, 0], [0, 2, 2, 2]]),
+        torch.randn(2, 4),
+    ):
+        inputs = [logits.double(), torch.randn(3, 8, 5, 4).double(), torch.randn(8).double()]
+        inputs = [t.requires_grad_() for t in inputs]
+        dy = torch.randn(3, 8, 5, 4).double()
+
+        def run(backend, inputs=inputs, dy=dy):
+            monkeypatch.setenv('SSN_MM_BACKEND', backend)
+            logits, x, weight = inputs
+            y, ratios = sparse_switch_norm(
+                x, logits, radius, ('IN', 'GN', 'LN', 'BN'), weight, training=True, num_groups=2
+            )
+            return y, ratios, *torch.autograd.grad(y, inputs, dy)
+
+        torch.testing.assert_close(run(kernels), run('reference'), rtol=1e-6, atol=1e-6)
+
+
+def test_a_choice_known_to_the_layer_changes_nothing_but_the_work():
+    knows, looks = layer(radius=1.0), layer(radius=1.0)
+    looks.load_state_dict(knows.state_dict())
+    keep_selected(knows)
+    looks.ratio_logits.data.copy_(knows.ratio_logits.data)
+    assert knows._chosen == knows.selected
+    assert looks._chosen is None
+    x, dy = torch.randn(4, 6, 5, 4, requires_grad=True), torch.randn(4, 6, 5, 4)
+
+    def run(ssn):
+        y = ssn(x)
+        return y, *torch.autograd.grad(y, (x, *ssn.parameters()), dy)
+
+    torch.testing.assert_close(run(knows), run(looks))
+    with torch.no_grad():
+        for ssn in (knows, looks):
+            ssn.ratio_logits.fill_(1)
+            set_radius(ssn, 0.1)
+    torch.testing.assert_close(run(knows), run(looks))  # it notices that logits were changed
+
+
+def test_a_tensor_that_kernels_do_not_take_is_refused(monkeypatch):
+    monkeypatch.setenv('SSN_MM_BACKEND', 'cpu')
+    with pytest.raises(RuntimeError, match=r"'cpu' takes tensors with elements on cpu, got \(0, 3"):
+        switch_norm(torch.randn(0, 3, 4, 4), torch.full((2, 3), 1 / 3), training=True)
+
+
+def test_kernels_are_built_once_and_whole(tmp_path):
+    code = 'from ssn_mm.ops.backends import cpp; print(cpp.is_available(), cpp.why_not())'
+    environment = {'PATH': '/usr/bin:/bin', 'XDG_CACHE_HOME': str(tmp_path), 'HOME': str(tmp_path)}
+
+    def start(**more):
+        return subprocess.Popen(
+            [sys.executable, '-W', 'ignore', '-c', code],
+            env=environment | more,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    together = [start(), start()]
+    assert [p.communicate()[0].strip() for p in together] == ['True', 'True']
+    built = list((tmp_path / 'ssn_mm').iterdir())
+    assert [p.suffix for p in built] == ['.so']
+    assert start(CXX='false').communicate()[0].startswith('False')  # is another library
+    assert list((tmp_path / 'ssn_mm').iterdir()) == built
+
+
+def test_without_a_compiler_the_layer_works_and_says_what_cpp_lacks(monkeypatch):
+    for function in (fused._load, cpp.why_not, cpp._library):
+        function.cache_clear()
+    try:
+        monkeypatch.setattr(cpp, '_build', lambda: (_ for _ in ()).throw(FileNotFoundError('none')))
+        y = layer()(torch.randn(2, 6, 4, 4))
+        assert y.isfinite().all()
+        monkeypatch.setenv('SSN_MM_BACKEND', 'cpp')
+        with pytest.raises(RuntimeError, match=r"'cpp' is not available.*\(none\).*choose cpu"):
+            layer()(torch.randn(2, 6, 4, 4))
+    finally:
+        for function in (fused._load, cpp.why_not, cpp._library):
+            function.cache_clear()
