@@ -44,7 +44,7 @@ _SIGNATURES = {
     'ssn_sums': [*_MAP, *[_pointer] * 5],
     'ssn_affine_grad': [*_MAP, *[_pointer] * 7],
     'ssn_forward': [*_MAP, _long, _int, _int, _double, _int, _double, *[_pointer] * 11],
-    'ssn_backward': [*_MAP, _long, _int, _int, _int, *[_pointer] * 13],
+    'ssn_backward': [*_MAP, _long, _int, _int, _int, *[_pointer] * 12],
     'ssn_sparsestmax': [_long, _int, *[_pointer] * 5],
 }
 
@@ -192,7 +192,7 @@ def backward(
         'ssn_backward',
         x,
         *(*_recipe(normalizers, num_groups), constrained),
-        *_addresses(dy, x, logits, weight, running_mean, running_var, ratios, curve, stats),
+        *_addresses(dy, x, logits, running_mean, running_var, ratios, curve, stats),
         *_addresses(dlogits, dweight, dbias, dx),
     )
     return dx, dlogits, dweight, dbias

@@ -5,12 +5,12 @@
 #pragma once
 #include <algorithm>
 #include <cstdint>
+#include <vector>
 
 using Int = int64_t;
 
-constexpr Int kBlock = 2048;   // numbers of a row: they stay in the first cache, and sum exactly
-constexpr Int kChannels = 64;  // a channels-last tile
-constexpr Int kPixels = 32;
+constexpr Int kBlock = 2048;  // numbers of a row: they stay in the first cache, and sum exactly
+constexpr Int kPixels = 32;   // of channels last, likewise
 
 struct Shape {
   Int n, c, s;
@@ -18,36 +18,58 @@ struct Shape {
   int threads;
 };
 
-template <class F> static void each_row(const Shape& m, F f) {
-  Int rows = m.n * m.c;
-#pragma omp parallel for num_threads(m.threads) schedule(static)
-  for (Int r = 0; r < rows; ++r) f(r);
+template <class F> static void each(Int count, int threads, F f) {
+#pragma omp parallel for num_threads(threads) schedule(static)
+  for (Int i = 0; i < count; ++i) f(i);
 }
 
-// f(n, first channel, number of channels)
+// Channels last: f(n, first channel, channels) for samples, or for parts of their channels where
+// there are too few samples for the threads.
 template <class F> static void each_tile(const Shape& m, F f) {
-  Int per_sample = (m.c + kChannels - 1) / kChannels, tiles = m.n * per_sample;
-#pragma omp parallel for num_threads(m.threads) schedule(static)
-  for (Int t = 0; t < tiles; ++t) {
-    Int c = t % per_sample * kChannels;
-    f(t / per_sample, c, std::min(kChannels, m.c - c));
+  Int parts = m.n >= m.threads ? 1 : (m.threads + m.n - 1) / m.n;
+  Int width = ((m.c + parts - 1) / parts + 15) / 16 * 16;
+  parts = (m.c + width - 1) / width;
+  each(m.n * parts, m.threads, [=](Int t) {
+    Int c = t % parts * width;
+    f(t / parts, c, std::min(width, m.c - c));
+  });
+}
+
+// Adds f(j, first, second) for j < count. Long sums go into lanes enough that no addition waits for
+// the one before; short ones would only pay for adding the lanes up.
+template <class A, class F> static void sum(Int count, A& first, A& second, F f) {
+  constexpr int kLanes = 128 / sizeof(A);
+  A a = 0, b = 0;
+  Int j = 0;
+  if (count >= 8 * kLanes) {
+    A more[kLanes] = {}, more_b[kLanes] = {};
+    for (; j + kLanes <= count; j += kLanes)
+#pragma omp simd
+      for (int u = 0; u < kLanes; ++u) f(j + u, more[u], more_b[u]);
+#pragma omp simd reduction(+ : a, b)
+    for (int u = 0; u < kLanes; ++u) {
+      a += more[u];
+      b += more_b[u];
+    }
   }
+#pragma omp simd reduction(+ : a, b)
+  for (Int i = j; i < count; ++i) f(i, a, b);
+  first = a;
+  second = b;
 }
 
 // Blocks are centred on their own mean and merged by Chan's formula: exact at any mean.
 template <class T, class A> void moments(const Shape& m, const T* x, A* mean, A* var) {
   if (!m.channels_last) {
-    each_row(m, [=](Int r) {
+    each(m.n * m.c, m.threads, [=](Int r) {
       A mu = 0, m2 = 0;
       for (Int i = 0; i < m.s; i += kBlock) {
         Int k = std::min(kBlock, m.s - i);
         const T* v = x + r * m.s + i;
-        A sum = 0, square = 0;
-#pragma omp simd reduction(+ : sum)
-        for (Int j = 0; j < k; ++j) sum += A(v[j]);
-        A local = sum / k;
-#pragma omp simd reduction(+ : square)
-        for (Int j = 0; j < k; ++j) square += (A(v[j]) - local) * (A(v[j]) - local);
+        A local, square, none;
+        sum(k, local, none, [=](Int j, A& a, A&) { a += A(v[j]); });
+        local /= k;
+        sum(k, square, none, [=](Int j, A& a, A&) { a += (A(v[j]) - local) * (A(v[j]) - local); });
         A delta = local - mu, share = A(k) / A(i + k);
         mu += delta * share;
         m2 += square + delta * delta * (A(i) * share);
@@ -58,7 +80,11 @@ template <class T, class A> void moments(const Shape& m, const T* x, A* mean, A*
     return;
   }
   each_tile(m, [=](Int n, Int c, Int width) {
-    A mu[kChannels] = {}, m2[kChannels] = {}, local[kChannels], square[kChannels];
+    std::vector<A> scratch(2 * width);
+    A *local = scratch.data(), *square = local + width;
+    A *mu = mean + n * m.c + c, *m2 = var + n * m.c + c;
+    std::fill(mu, mu + width, A(0));
+    std::fill(m2, m2 + width, A(0));
     for (Int i = 0; i < m.s; i += kPixels) {
       Int k = std::min(kPixels, m.s - i);
       const T* tile = x + (n * m.s + i) * m.c + c;
@@ -75,23 +101,21 @@ template <class T, class A> void moments(const Shape& m, const T* x, A* mean, A*
           square[j] += d * d;
         }
       A share = A(k) / A(i + k);
+#pragma omp simd
       for (Int j = 0; j < width; ++j) {
         A delta = local[j] - mu[j];
         mu[j] += delta * share;
         m2[j] += square[j] + delta * delta * (A(i) * share);
       }
     }
-    for (Int j = 0; j < width; ++j) {
-      mean[n * m.c + c + j] = mu[j];
-      var[n * m.c + c + j] = m2[j] / m.s;
-    }
+    for (Int j = 0; j < width; ++j) m2[j] /= m.s;
   });
 }
 
 template <class T, class A>
 void affine(const Shape& m, const T* x, const A* shift, const A* scale, const A* bias, T* y) {
   if (!m.channels_last) {
-    each_row(m, [=](Int r) {
+    each(m.n * m.c, m.threads, [=](Int r) {
       A centre = shift[r], factor = scale[r], beta = bias ? bias[r % m.c] : A(0);
       const T* v = x + r * m.s;
       T* out = y + r * m.s;
@@ -102,13 +126,14 @@ void affine(const Shape& m, const T* x, const A* shift, const A* scale, const A*
   }
   each_tile(m, [=](Int n, Int c, Int width) {
     const A *centre = shift + n * m.c + c, *factor = scale + n * m.c + c;
-    A beta[kChannels] = {};
-    if (bias) std::copy(bias + c, bias + c + width, beta);
+    std::vector<A> beta(width);
+    if (bias) std::copy(bias + c, bias + c + width, beta.data());
     for (Int i = 0; i < m.s; ++i) {
       const T* v = x + (n * m.s + i) * m.c + c;
+      const A* b = beta.data();
       T* out = y + (n * m.s + i) * m.c + c;
 #pragma omp simd
-      for (Int j = 0; j < width; ++j) out[j] = factor[j] * (A(v[j]) - centre[j]) + beta[j];
+      for (Int j = 0; j < width; ++j) out[j] = factor[j] * (A(v[j]) - centre[j]) + b[j];
     }
   });
 }
@@ -116,18 +141,17 @@ void affine(const Shape& m, const T* x, const A* shift, const A* scale, const A*
 template <class T, class A>
 void sums(const Shape& m, const T* dy, const T* x, const A* shift, A* total, A* dot) {
   if (!m.channels_last) {
-    each_row(m, [=](Int r) {
+    each(m.n * m.c, m.threads, [=](Int r) {
       A centre = shift[r];
       double all = 0, all_dot = 0;
       for (Int i = 0; i < m.s; i += kBlock) {
-        Int k = std::min(kBlock, m.s - i);
         const T *v = x + r * m.s + i, *g = dy + r * m.s + i;
-        A t = 0, d = 0;
-#pragma omp simd reduction(+ : t, d)
-        for (Int j = 0; j < k; ++j) {
-          t += A(g[j]);
-          d += A(g[j]) * (A(v[j]) - centre);
-        }
+        Int k = std::min(kBlock, m.s - i);
+        A t, d;
+        sum(k, t, d, [=](Int j, A& a, A& b) {
+          a += A(g[j]);
+          b += A(g[j]) * (A(v[j]) - centre);
+        });
         all += t;
         all_dot += d;
       }
@@ -138,9 +162,13 @@ void sums(const Shape& m, const T* dy, const T* x, const A* shift, A* total, A* 
   }
   each_tile(m, [=](Int n, Int c, Int width) {
     const A* centre = shift + n * m.c + c;
-    double all[kChannels] = {}, all_dot[kChannels] = {};
+    A *all = total + n * m.c + c, *all_dot = dot + n * m.c + c;
+    std::fill(all, all + width, A(0));
+    std::fill(all_dot, all_dot + width, A(0));
+    std::vector<A> scratch(2 * width);
+    A *t = scratch.data(), *d = t + width;
     for (Int i = 0; i < m.s; i += kBlock) {
-      A t[kChannels] = {}, d[kChannels] = {};
+      std::fill(scratch.begin(), scratch.end(), A(0));
       for (Int p = i; p < std::min(i + kBlock, m.s); ++p) {
         const T *v = x + (n * m.s + p) * m.c + c, *g = dy + (n * m.s + p) * m.c + c;
 #pragma omp simd
@@ -154,10 +182,6 @@ void sums(const Shape& m, const T* dy, const T* x, const A* shift, A* total, A* 
         all_dot[j] += d[j];
       }
     }
-    for (Int j = 0; j < width; ++j) {
-      total[n * m.c + c + j] = all[j];
-      dot[n * m.c + c + j] = all_dot[j];
-    }
   });
 }
 
@@ -165,7 +189,7 @@ template <class T, class A>
 void affine_grad(const Shape& m, const T* dy, const T* x, const A* shift, const A* scale,
                  const A* slope, const A* offset, T* dx) {
   if (!m.channels_last) {
-    each_row(m, [=](Int r) {
+    each(m.n * m.c, m.threads, [=](Int r) {
       A centre = shift[r], factor = scale[r], p = slope[r], q = offset[r];
       const T *v = x + r * m.s, *g = dy + r * m.s;
       T* out = dx + r * m.s;
@@ -176,13 +200,14 @@ void affine_grad(const Shape& m, const T* dy, const T* x, const A* shift, const 
   }
   each_tile(m, [=](Int n, Int c, Int width) {
     Int o = n * m.c + c;
+    const A *centre = shift + o, *factor = scale + o, *p = slope + o, *q = offset + o;
     for (Int i = 0; i < m.s; ++i) {
       Int at = (n * m.s + i) * m.c + c;
       const T *v = x + at, *g = dy + at;
       T* out = dx + at;
 #pragma omp simd
       for (Int j = 0; j < width; ++j)
-        out[j] = scale[o + j] * A(g[j]) + (slope[o + j] * (A(v[j]) - shift[o + j]) + offset[o + j]);
+        out[j] = factor[j] * A(g[j]) + (p[j] * (A(v[j]) - centre[j]) + q[j]);
     }
   });
 }

@@ -8,98 +8,90 @@
 #include "maps.h"
 #include "sparsestmax.h"
 
-enum Kind { kIN = 1, kLN, kBN, kGN };  // four bits each in Recipe::kinds
+enum Kind { kIN, kLN, kBN, kGN };
 
 struct Recipe {
-  Int n, c, groups;
-  int kinds, k;
+  Int n, c, groups;  // 1 group without GN
+  int kinds, k;      // four bits for each of k normalizers: 1 + its Kind
   double eps;
-  Kind kind(int i) const { return Kind(kinds >> (4 * i) & 15); }
+  int threads;
+
+  Kind kind(int i) const { return Kind((kinds >> (4 * i) & 15) - 1); }
+  bool has(Kind kind) const {
+    for (int i = 0; i < k; ++i)
+      if (this->kind(i) == kind) return true;
+    return false;
+  }
 };
 
-template <class A> double inner(Int size, const A* a, const A* b) {
-  double sum = 0;
+// A row of ratios by kind, 0 for normalizers that do not take part.
+template <class A> struct Shares {
+  A of[4] = {};
+  Shares(const Recipe& q, const A* ratios) {
+    for (int i = 0; i < q.k; ++i) of[q.kind(i)] = ratios[i];
+  }
+};
+
+// A number for what LN, BN and GN measure together, (N), (C) and (N, groups), 0 without them.
+template <class A> struct Numbers {
+  std::vector<A> ln, bn, gn;
+  explicit Numbers(const Recipe& q) : ln(q.n), bn(q.c), gn(q.n * q.groups) {}
+};
+
+// Averages of f(n, i, centre of what i belongs to). Each sum has one order: results repeat.
+template <class A, class F>
+void average(const Recipe& q, const Numbers<A>& centre, Numbers<A>& to, F f) {
+  const Int width = q.c / q.groups, kStrip = 256;  // channels whose sums stay in the first cache
+  if (q.has(kLN))
+    each(q.n, q.threads, [&](Int n) {
+      A sum = 0, middle = centre.ln[n];
 #pragma omp simd reduction(+ : sum)
-  for (Int i = 0; i < size; ++i) sum += double(a[i]) * b[i];
-  return sum;
+      for (Int i = 0; i < q.c; ++i) sum += f(n, i, middle);
+      to.ln[n] = sum / q.c;
+    });
+  if (q.has(kGN))
+    each(q.n * q.groups, q.threads, [&](Int g) {
+      Int n = g / q.groups, first = g % q.groups * width;
+      A sum = 0, middle = centre.gn[g];
+#pragma omp simd reduction(+ : sum)
+      for (Int i = first; i < first + width; ++i) sum += f(n, i, middle);
+      to.gn[g] = sum / width;
+    });
+  if (q.has(kBN))
+    each((q.c + kStrip - 1) / kStrip, q.threads, [&](Int strip) {
+      Int first = strip * kStrip, last = std::min(first + kStrip, q.c);
+      const A* middle = centre.bn.data();
+      A* sums = to.bn.data();
+      std::fill(sums + first, sums + last, A(0));
+      for (Int n = 0; n < q.n; ++n)
+#pragma omp simd
+        for (Int i = first; i < last; ++i) sums[i] += f(n, i, middle[i]);
+      for (Int i = first; i < last; ++i) sums[i] /= q.n;
+    });
 }
 
-// A normalizer's moments, at its own size: (N), (C) or (N, groups); IN's are those of the map.
+// The moments of LN, BN and GN: Chan's mean of variances + variance of means.
 template <class A> struct Merged {
-  Kind kind;
-  Int c, width;      // channels that share a value
-  Int size = 0;      // 0 for IN
-  A count = 1;       // instances that share a value
-  bool running;      // constants instead of moments of this batch
-  std::vector<A> mean, var;
-  const A *own_mean, *own_var;
+  Numbers<A> mean, var;
 
-  Merged(const Recipe& q, Kind kind, const A* m, const A* v, const A* rm, const A* rv)
-      : kind(kind), c(q.c), width(kind == kGN ? q.c / q.groups : q.c), running(kind == kBN && rm),
-        own_mean(running ? rm : m), own_var(running ? rv : v) {
-    if (kind == kIN) return;
-    size = kind == kBN ? c : q.n * (c / width);
-    if (running) return;
-    count = kind == kBN ? q.n : width;
-    mean.assign(size, 0);
-    var.assign(size, 0);
-    std::vector<A> row(c);
-    for (Int n = 0; n < q.n; ++n) add(n, m + n * c, mean);
-    for (A& value : mean) value /= count;
-    for (Int n = 0; n < q.n; ++n) {  // Chan: mean of variances + variance of means
-      const A *mr = m + n * c, *vr = v + n * c;
-      each(n, mean.data(), [&](Int i, A mu) { row[i] = vr[i] + (mr[i] - mu) * (mr[i] - mu); });
-      add(n, row.data(), var);
-    }
-    for (A& value : var) value /= count;
-    own_mean = mean.data();
-    own_var = var.data();
-  }
-
-  // f(channel, value that this normalizer has for the channel of sample n)
-  template <class F> void each(Int n, const A* values, F f) const {
-    if (kind == kIN || kind == kBN) {
-      const A* row = values + (kind == kIN ? n * c : 0);
-#pragma omp simd
-      for (Int i = 0; i < c; ++i) f(i, row[i]);
-      return;
-    }
-    Int per_sample = c / width;
-    for (Int g = 0; g < per_sample; ++g) {
-      A value = values[n * per_sample + g];
-#pragma omp simd
-      for (Int i = g * width; i < (g + 1) * width; ++i) f(i, value);
-    }
-  }
-
-  // adds a row of sample n to the sums of this normalizer
-  void add(Int n, const A* row, std::vector<A>& to) const {
-    if (kind == kBN) {
-      for (Int i = 0; i < c; ++i) to[i] += row[i];
-      return;
-    }
-    Int per_sample = c / width;
-    for (Int g = 0; g < per_sample; ++g) {
-      A sum = 0;
-#pragma omp simd reduction(+ : sum)
-      for (Int i = g * width; i < (g + 1) * width; ++i) sum += row[i];
-      to[n * per_sample + g] += sum;
+  Merged(const Recipe& q, const A* m, const A* v, const A* running_mean, const A* running_var)
+      : mean(q), var(q) {
+    average(q, mean, mean, [=](Int n, Int i, A) { return m[n * q.c + i]; });
+    average(q, mean, var, [=](Int n, Int i, A middle) {
+      A d = m[n * q.c + i] - middle;
+      return v[n * q.c + i] + d * d;
+    });
+    if (running_mean) {
+      mean.bn.assign(running_mean, running_mean + q.c);
+      var.bn.assign(running_var, running_var + q.c);
     }
   }
 };
-
-template <class A>
-std::vector<Merged<A>> merge(const Recipe& q, const A* m, const A* v, const A* rm, const A* rv) {
-  std::vector<Merged<A>> merged;
-  merged.reserve(q.k);
-  for (int k = 0; k < q.k; ++k) merged.emplace_back(q, q.kind(k), m, v, rm, rv);
-  return merged;
-}
 
 template <class A>
 void mix(const Recipe& q, const A* m, const A* v, const A* logits, const double* radius,
-         const A* weight, const A* rm, const A* rv, A* ratios, A* stretch, A* bend, A* shift,
-         A* rstd, A* scale, A* batch) {
+         const A* weight, const A* running_mean, const A* running_var, A* ratios, A* stretch,
+         A* bend, A* shift, A* rstd, A* scale, A* batch) {
   for (int row = 0; row < 2; ++row) {
     double z[4], p[4], pull = 1, turn = 0;
     std::copy(logits + row * q.k, logits + (row + 1) * q.k, z);
@@ -108,108 +100,110 @@ void mix(const Recipe& q, const A* m, const A* v, const A* logits, const double*
     stretch[row] = pull;
     bend[row] = turn;
   }
-  auto merged = merge(q, m, v, rm, rv);
-  for (Int n = 0; n < q.n; ++n) {
-    A *mu = shift + n * q.c, *var = rstd + n * q.c;
-    std::fill(mu, mu + q.c, A(0));
-    std::fill(var, var + q.c, A(0));
-    for (int k = 0; k < q.k; ++k) {
-      A p = ratios[k], p_var = ratios[q.k + k];
-      merged[k].each(n, merged[k].own_mean, [&](Int i, A value) { mu[i] += p * value; });
-      merged[k].each(n, merged[k].own_var, [&](Int i, A value) { var[i] += p_var * value; });
+  const Merged<A> merged(q, m, v, running_mean, running_var);
+  const Shares<A> mean(q, ratios), var(q, ratios + q.k);
+  const Int width = q.c / q.groups;
+  const A *bn_mean = merged.mean.bn.data(), *bn_var = merged.var.bn.data();
+  each(q.n * q.groups, q.threads, [&](Int g) {
+    Int n = g / q.groups, o = n * q.c;
+    A same = mean.of[kLN] * merged.mean.ln[n] + mean.of[kGN] * merged.mean.gn[g];
+    A same_var = var.of[kLN] * merged.var.ln[n] + var.of[kGN] * merged.var.gn[g] + A(q.eps);
+    A in = mean.of[kIN], bn = mean.of[kBN], in_var = var.of[kIN], bn_var_share = var.of[kBN];
+#pragma omp simd
+    for (Int i = g % q.groups * width; i < (g % q.groups + 1) * width; ++i) {
+      shift[o + i] = in * m[o + i] + bn * bn_mean[i] + same;
+      A r = 1 / std::sqrt(in_var * v[o + i] + bn_var_share * bn_var[i] + same_var);
+      rstd[o + i] = r;
+      scale[o + i] = weight ? weight[i] * r : r;
     }
-    A* factor = scale + n * q.c;
-    for (Int i = 0; i < q.c; ++i) {
-      var[i] = 1 / std::sqrt(var[i] + A(q.eps));
-      factor[i] = weight ? weight[i] * var[i] : var[i];
-    }
+  });
+  if (q.has(kBN) && !running_mean) {
+    std::copy(bn_mean, bn_mean + q.c, batch);
+    std::copy(bn_var, bn_var + q.c, batch + q.c);
   }
-  for (int k = 0; k < q.k; ++k)
-    if (q.kind(k) == kBN && !rm) {
-      std::copy(merged[k].own_mean, merged[k].own_mean + q.c, batch);
-      std::copy(merged[k].own_var, merged[k].own_var + q.c, batch + q.c);
-    }
 }
 
+// total and dot, T and E, are overwritten by offset and slope.
 template <class A>
 void mix_backward(const Recipe& q, Int area, const A* m, const A* v, const A* ratios,
-                  const A* stretch, const A* bend, const A* shift, const A* rstd, const A* total,
-                  const A* dot, const A* logits, bool constrained, const A* weight, const A* rm,
-                  const A* rv, A* slope, A* offset, A* dlogits, A* dweight, A* dbias) {
-  auto merged = merge(q, m, v, rm, rv);
-  std::vector<std::vector<A>> mean_grad(q.k), var_grad(q.k);  // sums of G_M and G_V
-  for (int k = 0; k < q.k; ++k) {
-    mean_grad[k].assign(merged[k].size, 0);
-    var_grad[k].assign(merged[k].size, 0);
-  }
-  std::vector<double> dp(2 * q.k, 0.0);
-  std::vector<A> to_mean(q.c), to_var(q.c), row(q.c);
-  auto gradients = [&](Int n) {  // G_M and G_V of sample n
-    for (Int i = 0; i < q.c; ++i) {
-      A gamma = weight ? weight[i] : A(1), r = rstd[n * q.c + i];
-      to_mean[i] = -gamma * r * total[n * q.c + i];
-      to_var[i] = A(-0.5) * r * r * r * gamma * dot[n * q.c + i];
+                  const A* stretch, const A* bend, const A* shift, const A* rstd, const A* scale,
+                  A* total, A* dot, const A* logits, bool constrained, const A* running_mean,
+                  const A* running_var, A* dlogits, A* dweight, A* dbias) {
+  const Int kStrip = 256;
+  each((q.c + kStrip - 1) / kStrip, q.threads, [&](Int strip) {
+    Int first = strip * kStrip, last = std::min(first + kStrip, q.c);
+    std::fill(dweight + first, dweight + last, A(0));
+    std::fill(dbias + first, dbias + last, A(0));
+    for (Int o = 0; o < q.n * q.c; o += q.c)
+#pragma omp simd
+      for (Int i = first; i < last; ++i) {
+        A t = total[o + i], e = dot[o + i], r = rstd[o + i], s = scale[o + i];
+        dweight[i] += r * e;
+        dbias[i] += t;
+        total[o + i] = -s * t;              // G_M
+        dot[o + i] = A(-0.5) * s * r * r * e;  // G_V
+      }
+  });
+  const Merged<A> merged(q, m, v, running_mean, running_var);
+  const Numbers<A> none(q);
+  Numbers<A> to_mean(q), to_var(q);
+  average(q, none, to_mean, [=](Int n, Int i, A) { return total[n * q.c + i]; });
+  average(q, none, to_var, [=](Int n, Int i, A) { return dot[n * q.c + i]; });
+
+  const Shares<A> mean(q, ratios), var(q, ratios + q.k);
+  std::vector<double> in(2 * q.n);  // dp of IN, by sample
+  const Int width = q.c / q.groups;
+  const bool batch = q.has(kBN) && !running_mean;
+  const A bn = batch ? mean.of[kBN] : A(0), bn_var = batch ? var.of[kBN] : A(0);
+  each(q.n, q.threads, [&](Int n) {
+    Int o = n * q.c;
+    double p = 0, p_var = 0;
+#pragma omp simd reduction(+ : p, p_var)
+    for (Int i = o; i < o + q.c; ++i) {
+      p += double(total[i]) * m[i];
+      p_var += double(dot[i]) * v[i];
     }
+    in[2 * n] = p;
+    in[2 * n + 1] = p_var;
+    A ln = var.of[kLN] * to_var.ln[n], ln_middle = merged.mean.ln[n];
+    for (Int g = n * q.groups; g < (n + 1) * q.groups; ++g) {
+      A gn = var.of[kGN] * to_var.gn[g], gn_middle = merged.mean.gn[g];
+      A same = mean.of[kLN] * to_mean.ln[n] + mean.of[kGN] * to_mean.gn[g];
+      const A *bn_grad = to_mean.bn.data(), *bn_grad_var = to_var.bn.data();
+      const A* bn_middle = merged.mean.bn.data();
+#pragma omp simd
+      for (Int i = g % q.groups * width; i < (g % q.groups + 1) * width; ++i) {
+        A mu = m[o + i], b = bn_var * bn_grad_var[i];
+        A dvar = var.of[kIN] * dot[o + i] + ln + gn + b;
+        A dmean = mean.of[kIN] * total[o + i] + bn * bn_grad[i] + same +
+                  2 * (ln * (mu - ln_middle) + gn * (mu - gn_middle) + b * (mu - bn_middle[i]));
+        A slope = dvar * (A(2) / area);
+        total[o + i] = dmean / area + slope * (shift[o + i] - mu);
+        dot[o + i] = slope;
+      }
+    }
+  });
+
+  double dp[2][4] = {};
+  for (Int n = 0; n < q.n; ++n) {
+    dp[0][kIN] += in[2 * n];
+    dp[1][kIN] += in[2 * n + 1];
+  }
+  auto inner = [](const std::vector<A>& a, const std::vector<A>& b, Int count) {
+    double sum = 0;
+    for (size_t i = 0; i < a.size(); ++i) sum += double(a[i]) * b[i];
+    return sum * count;
   };
-  std::fill(dweight, dweight + q.c, A(0));
-  std::fill(dbias, dbias + q.c, A(0));
-  for (Int n = 0; n < q.n; ++n) {
-    gradients(n);
-    for (Int i = 0; i < q.c; ++i) {
-      dweight[i] += rstd[n * q.c + i] * dot[n * q.c + i];
-      dbias[i] += total[n * q.c + i];
-    }
-    for (int k = 0; k < q.k; ++k) {
-      if (q.kind(k) == kIN) {
-        dp[k] += inner(q.c, to_mean.data(), m + n * q.c);
-        dp[q.k + k] += inner(q.c, to_var.data(), v + n * q.c);
-      } else {
-        merged[k].add(n, to_mean.data(), mean_grad[k]);
-        merged[k].add(n, to_var.data(), var_grad[k]);
-      }
-    }
-  }
-  for (int k = 0; k < q.k; ++k) {
-    dp[k] += inner(merged[k].size, mean_grad[k].data(), merged[k].own_mean);
-    dp[q.k + k] += inner(merged[k].size, var_grad[k].data(), merged[k].own_var);
-  }
-  for (Int n = 0; n < q.n; ++n) {
-    gradients(n);
-    A *dvar = slope + n * q.c, *dmean = offset + n * q.c;
-    std::fill(dvar, dvar + q.c, A(0));
-    std::fill(dmean, dmean + q.c, A(0));
-    const A *mu = m + n * q.c, *mixed = shift + n * q.c;
-    for (int k = 0; k < q.k; ++k) {
-      A share = ratios[k], share_var = ratios[q.k + k];
-      const Merged<A>& own = merged[k];
-      if (own.kind == kIN) {
-        for (Int i = 0; i < q.c; ++i) {
-          dmean[i] += share * to_mean[i];
-          dvar[i] += share_var * to_var[i];
-        }
-      } else if (!own.running) {
-        share /= own.count;
-        share_var /= own.count;
-        own.each(n, mean_grad[k].data(), [&](Int i, A g) { dmean[i] += share * g; });
-        own.each(n, var_grad[k].data(), [&](Int i, A g) { row[i] = share_var * g; });
-        own.each(n, own.own_mean, [&](Int i, A mean) {
-          dvar[i] += row[i];
-          dmean[i] += 2 * row[i] * (mu[i] - mean);
-        });
-      }
-    }
-    for (Int i = 0; i < q.c; ++i) {
-      A p = dvar[i] * (A(2) / area);
-      offset[n * q.c + i] = dmean[i] / area + p * (mixed[i] - mu[i]);
-      slope[n * q.c + i] = p;
-    }
-  }
   for (int row = 0; row < 2; ++row) {
-    double z[4], p[4], dz[4];
-    const double* g = dp.data() + row * q.k;
+    const Numbers<A>&g = row ? to_var : to_mean, &value = row ? merged.var : merged.mean;
+    dp[row][kLN] = inner(g.ln, value.ln, q.c);
+    dp[row][kBN] = inner(g.bn, value.bn, q.n);
+    dp[row][kGN] = inner(g.gn, value.gn, width);
+    double z[4], p[4], grad[4], dz[4];
+    for (int i = 0; i < q.k; ++i) grad[i] = dp[row][q.kind(i)];
     std::copy(logits + row * q.k, logits + (row + 1) * q.k, z);
     std::copy(ratios + row * q.k, ratios + (row + 1) * q.k, p);
-    if (constrained) sparsestmax_backward(g, z, p, q.k, stretch[row], bend[row], dz);
-    std::copy(constrained ? dz : g, (constrained ? dz : g) + q.k, dlogits + row * q.k);
+    if (constrained) sparsestmax_backward(grad, z, p, q.k, stretch[row], bend[row], dz);
+    std::copy(constrained ? dz : grad, (constrained ? dz : grad) + q.k, dlogits + row * q.k);
   }
 }

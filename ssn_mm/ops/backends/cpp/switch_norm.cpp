@@ -45,6 +45,8 @@ template <class F> bool with_type(int dtype, F f) {
   })
 #define MAP const Shape shape{n, c, s, channels_last != 0, threads}
 
+constexpr Int kOneThread = 1 << 14;  // numbers that a second thread is not worth waking for
+
 template <class T, class A>
 void forward(const Shape& map, const Recipe& recipe, const T* x, const A* logits,
              const double* radius, const A* weight, const A* bias, const A* running_mean,
@@ -60,19 +62,17 @@ void forward(const Shape& map, const Recipe& recipe, const T* x, const A* logits
 
 template <class T, class A>
 void backward(const Shape& map, const Recipe& recipe, bool constrained, const T* dy, const T* x,
-              const A* logits, const A* weight, const A* running_mean, const A* running_var,
-              const A* ratios, const A* curve, const A* stats, A* dlogits, A* dweight, A* dbias,
-              T* dx) {
+              const A* logits, const A* running_mean, const A* running_var, const A* ratios,
+              const A* curve, const A* stats, A* dlogits, A* dweight, A* dbias, T* dx) {
   Int size = map.n * map.c;
   const A *mean = stats, *var = mean + size, *shift = var + size, *rstd = shift + size,
           *scale = rstd + size;
-  std::vector<A> small(4 * size);
-  A *total = small.data(), *dot = total + size, *slope = dot + size, *offset = slope + size;
+  std::vector<A> small(2 * size);
+  A *total = small.data(), *dot = total + size;
   sums(map, dy, x, shift, total, dot);
-  mix_backward(recipe, map.s, mean, var, ratios, curve, curve + 2, shift, rstd, total, dot, logits,
-               constrained, weight, running_mean, running_var, slope, offset, dlogits, dweight,
-               dbias);
-  affine_grad(map, dy, x, shift, scale, slope, offset, dx);
+  mix_backward(recipe, map.s, mean, var, ratios, curve, curve + 2, shift, rstd, scale, total, dot,
+               logits, constrained, running_mean, running_var, dlogits, dweight, dbias);
+  affine_grad(map, dy, x, shift, scale, dot, total, dx);
 }
 
 }  // namespace
@@ -116,7 +116,7 @@ bool ssn_forward(int dtype, Int n, Int c, Int s, int channels_last, int threads,
                  const void* running_mean, const void* running_var, void* ratios, void* curve,
                  void* stats, void* batch, void* y) {
   MAP;
-  const Recipe recipe{n, c, groups, kinds, k, eps};
+  const Recipe recipe{n, c, groups, kinds, k, eps, n * c > kOneThread ? threads : 1};
   WITH_TYPES((forward(shape, recipe, (const T*)x, (const A*)logits, constrained ? &radius : nullptr,
                       (const A*)weight, (const A*)bias, (const A*)running_mean,
                       (const A*)running_var, (A*)ratios, (A*)curve, (A*)stats, (A*)batch,
@@ -125,14 +125,14 @@ bool ssn_forward(int dtype, Int n, Int c, Int s, int channels_last, int threads,
 
 bool ssn_backward(int dtype, Int n, Int c, Int s, int channels_last, int threads, Int groups,
                   int kinds, int k, int constrained, const void* dy, const void* x,
-                  const void* logits, const void* weight, const void* running_mean,
-                  const void* running_var, const void* ratios, const void* curve,
+                  const void* logits, const void* running_mean, const void* running_var,
+                  const void* ratios, const void* curve,
                   const void* stats, void* dlogits, void* dweight, void* dbias, void* dx) {
   MAP;
-  const Recipe recipe{n, c, groups, kinds, k, 0};
+  const Recipe recipe{n, c, groups, kinds, k, 0, n * c > kOneThread ? threads : 1};
   WITH_TYPES((backward(shape, recipe, constrained != 0, (const T*)dy, (const T*)x,
-                       (const A*)logits, (const A*)weight, (const A*)running_mean,
-                       (const A*)running_var, (const A*)ratios, (const A*)curve, (const A*)stats,
+                       (const A*)logits, (const A*)running_mean, (const A*)running_var,
+                       (const A*)ratios, (const A*)curve, (const A*)stats,
                        (A*)dlogits, (A*)dweight, (A*)dbias, (T*)dx)));
 }
 
