@@ -194,11 +194,7 @@ class SSN(SwitchNorm):
         if self.training:
             self._warn_of_radius()
             if self._chosen is not None and self._knows_choice(x):
-                if self.weight is None:
-                    x = _KeepInGraph.apply(x, self.ratio_logits)
-                else:
-                    options['weight'] = _KeepInGraph.apply(self.weight, self.ratio_logits)
-                return chosen_norm(x, *self._chosen, **options)
+                return chosen_norm(x, self.ratio_logits, *self._chosen, **options)
         y, ratios = sparse_switch_norm(
             x, self.ratio_logits, self.radius, self.normalizers, **options
         )
@@ -230,20 +226,6 @@ class SSN(SwitchNorm):
         self._last_ratios = self._chosen = None
         if self.radius > 0:
             self._radius_managed = True
-
-
-class _KeepInGraph(torch.autograd.Function):
-    """A tensor as it is, and a gradient of 0 for logits: DDP expects one of every parameter."""
-
-    @staticmethod
-    def forward(ctx, t, logits):
-        ctx.save_for_backward(logits)
-        return t.view_as(t)
-
-    @staticmethod
-    def backward(ctx, g):
-        (logits,) = ctx.saved_tensors
-        return g, torch.zeros_like(logits)
 
 
 def _recomputing() -> bool:

@@ -8,6 +8,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from .backends import choose_backend, is_faster_in_torch
+from .backends.update import Update
 from .sparsestmax import sparsestmax
 
 NORMALIZERS = ('IN', 'LN', 'BN', 'GN')
@@ -60,7 +61,7 @@ def switch_norm(
         RuntimeError: ``SSN_MM_BACKEND`` names a backend that is not available.
     """
     options = (weight, bias, running_mean, running_var, training, momentum, eps, num_groups, sync)
-    return _normalize(x, ratios, None, normalizers, *options)[0]
+    return _normalize(x, ratios, None, 'ratios', normalizers, *options)[0]
 
 
 def sparse_switch_norm(
@@ -91,11 +92,12 @@ def sparse_switch_norm(
         The normalized ``x``; and the ratios (2, K), detached, before any share was handed over.
     """
     options = (weight, bias, running_mean, running_var, training, momentum, eps, num_groups, sync)
-    return _normalize(x, logits, radius, normalizers, *options)
+    return _normalize(x, logits, radius, 'logits', normalizers, *options)
 
 
 def chosen_norm(
     x: Tensor,
+    logits: Tensor,
     mean: str,
     var: str,
     weight: Tensor | None = None,
@@ -112,35 +114,56 @@ def chosen_norm(
     """:func:`switch_norm` with one-hot ratios, given by name: computes what these need only.
 
     Args:
+        logits: (2, K), not looked at. They stay in the graph and get a gradient of 0, since DDP
+            waits for one of every parameter.
         mean: Normalizer of the mean.
         var: Normalizer of the variance. Where it is the same and torch's own layer is faster
             than the backend, that layer is called.
 
-    Other arguments, and what is raised, are :func:`switch_norm`'s. Running statistics are
-    updated only if BN is one of the two.
+    Other arguments, and what is raised, are :func:`switch_norm`'s; every name fits the shape, see
+    :func:`competing`. Running statistics are updated only if BN is one of the two.
     """
     options = (weight, bias, running_mean, running_var, training, momentum, eps, num_groups, sync)
     if mean != var:
-        return _normalize(x, torch.eye(2, device=x.device), None, (mean, var), *options)[0]
+        return _normalize(x, logits, None, 'chosen', (mean, var), *options)[0]
     if (
         not sync
         and isinstance(momentum, float)
         and (weight is None or weight.dtype == x.dtype or mean == 'BN')
         and is_faster_in_torch(mean, x)
     ):
+        if weight is None:
+            x = _KeepInGraph.apply(x, logits)
+        else:
+            weight = _KeepInGraph.apply(weight, logits)
         if mean == 'BN':
             batch_stats = training or running_mean is None
             stats = (running_mean, running_var, weight, bias, batch_stats, momentum, eps)
             return torch.nn.functional.batch_norm(x, *stats)
         groups = {'IN': x.size(1), 'LN': 1, 'GN': num_groups}[mean]
         return torch.nn.functional.group_norm(x, groups, weight, bias, eps)
-    return _normalize(x, torch.ones(2, 1, device=x.device), None, (mean,), *options)[0]
+    return _normalize(x, logits, None, 'chosen', (mean,), *options)[0]
+
+
+class _KeepInGraph(torch.autograd.Function):
+    """A tensor as it is, and a gradient of 0 for logits."""
+
+    @staticmethod
+    def forward(ctx, t, logits):
+        ctx.save_for_backward(logits)
+        return t.view_as(t)
+
+    @staticmethod
+    def backward(ctx, g):
+        (logits,) = ctx.saved_tensors
+        return g, torch.zeros_like(logits)
 
 
 def _normalize(
     x: Tensor,
     logits: Tensor,
     radius: Tensor | None,
+    source: str,
     normalizers: Sequence[str],
     weight: Tensor | None,
     bias: Tensor | None,
@@ -153,7 +176,12 @@ def _normalize(
     sync: bool,
 ) -> tuple[Tensor, Tensor]:
     check_normalizers(normalizers, at_least=1)
-    _check_tensors(x, logits, len(normalizers), weight, bias, running_mean, running_var)
+    _check_tensors(x, weight, bias, running_mean, running_var)
+    if source != 'chosen' and tuple(logits.shape) != (2, len(normalizers)):
+        raise ValueError(
+            f'ratios must be (2, {len(normalizers)}) for {len(normalizers)} normalizers, '
+            f'got {tuple(logits.shape)}'
+        )
     if 'GN' in normalizers:
         check_groups(x.size(1), num_groups)
     batch_stats = training or running_mean is None
@@ -162,26 +190,17 @@ def _normalize(
     ratios = None
     if not all(fit):
         ratios = logits if radius is None else sparsestmax(logits, radius)
-        radius = None
+        radius, source = None, 'ratios'
         logits, normalizers = _hand_over(ratios, normalizers, fit)
-    y, used, batch = choose_backend(x)(
-        x,
-        logits,
-        radius,
-        tuple(normalizers),
-        weight,
-        bias,
-        None if batch_stats else running_mean,
-        None if batch_stats else running_var,
-        eps,
-        num_groups,
-        sync,
+    update = None
+    if training and running_mean is not None and running_var is not None and 'BN' in normalizers:
+        update = Update(running_mean, running_var, momentum)
+    if batch_stats:
+        running_mean = running_var = None
+    y, used = choose_backend(x)(
+        *(x, logits, radius, source, normalizers, weight, bias, running_mean, running_var),
+        *(eps, num_groups, sync, update),
     )
-    if training and running_mean is not None and running_var is not None and batch is not None:
-        mean, var, count = batch
-        with torch.no_grad():
-            running_mean.lerp_(mean.to(running_mean), momentum)
-            running_var.lerp_((var * (count / (count - 1))).to(running_var), momentum)
     return y, used if ratios is None else ratios.detach()
 
 
@@ -248,29 +267,19 @@ def check_groups(num_channels: int, num_groups: int) -> None:
         )
 
 
-def _check_tensors(
-    x: Tensor,
-    ratios: Tensor,
-    k: int,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    running_mean: Tensor | None,
-    running_var: Tensor | None,
-) -> None:
+def _check_tensors(x: Tensor, *per_channel: Tensor | None) -> None:
     if not x.is_floating_point():
         raise TypeError(f'the input must be a floating-point tensor, got {x.dtype}')
     if x.dim() < 2:
         raise ValueError(f'the input must be (N, C, *spatial), got shape {tuple(x.shape)}')
-    if tuple(ratios.shape) != (2, k):
-        raise ValueError(f'ratios must be (2, {k}) for {k} normalizers, got {tuple(ratios.shape)}')
-    if (running_mean is None) != (running_var is None):
+    if (per_channel[2] is None) != (per_channel[3] is None):
         raise ValueError('give both running_mean and running_var, or neither')
-    given = dict(weight=weight, bias=bias, running_mean=running_mean, running_var=running_var)
-    for name, tensor in given.items():
-        if tensor is not None and tuple(tensor.shape) != (x.size(1),):
+    c = x.size(1)
+    for i, tensor in enumerate(per_channel):
+        if tensor is not None and (tensor.dim() != 1 or tensor.size(0) != c):
+            name = ('weight', 'bias', 'running_mean', 'running_var')[i]
             raise ValueError(
-                f'{name} must be ({x.size(1)},) for an input of {x.size(1)} channels, '
-                f'got {tuple(tensor.shape)}'
+                f'{name} must be ({c},) for an input of {c} channels, got {tuple(tensor.shape)}'
             )
 
 

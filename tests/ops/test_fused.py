@@ -31,8 +31,8 @@ def test_the_operator_keeps_the_rules_of_registered_operators(kernels, training,
     parameters = [torch.randn(s, requires_grad=True) for s in (shape, (2, 2), 6, 6)]
     x, logits, weight, bias = parameters
     names = 'LN,BN'
-    options = (names, 1e-5, 32, False, kernels)
-    arguments = (x, logits, torch.tensor(0.3), weight, bias, *running, *options)
+    options = ('logits', names, 1e-5, 32, False, kernels)
+    arguments = (x, logits, weight, bias, torch.tensor(0.3), *running, *options)
     checked = torch.library.opcheck(torch.ops.ssn_mm.switch_norm.default, arguments)
     assert set(checked.values()) == {'SUCCESS'}
 

@@ -180,7 +180,7 @@ def test_a_choice_by_name_equals_one_hot_ratios(mean, var, training):
         gradients = torch.autograd.grad(y, (x, weight, bias), dy)
         return y, *gradients, *(stats if 'BN' in (mean, var) else [])
 
-    chosen = run(chosen_norm, mean, var)
+    chosen = run(chosen_norm, torch.zeros(2, 4).double(), mean, var)
     torch.testing.assert_close(chosen, run(switch_norm, ratios, OMEGA), rtol=1e-9, atol=1e-9)
 
 

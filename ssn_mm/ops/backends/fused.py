@@ -17,24 +17,24 @@ from torch import Tensor
 from ..tracing import is_traced
 from . import mix as plain
 from .mix import Mixed
-from .reference import Batch
 from .reference import switch_norm as reference_switch_norm
+from .update import Update, update_running
 
-# Besides y: the ratios (2, K); curve (2, 2), stretch and bend of SparsestMax; stats (5, N, C), the
-# moments, M, R and γR; batch (2, C), BN's mean and biased variance, or (2, 0); share, 0-d, this
-# process' part of BN's elements where BN spans all processes, else (0,).
+# Besides y: the ratios (2, K); curve (5,), the stretches and bends of SparsestMax, then this
+# process' share in BN's elements, 1 unless BN spans all processes; stats (5, N, C), the moments, M,
+# R and γR; batch (2, C), BN's mean and biased variance, or (2, 0) where it did not measure.
 _LIBRARY = torch.library.Library('ssn_mm', 'DEF')
 _LIBRARY.define(
-    'switch_norm(Tensor x, Tensor logits, Tensor? radius, Tensor? weight, Tensor? bias, '
-    'Tensor? running_mean, Tensor? running_var, str normalizers, float eps, int num_groups, '
-    'bool sync, str kernels) -> '
-    '(Tensor y, Tensor ratios, Tensor curve, Tensor stats, Tensor batch, Tensor share)'
+    'switch_norm(Tensor x, Tensor logits, Tensor? weight, Tensor? bias, Tensor? radius, '
+    'Tensor? running_mean, Tensor? running_var, str source, str normalizers, float eps, '
+    'int num_groups, bool sync, str kernels) -> '
+    '(Tensor y, Tensor ratios, Tensor curve, Tensor stats, Tensor batch)'
 )
 _LIBRARY.define(
     'switch_norm_backward(Tensor dy, Tensor x, Tensor logits, Tensor? weight, '
     'Tensor? running_mean, Tensor? running_var, Tensor ratios, Tensor curve, Tensor stats, '
-    'Tensor batch, Tensor share, bool constrained, str normalizers, int num_groups, str kernels) '
-    '-> (Tensor dx, Tensor dlogits, Tensor dweight, Tensor dbias)'
+    'Tensor batch, str source, str normalizers, int num_groups, bool sync, str kernels) -> '
+    '(Tensor dx, Tensor dlogits, Tensor dweight, Tensor dbias)'
 )
 
 
@@ -42,6 +42,7 @@ def switch_norm(
     x: Tensor,
     logits: Tensor,
     radius: Tensor | None,
+    source: str,
     normalizers: Sequence[str],
     weight: Tensor | None,
     bias: Tensor | None,
@@ -50,8 +51,9 @@ def switch_norm(
     eps: float,
     num_groups: int,
     sync: bool,
+    update: Update | None,
     kernels: str = '',
-) -> tuple[Tensor, Tensor, Batch | None]:
+) -> tuple[Tensor, Tensor]:
     """As the reference backend's, with the passes of the module ``kernels``, '' for the best.
 
     A second derivative is the reference's.
@@ -59,25 +61,23 @@ def switch_norm(
     Raises:
         RuntimeError: ``kernels`` are not for this tensor or this machine.
     """
-    run = torch.ops.ssn_mm.switch_norm if is_traced(x) else _SwitchNorm.apply
-    y, ratios, _, _, batch, share = run(
-        x,
-        logits,
-        radius,
-        weight,
-        bias,
-        running_mean,
-        running_var,
-        ','.join(normalizers),
-        eps,
-        num_groups,
-        sync,
-        kernels,
-    )
-    if not batch.size(1):
-        return y, ratios, None
-    elements: int | Tensor = x.numel() // x.size(1)
-    return y, ratios, (batch[0], batch[1], elements / share if sync else elements)
+    small = (radius, running_mean, running_var)
+    options = (source, ','.join(normalizers), eps, num_groups, sync, kernels)
+    if is_traced(x):
+        y, ratios, curve, _, batch = torch.ops.ssn_mm.switch_norm(
+            x, logits, weight, bias, *small, *options
+        )
+    else:
+        # one argument for all that autograd need not look at
+        y, ratios, curve, _, batch = _SwitchNorm.apply(
+            x, logits, weight, bias, (*small, *options, update)
+        )
+        if update is not None and update.done:
+            return y, ratios
+    if update is not None and batch.size(1):
+        elements: int | Tensor = x.numel() // x.size(1)
+        update_running(update, batch[0], batch[1], elements / curve[4] if sync else elements)
+    return y, ratios
 
 
 def load_kernels(name: str, x: Tensor) -> ModuleType:
@@ -115,19 +115,21 @@ def _load(name: str, device: str, dtype: torch.dtype) -> tuple[ModuleType, tuple
 
 
 def _forward(
-    x, logits, radius, weight, bias, running_mean, running_var,
-    normalizers, eps, num_groups, sync, kernels,
+    x, logits, weight, bias, radius, running_mean, running_var,
+    source, normalizers, eps, num_groups, sync, kernels, update=None,
 ):  # fmt: skip
     module = load_kernels(kernels, x)
     x = _dense(x)
-    wide = torch.promote_types(x.dtype, torch.float32)
+    wide = x.dtype if x.dtype in (torch.float32, torch.float64) else torch.float32
     small = [_cast(t, wide) for t in (logits, weight, bias, running_mean, running_var)]
     logits, weight, bias, running_mean, running_var = small
     options = (running_mean, running_var, normalizers.split(','), eps, num_groups)
     if hasattr(module, 'forward') and not sync:
-        return *module.forward(x, logits, radius, weight, bias, *options), x.new_empty(0)
+        return module.forward(x, logits, radius, source, weight, bias, *options, update)
+    if source == 'chosen':
+        logits = _chosen_ratios(logits, normalizers)
     mean, var = module.moments(x)
-    share = mean.new_empty(0)
+    share = mean.new_ones(())
     if sync:
         elements = mean.new_full((), x.numel() // x.size(1))
         total = elements.clone()
@@ -138,50 +140,59 @@ def _forward(
         mixed = module.mix(mean, var, logits, radius, weight, *options)
     y = module.affine(x, mixed.shift, mixed.scale, bias)
     stats = torch.stack([mean, var, mixed.shift, mixed.rstd, mixed.scale])
-    return y, mixed.ratios, torch.stack([mixed.stretch, mixed.bend]), stats, mixed.batch, share
+    curve = torch.cat([mixed.stretch, mixed.bend, share[None]])
+    return y, mixed.ratios, curve, stats, mixed.batch
 
 
 def _backward(
-    dy, x, logits, weight, running_mean, running_var, ratios, curve, stats, batch, share,
-    constrained, normalizers, num_groups, kernels,
+    dy, x, logits, weight, running_mean, running_var, ratios, curve, stats, batch,
+    source, normalizers, num_groups, sync, kernels,
 ):  # fmt: skip
     module = load_kernels(kernels, x)
     x = _dense(x)
     dy = _like_map(dy, x)
     wide = stats.dtype
-    like = logits.dtype, wide if weight is None else weight.dtype
     given = [_cast(t, wide) for t in (logits, weight, running_mean, running_var)]
-    options = (constrained, normalizers.split(','), num_groups)
-    sync = share.dim() == 0
+    names = normalizers.split(',')
     if hasattr(module, 'backward') and not sync:
-        dx, *small = module.backward(dy, x, *given, ratios, curve, stats, *options)
+        dx, dlogits, dweight, dbias = module.backward(
+            dy, x, *given, ratios, curve, stats, source, names, num_groups
+        )
     else:
         mean, var, shift, rstd, scale = stats.unbind()
-        mixed = Mixed(ratios, *curve.unbind(), shift, rstd, scale, batch)
+        mixed = Mixed(ratios, curve[:2], curve[2:4], shift, rstd, scale, batch)
         total, dot = module.sums(dy, x, shift)
-        arguments = (mixed, mean, var, total, dot, *given, x[0, 0].numel(), *options)
+        constrained = source == 'logits'
+        options = (x[0, 0].numel(), constrained, names, num_groups)
+        arguments = (mixed, mean, var, total, dot, *given, *options)
         if sync:
-            slope, offset, *small = plain.mix_backward(*arguments, share)
+            small = plain.mix_backward(*arguments, curve[4])
         else:
-            slope, offset, *small = module.mix_backward(*arguments)
+            small = module.mix_backward(*arguments)
+        slope, offset, dlogits, dweight, dbias = small
         dx = module.affine_grad(dy, x, shift, scale, slope, offset)
-    dlogits, dweight, dbias = small
-    return dx, dlogits.to(like[0]), dweight.to(like[1]), dbias.to(like[1])
+        if source == 'chosen':
+            dlogits = torch.zeros_like(logits)
+    dtype = wide if weight is None else weight.dtype
+    return dx, dlogits.to(logits.dtype), dweight.to(dtype), dbias.to(dtype)
+
+
+def _chosen_ratios(logits: Tensor, normalizers: str) -> Tensor:
+    k = normalizers.count(',') + 1
+    return (
+        torch.eye(2, k, dtype=logits.dtype, device=logits.device)
+        if k > 1
+        else logits.new_ones(2, 1)
+    )
 
 
 def _forward_fake(
-    x, logits, radius, weight, bias, running_mean, running_var,
-    normalizers, eps, num_groups, sync, kernels,
+    x, logits, weight, bias, radius, running_mean, running_var,
+    source, normalizers, eps, num_groups, sync, kernels,
 ):  # fmt: skip
     n, c = x.shape[:2]
-    measured = 'BN' in normalizers and running_mean is None
-    shapes = [
-        (2, logits.size(1)),
-        (2, 2),
-        (5, n, c),
-        (2, c if measured else 0),
-        () if sync else (0,),
-    ]
+    measures = 'BN' in normalizers and running_mean is None
+    shapes = [(2, normalizers.count(',') + 1), (5,), (5, n, c), (2, c if measures else 0)]
     wide = torch.promote_types(x.dtype, torch.float32)
     return torch.empty_like(_dense(x)), *(x.new_empty(shape, dtype=wide) for shape in shapes)
 
@@ -195,46 +206,46 @@ def _backward_fake(dy, x, logits, weight, running_mean, running_var, ratios, cur
 def _setup_context(ctx, inputs, output):
     ctx.mark_non_differentiable(*output[1:])
     ctx.save_for_backward(*inputs[:7], *output[1:])
-    ctx.options = inputs[7:]
+    ctx.options = inputs[7:13]
     ctx.set_materialize_grads(False)
 
 
 def _gradients(ctx, dy, *_):
-    x, logits, radius, weight, bias, running_mean, running_var, *saved = ctx.saved_tensors
-    normalizers, eps, num_groups, sync, kernels = ctx.options
+    x, logits, weight, bias, radius, running_mean, running_var, *saved = ctx.saved_tensors
+    source, normalizers, eps, num_groups, sync, kernels = ctx.options
     given = (x, logits, weight, bias)
     if dy is None:
-        grads = [None] * 4
-    elif torch.is_grad_enabled():  # asked for a second derivative
-        y, _, _ = reference_switch_norm(
-            *(x, logits, radius, normalizers.split(','), weight, bias),
-            *(running_mean, running_var, eps, num_groups, sync),
+        return (None,) * 13
+    if torch.is_grad_enabled():  # asked for a second derivative
+        y, _ = reference_switch_norm(
+            *(x, logits, radius, source, normalizers.split(','), weight, bias),
+            *(running_mean, running_var, eps, num_groups, sync, None),
         )
         wanted = [t for t in given if t is not None and t.requires_grad]
         found = iter(torch.autograd.grad(y, wanted, dy, create_graph=True))
         grads = [next(found) if t is not None and t.requires_grad else None for t in given]
     else:
         run = torch.ops.ssn_mm.switch_norm_backward if is_traced(dy) else _backward
-        grads = list(
-            run(
-                *(dy, x, logits, weight, running_mean, running_var, *saved),
-                *(radius is not None, normalizers, num_groups, kernels),
-            )
+        dx, dlogits, dweight, dbias = run(
+            *(dy, x, logits, weight, running_mean, running_var, *saved),
+            *(source, normalizers, num_groups, sync, kernels),
         )
-    dx, dlogits, dweight, dbias = grads
-    dweight = None if weight is None else dweight
-    dbias = None if bias is None else dbias
-    return dx, dlogits, None, dweight, dbias, *(None,) * 7
+        grads = [dx, dlogits, None if weight is None else dweight, None if bias is None else dbias]
+    return *grads, *(None,) * 9
 
 
 class _SwitchNorm(torch.autograd.Function):
+    # one forward, since PyTorch binds the arguments of a separate setup_context slowly
     @staticmethod
-    def forward(ctx, *inputs):  # with a separate setup_context PyTorch binds arguments slowly
+    def forward(ctx, x, logits, weight, bias, others):
+        inputs = (x, logits, weight, bias, *others)
         output = _forward(*inputs)
         _setup_context(ctx, inputs, output)
         return output
 
-    backward = staticmethod(_gradients)
+    @staticmethod
+    def backward(ctx, *gradients):
+        return _gradients(ctx, *gradients)[:5]
 
 
 for _device in ('CPU', 'CUDA'):

@@ -14,14 +14,14 @@ from ..moments import (
     sync_moments,
 )
 from ..sparsestmax import sparsestmax
-
-Batch = tuple[Tensor, Tensor, int | Tensor]
+from .update import Update, update_running
 
 
 def switch_norm(
     x: Tensor,
     logits: Tensor,
     radius: Tensor | None,
+    source: str,
     normalizers: Sequence[str],
     weight: Tensor | None,
     bias: Tensor | None,
@@ -30,18 +30,25 @@ def switch_norm(
     eps: float,
     num_groups: int,
     sync: bool,
-) -> tuple[Tensor, Tensor, Batch | None]:
+    update: Update | None,
+) -> tuple[Tensor, Tensor]:
     """Normalizes ``x`` (N, C, *spatial).
 
     Arguments are those of :func:`ssn_mm.ops.sparse_switch_norm`, already checked, without the
-    normalizers that do not fit the shape; ``logits`` are the ratios where ``radius`` is None. BN
-    uses ``running_mean`` and ``running_var`` (C,) where given, else the batch.
+    normalizers that do not fit the shape. ``source`` says what ``logits`` are: 'logits' of
+    SparsestMax, the 'ratios' themselves, or of a layer that has 'chosen': then ``normalizers`` are
+    the one of mean and variance, or first that of the mean, and logits get a gradient of 0. BN
+    uses ``running_mean`` and ``running_var`` (C,) where given, else the batch, for ``update``.
 
     Returns:
-        ``y`` like ``x``; the ratios, detached; and where BN measured the batch its mean and biased
-        variance, (C,), and elements per channel, else None.
+        ``y`` like ``x``, and the ratios, detached.
     """
-    ratios = logits if radius is None else sparsestmax(logits, radius)
+    ratios = logits
+    if source == 'logits' and radius is not None:
+        ratios = sparsestmax(logits, radius)
+    elif source == 'chosen':
+        k = len(normalizers)
+        ratios = torch.eye(k, device=x.device).expand(2, k) + 0 * logits[:, :k]
     mean, var = instance_moments(x)
     count = x.numel() // x.size(1)
     (mean, var), batch = _mix_moments(
@@ -53,7 +60,9 @@ def switch_norm(
         y = y * weight.to(y)[None][to_map]
     if bias is not None:
         y = y + bias.to(y)[None][to_map]
-    return y.to(x.dtype), ratios.detach(), batch
+    if update is not None and batch is not None:
+        update_running(update, *batch)
+    return y.to(x.dtype), ratios.detach()
 
 
 def _mix_moments(
@@ -66,13 +75,14 @@ def _mix_moments(
     running_var: Tensor | None,
     num_groups: int,
     sync: bool,
-) -> tuple[Moments, Batch | None]:
+) -> tuple[Moments, tuple[Tensor, Tensor, int | Tensor] | None]:
     """Σ p_k μ_k and Σ p'_k σ²_k of Eq. 1 from instance moments (N, C); differentiable.
 
     Returns:
-        The mixed moments, broadcastable to (N, C); and BN's batch as :func:`switch_norm` has it.
+        The mixed moments, broadcastable to (N, C); and where BN measured the batch its mean and
+        biased variance, (C,), and elements per channel.
     """
-    batch: Batch | None = None
+    batch: tuple[Tensor, Tensor, int | Tensor] | None = None
     moments: list[Moments] = []
     for name in normalizers:
         if name == 'IN':

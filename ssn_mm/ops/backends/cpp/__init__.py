@@ -19,10 +19,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..update import Update
+
 FASTER_IN_TORCH: frozenset[str] = frozenset()  # no torch layer is
 
 _DTYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}
 _KINDS = {'IN': 1, 'LN': 2, 'BN': 3, 'GN': 4}
+_SOURCES = {'ratios': 0, 'logits': 1, 'chosen': 2}
 _FLAGS = [
     '-O3',
     '-std=c++17',
@@ -43,8 +46,8 @@ _SIGNATURES = {
     'ssn_affine': [*_MAP, *[_pointer] * 5],
     'ssn_sums': [*_MAP, *[_pointer] * 5],
     'ssn_affine_grad': [*_MAP, *[_pointer] * 7],
-    'ssn_forward': [*_MAP, _long, _int, _int, _double, _int, _double, *[_pointer] * 11],
-    'ssn_backward': [*_MAP, _long, _int, _int, _int, *[_pointer] * 12],
+    'ssn_forward': [*_MAP, _long, _int, _int, _double, _int, *[_double] * 2, *[_pointer] * 13],
+    'ssn_backward': [*_MAP, _long, _int, _int, _int, *[_pointer] * 11],
     'ssn_sparsestmax': [_long, _int, *[_pointer] * 5],
 }
 
@@ -146,6 +149,7 @@ def forward(
     x: Tensor,
     logits: Tensor,
     radius: Tensor | None,
+    source: str,
     weight: Tensor | None,
     bias: Tensor | None,
     running_mean: Tensor | None,
@@ -153,19 +157,27 @@ def forward(
     normalizers: Sequence[str],
     eps: float,
     num_groups: int,
+    update: Update | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """The operator's forward pass: y, ratios, curve, stats and batch as ``fused`` has them."""
     n, c = x.shape[:2]
-    ratios, curve = torch.empty_like(logits), logits.new_empty(2, 2)
+    ratios, curve = logits.new_empty(2, len(normalizers)), logits.new_empty(5)
     stats = logits.new_empty(5, n, c)
     batch = logits.new_empty(2, c if 'BN' in normalizers and running_mean is None else 0)
     y = torch.empty_like(x)
+    updated: Sequence[Tensor] = ()
+    momentum = 0.0
+    if update is not None and _takes(update, logits.dtype):
+        updated = update.running_mean, update.running_var
+        momentum, update.done = float(update.momentum), True
+        for buffer in updated:
+            torch.autograd.graph.increment_version(buffer)  # who saved it must notice
     _call(
         'ssn_forward',
         x,
-        *(*_recipe(normalizers, num_groups), eps, radius is not None),
-        0.0 if radius is None else float(radius),
-        *_addresses(x, logits, weight, bias, running_mean, running_var),
+        *(*_recipe(normalizers, num_groups), eps, _SOURCES[source]),
+        *(0.0 if radius is None else float(radius), momentum),
+        *_addresses(x, logits, weight, bias, running_mean, running_var, *(updated or (None, None))),
         *_addresses(ratios, curve, stats, batch, y),
     )
     return y, ratios, curve, stats, batch
@@ -181,20 +193,21 @@ def backward(
     ratios: Tensor,
     curve: Tensor,
     stats: Tensor,
-    constrained: bool,
+    source: str,
     normalizers: Sequence[str],
     num_groups: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The operator's backward pass: the gradients for x, logits (2, K), γ and β (C,)."""
-    dlogits, dx = torch.empty_like(logits), torch.empty_like(x)
-    dweight, dbias = (stats.new_empty(x.size(1)) for _ in range(2))
+    dlogits, dx = torch.zeros_like(logits), torch.empty_like(x)
+    affine_grads = stats.new_empty(2, x.size(1))
     _call(
         'ssn_backward',
         x,
-        *(*_recipe(normalizers, num_groups), constrained),
+        *(*_recipe(normalizers, num_groups), _SOURCES[source]),
         *_addresses(dy, x, logits, running_mean, running_var, ratios, curve, stats),
-        *_addresses(dlogits, dweight, dbias, dx),
+        *_addresses(dlogits, affine_grads, dx),
     )
+    dweight, dbias = affine_grads.unbind()
     return dx, dlogits, dweight, dbias
 
 
@@ -218,6 +231,13 @@ def _call(function: str, x: Tensor, *arguments) -> None:
     )
     if not done:
         raise RuntimeError(f'the compiler that built the C++ kernels knows no {x.dtype}')
+
+
+def _takes(update: Update, dtype: torch.dtype) -> bool:
+    buffers = update.running_mean, update.running_var
+    return isinstance(update.momentum, float) and all(
+        t.dtype == dtype and t.is_contiguous() for t in buffers
+    )
 
 
 def _recipe(normalizers: Sequence[str], num_groups: int) -> tuple[int, int, int]:

@@ -9,6 +9,7 @@
 #include "sparsestmax.h"
 
 enum Kind { kIN, kLN, kBN, kGN };
+enum Source { kRatios, kLogits, kChosen };  // what the logits are; ratios are two rows of k
 
 struct Recipe {
   Int n, c, groups;  // 1 group without GN
@@ -89,17 +90,24 @@ template <class A> struct Merged {
 };
 
 template <class A>
-void mix(const Recipe& q, const A* m, const A* v, const A* logits, const double* radius,
-         const A* weight, const A* running_mean, const A* running_var, A* ratios, A* stretch,
-         A* bend, A* shift, A* rstd, A* scale, A* batch) {
+void mix(const Recipe& q, const A* m, const A* v, const A* logits, Source source, double radius,
+         const A* weight, const A* running_mean, const A* running_var, A* ratios, A* curve,
+         A* shift, A* rstd, A* scale, A* batch) {
   for (int row = 0; row < 2; ++row) {
-    double z[4], p[4], pull = 1, turn = 0;
-    std::copy(logits + row * q.k, logits + (row + 1) * q.k, z);
-    if (radius) sparsestmax(z, q.k, *radius, p, &pull, &turn);
-    std::copy(radius ? p : z, (radius ? p : z) + q.k, ratios + row * q.k);
-    stretch[row] = pull;
-    bend[row] = turn;
+    double p[4] = {}, stretch = 1, bend = 0;
+    if (source == kChosen) {
+      p[q.k == 1 ? 0 : row] = 1;
+    } else {
+      double z[4];
+      std::copy(logits + row * q.k, logits + (row + 1) * q.k, z);
+      if (source == kLogits) sparsestmax(z, q.k, radius, p, &stretch, &bend);
+      else std::copy(z, z + q.k, p);
+    }
+    std::copy(p, p + q.k, ratios + row * q.k);
+    curve[row] = stretch;
+    curve[2 + row] = bend;
   }
+  curve[4] = 1;
   const Merged<A> merged(q, m, v, running_mean, running_var);
   const Shares<A> mean(q, ratios), var(q, ratios + q.k);
   const Int width = q.c / q.groups;
@@ -126,9 +134,9 @@ void mix(const Recipe& q, const A* m, const A* v, const A* logits, const double*
 // total and dot, T and E, are overwritten by offset and slope.
 template <class A>
 void mix_backward(const Recipe& q, Int area, const A* m, const A* v, const A* ratios,
-                  const A* stretch, const A* bend, const A* shift, const A* rstd, const A* scale,
-                  A* total, A* dot, const A* logits, bool constrained, const A* running_mean,
-                  const A* running_var, A* dlogits, A* dweight, A* dbias) {
+                  const A* curve, const A* shift, const A* rstd, const A* scale, A* total, A* dot,
+                  const A* logits, Source source, const A* running_mean, const A* running_var,
+                  A* dlogits, A* dweight, A* dbias) {
   const Int kStrip = 256;
   each((q.c + kStrip - 1) / kStrip, q.threads, [&](Int strip) {
     Int first = strip * kStrip, last = std::min(first + kStrip, q.c);
@@ -184,6 +192,7 @@ void mix_backward(const Recipe& q, Int area, const A* m, const A* v, const A* ra
     }
   });
 
+  if (source == kChosen) return;
   double dp[2][4] = {};
   for (Int n = 0; n < q.n; ++n) {
     dp[0][kIN] += in[2 * n];
@@ -203,7 +212,10 @@ void mix_backward(const Recipe& q, Int area, const A* m, const A* v, const A* ra
     for (int i = 0; i < q.k; ++i) grad[i] = dp[row][q.kind(i)];
     std::copy(logits + row * q.k, logits + (row + 1) * q.k, z);
     std::copy(ratios + row * q.k, ratios + (row + 1) * q.k, p);
-    if (constrained) sparsestmax_backward(grad, z, p, q.k, stretch[row], bend[row], dz);
-    std::copy(constrained ? dz : grad, (constrained ? dz : grad) + q.k, dlogits + row * q.k);
+    if (source == kLogits)
+      sparsestmax_backward(grad, z, p, q.k, curve[row], curve[2 + row], dz);
+    else
+      std::copy(grad, grad + q.k, dz);
+    std::copy(dz, dz + q.k, dlogits + row * q.k);
   }
 }

@@ -48,30 +48,37 @@ template <class F> bool with_type(int dtype, F f) {
 constexpr Int kOneThread = 1 << 14;  // numbers that a second thread is not worth waking for
 
 template <class T, class A>
-void forward(const Shape& map, const Recipe& recipe, const T* x, const A* logits,
-             const double* radius, const A* weight, const A* bias, const A* running_mean,
-             const A* running_var, A* ratios, A* curve, A* stats, A* batch, T* y) {
+void forward(const Shape& map, const Recipe& recipe, const T* x, const A* logits, Source source,
+             double radius, const A* weight, const A* bias, const A* running_mean,
+             const A* running_var, A* updated_mean, A* updated_var, double momentum, A* ratios,
+             A* curve, A* stats, A* batch, T* y) {
   Int size = map.n * map.c;
   A *mean = stats, *var = mean + size, *shift = var + size, *rstd = shift + size,
     *scale = rstd + size;
   moments(map, x, mean, var);
-  mix(recipe, mean, var, logits, radius, weight, running_mean, running_var, ratios, curve,
-      curve + 2, shift, rstd, scale, batch);
+  mix(recipe, mean, var, logits, source, radius, weight, running_mean, running_var, ratios, curve,
+      shift, rstd, scale, batch);
   affine(map, x, shift, scale, bias, y);
+  if (!updated_mean) return;
+  A part = momentum, unbiased = double(map.n) * map.s / (double(map.n) * map.s - 1);
+  for (Int i = 0; i < map.c; ++i) {
+    updated_mean[i] += part * (batch[i] - updated_mean[i]);
+    updated_var[i] += part * (batch[map.c + i] * unbiased - updated_var[i]);
+  }
 }
 
 template <class T, class A>
-void backward(const Shape& map, const Recipe& recipe, bool constrained, const T* dy, const T* x,
+void backward(const Shape& map, const Recipe& recipe, Source source, const T* dy, const T* x,
               const A* logits, const A* running_mean, const A* running_var, const A* ratios,
-              const A* curve, const A* stats, A* dlogits, A* dweight, A* dbias, T* dx) {
+              const A* curve, const A* stats, A* dlogits, A* affine_grads, T* dx) {
   Int size = map.n * map.c;
   const A *mean = stats, *var = mean + size, *shift = var + size, *rstd = shift + size,
           *scale = rstd + size;
   std::vector<A> small(2 * size);
   A *total = small.data(), *dot = total + size;
   sums(map, dy, x, shift, total, dot);
-  mix_backward(recipe, map.s, mean, var, ratios, curve, curve + 2, shift, rstd, scale, total, dot,
-               logits, constrained, running_mean, running_var, dlogits, dweight, dbias);
+  mix_backward(recipe, map.s, mean, var, ratios, curve, shift, rstd, scale, total, dot, logits,
+               source, running_mean, running_var, dlogits, affine_grads, affine_grads + map.c);
   affine_grad(map, dy, x, shift, scale, dot, total, dx);
 }
 
@@ -109,31 +116,33 @@ bool ssn_affine_grad(int dtype, Int n, Int c, Int s, int channels_last, int thre
                           (const A*)slope, (const A*)offset, (T*)dx)));
 }
 
-// The whole operator. stats is 5 x N x C: mean, var, shift, rstd, scale; curve is 2 x 2.
+// The whole operator. stats is 5 x N x C: mean, var, shift, rstd, scale; curve is 5 numbers.
+// Where updated_mean is given, it and updated_var take the batch's statistics in.
 bool ssn_forward(int dtype, Int n, Int c, Int s, int channels_last, int threads, Int groups,
-                 int kinds, int k, double eps, int constrained, double radius, const void* x,
-                 const void* logits, const void* weight, const void* bias,
-                 const void* running_mean, const void* running_var, void* ratios, void* curve,
-                 void* stats, void* batch, void* y) {
+                 int kinds, int k, double eps, int source, double radius, double momentum,
+                 const void* x, const void* logits, const void* weight, const void* bias,
+                 const void* running_mean, const void* running_var, void* updated_mean,
+                 void* updated_var, void* ratios, void* curve, void* stats, void* batch,
+                 void* y) {
   MAP;
   const Recipe recipe{n, c, groups, kinds, k, eps, n * c > kOneThread ? threads : 1};
-  WITH_TYPES((forward(shape, recipe, (const T*)x, (const A*)logits, constrained ? &radius : nullptr,
+  WITH_TYPES((forward(shape, recipe, (const T*)x, (const A*)logits, Source(source), radius,
                       (const A*)weight, (const A*)bias, (const A*)running_mean,
-                      (const A*)running_var, (A*)ratios, (A*)curve, (A*)stats, (A*)batch,
-                      (T*)y)));
+                      (const A*)running_var, (A*)updated_mean, (A*)updated_var, momentum,
+                      (A*)ratios, (A*)curve, (A*)stats, (A*)batch, (T*)y)));
 }
 
 bool ssn_backward(int dtype, Int n, Int c, Int s, int channels_last, int threads, Int groups,
-                  int kinds, int k, int constrained, const void* dy, const void* x,
+                  int kinds, int k, int source, const void* dy, const void* x,
                   const void* logits, const void* running_mean, const void* running_var,
-                  const void* ratios, const void* curve,
-                  const void* stats, void* dlogits, void* dweight, void* dbias, void* dx) {
+                  const void* ratios, const void* curve, const void* stats, void* dlogits,
+                  void* affine_grads, void* dx) {
   MAP;
   const Recipe recipe{n, c, groups, kinds, k, 0, n * c > kOneThread ? threads : 1};
-  WITH_TYPES((backward(shape, recipe, constrained != 0, (const T*)dy, (const T*)x,
+  WITH_TYPES((backward(shape, recipe, Source(source), (const T*)dy, (const T*)x,
                        (const A*)logits, (const A*)running_mean, (const A*)running_var,
-                       (const A*)ratios, (const A*)curve, (const A*)stats,
-                       (A*)dlogits, (A*)dweight, (A*)dbias, (T*)dx)));
+                       (const A*)ratios, (const A*)curve, (const A*)stats, (A*)dlogits,
+                       (A*)affine_grads, (T*)dx)));
 }
 
 // rows x k doubles
