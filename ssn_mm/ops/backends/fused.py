@@ -174,7 +174,9 @@ def _backward(
         if source == 'chosen':
             dlogits = torch.zeros_like(logits)
     dtype = wide if weight is None else weight.dtype
-    return dx, dlogits.to(logits.dtype), dweight.to(dtype), dbias.to(dtype)
+    if not wide == dtype == logits.dtype:
+        dlogits, dweight, dbias = dlogits.to(logits.dtype), dweight.to(dtype), dbias.to(dtype)
+    return dx, dlogits, dweight, dbias
 
 
 def _chosen_ratios(logits: Tensor, normalizers: str) -> Tensor:

@@ -47,7 +47,7 @@ _SIGNATURES = {
     'ssn_sums': [*_MAP, *[_pointer] * 5],
     'ssn_affine_grad': [*_MAP, *[_pointer] * 7],
     'ssn_forward': [*_MAP, _long, _int, _int, _double, _int, *[_double] * 2, *[_pointer] * 13],
-    'ssn_backward': [*_MAP, _long, _int, _int, _int, *[_pointer] * 11],
+    'ssn_backward': [*_MAP, _long, _int, _int, _int, *[_pointer] * 12],
     'ssn_sparsestmax': [_long, _int, *[_pointer] * 5],
 }
 
@@ -198,16 +198,17 @@ def backward(
     num_groups: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The operator's backward pass: the gradients for x, logits (2, K), γ and β (C,)."""
-    dlogits, dx = torch.zeros_like(logits), torch.empty_like(x)
-    affine_grads = stats.new_empty(2, x.size(1))
+    dlogits, dx = torch.empty_like(logits), torch.empty_like(x)
+    dweight, dbias = (stats.new_empty(x.size(1)) for _ in range(2))
+    if source == 'chosen':
+        dlogits.zero_()
     _call(
         'ssn_backward',
         x,
         *(*_recipe(normalizers, num_groups), _SOURCES[source]),
         *_addresses(dy, x, logits, running_mean, running_var, ratios, curve, stats),
-        *_addresses(dlogits, affine_grads, dx),
+        *_addresses(dlogits, dweight, dbias, dx),
     )
-    dweight, dbias = affine_grads.unbind()
     return dx, dlogits, dweight, dbias
 
 

@@ -1,5 +1,10 @@
 // What cpp/__init__.py calls, for every type of map.
+#if __has_include(<sys/mman.h>)
+#include <sys/mman.h>
+#endif
+
 #include <cstring>
+#include <memory>
 #include <type_traits>
 
 #include "maps.h"
@@ -45,6 +50,20 @@ template <class F> bool with_type(int dtype, F f) {
   })
 #define MAP const Shape shape{n, c, s, channels_last != 0, threads}
 
+// Memory of this size is fresh from the system each time; in pages of 2 MiB instead of 4 KiB the
+// first touch of a map takes a fraction of the time.
+void expect_large(void* start, size_t bytes) {
+#ifdef MADV_HUGEPAGE
+  constexpr uintptr_t kPage = 2 << 20;
+  if (bytes < 16 * kPage) return;
+  uintptr_t first = (uintptr_t(start) + kPage - 1) / kPage * kPage;
+  uintptr_t last = (uintptr_t(start) + bytes) / kPage * kPage;
+  madvise((void*)first, last - first, MADV_HUGEPAGE);  // advice: it may fail
+#else
+  (void)start, (void)bytes;
+#endif
+}
+
 constexpr Int kOneThread = 1 << 14;  // numbers that a second thread is not worth waking for
 
 template <class T, class A>
@@ -55,6 +74,7 @@ void forward(const Shape& map, const Recipe& recipe, const T* x, const A* logits
   Int size = map.n * map.c;
   A *mean = stats, *var = mean + size, *shift = var + size, *rstd = shift + size,
     *scale = rstd + size;
+  expect_large(y, size * map.s * sizeof(T));
   moments(map, x, mean, var);
   mix(recipe, mean, var, logits, source, radius, weight, running_mean, running_var, ratios, curve,
       shift, rstd, scale, batch);
@@ -70,15 +90,16 @@ void forward(const Shape& map, const Recipe& recipe, const T* x, const A* logits
 template <class T, class A>
 void backward(const Shape& map, const Recipe& recipe, Source source, const T* dy, const T* x,
               const A* logits, const A* running_mean, const A* running_var, const A* ratios,
-              const A* curve, const A* stats, A* dlogits, A* affine_grads, T* dx) {
+              const A* curve, const A* stats, A* dlogits, A* dweight, A* dbias, T* dx) {
   Int size = map.n * map.c;
   const A *mean = stats, *var = mean + size, *shift = var + size, *rstd = shift + size,
           *scale = rstd + size;
-  std::vector<A> small(2 * size);
-  A *total = small.data(), *dot = total + size;
+  std::unique_ptr<A[]> small(new A[2 * size]);
+  A *total = small.get(), *dot = total + size;
+  expect_large(dx, size * map.s * sizeof(T));
   sums(map, dy, x, shift, total, dot);
   mix_backward(recipe, map.s, mean, var, ratios, curve, shift, rstd, scale, total, dot, logits,
-               source, running_mean, running_var, dlogits, affine_grads, affine_grads + map.c);
+               source, running_mean, running_var, dlogits, dweight, dbias);
   affine_grad(map, dy, x, shift, scale, dot, total, dx);
 }
 
@@ -136,13 +157,13 @@ bool ssn_backward(int dtype, Int n, Int c, Int s, int channels_last, int threads
                   int kinds, int k, int source, const void* dy, const void* x,
                   const void* logits, const void* running_mean, const void* running_var,
                   const void* ratios, const void* curve, const void* stats, void* dlogits,
-                  void* affine_grads, void* dx) {
+                  void* dweight, void* dbias, void* dx) {
   MAP;
   const Recipe recipe{n, c, groups, kinds, k, 0, n * c > kOneThread ? threads : 1};
   WITH_TYPES((backward(shape, recipe, Source(source), (const T*)dy, (const T*)x,
                        (const A*)logits, (const A*)running_mean, (const A*)running_var,
                        (const A*)ratios, (const A*)curve, (const A*)stats, (A*)dlogits,
-                       (A*)affine_grads, (T*)dx)));
+                       (A*)dweight, (A*)dbias, (T*)dx)));
 }
 
 // rows x k doubles
