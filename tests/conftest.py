@@ -1,5 +1,6 @@
 """Shared by all tests."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,9 @@ import ssn_mm  # noqa: F401, repairs OpenMMLab before a test imports it
 
 ROOT = Path(__file__).parents[1]
 SAMPLES = ROOT.parent / 'shared' / 'samples'  # real pictures, where somebody has put them
+if not torch.cuda.is_available():
+    os.environ.setdefault('TRITON_INTERPRET', '1')  # read when triton is imported
+
 sys.path.insert(0, str(ROOT / 'tests'))  # references.py
 
 torch.set_num_threads(2)

@@ -1,0 +1,301 @@
+"""The Triton kernels, on a GPU where there is one and else in Triton's interpreter."""
+
+import itertools
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+pytest.importorskip('triton')
+
+from ssn_mm.ops import sparsestmax
+from ssn_mm.ops.backends import triton as kernels
+
+DEVICE = 'cuda' if torch.cuda.is_available() else 'cpu'
+DTYPES = {  # tolerances, relative and absolute: of maps of this dtype, of statistics
+    torch.float64: (1e-12, 1e-12),
+    torch.float32: (1e-5, 1e-4),
+    torch.float16: (4e-3, 1e-4),
+    torch.bfloat16: (3e-2, 1e-4),
+}
+NAMES = ('IN', 'LN', 'BN', 'GN')
+LAYOUTS = ('contiguous', 'channels last')
+EPS, GROUPS = 1e-5, 2
+
+
+@pytest.fixture(autouse=True)
+def _few_programs(monkeypatch):
+    if DEVICE == 'cpu':  # the interpreter takes milliseconds for each
+        monkeypatch.setattr(kernels, '_PROGRAMS', 2)
+
+
+def randn(*shape, dtype=torch.float64):
+    return torch.randn(shape, dtype=torch.float64).to(DEVICE, dtype)
+
+
+def make_map(shape, dtype, layout):
+    x = randn(*shape, dtype=dtype)
+    return x if layout == 'contiguous' else x.movedim(1, -1).contiguous().movedim(-1, 1)
+
+
+def over_map(t, x):
+    return t.to(x.dtype).view(*t.shape, *[1] * (x.dim() - 2))
+
+
+def rows(x):
+    return x.reshape(*x.shape[:2], -1)
+
+
+PLAIN = SimpleNamespace(
+    moments=lambda x: torch.var_mean(rows(x), 2, correction=0)[::-1],
+    affine=lambda x, shift, scale, bias: (
+        over_map(scale, x) * (x - over_map(shift, x)) + over_map(bias[None], x)
+    ),
+    sums=lambda dy, x, shift: (rows(dy).sum(2), rows(dy * (x - over_map(shift, x))).sum(2)),
+    affine_grad=lambda dy, x, shift, scale, slope, offset: (
+        over_map(scale, x) * dy
+        + PLAIN.affine(x, shift, slope, bias=dy.new_zeros(x.size(1)))
+        + over_map(offset, x)
+    ),
+)
+
+
+def close(actual, expected, tolerance):
+    torch.testing.assert_close(actual.double(), expected.double(), rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize('layout', LAYOUTS)
+@pytest.mark.parametrize('dtype', DTYPES)
+def test_passes_over_the_map_agree_with_torch_in_float64(dtype, layout):
+    check_maps([(2, 3, 7, 5), (3, 17, 13), (1, 2, 3, 2, 5), (1, 1, 1)], dtype, layout)
+
+
+def test_passes_take_maps_without_pixels_without_channels_and_of_one_pixel():
+    check_maps([(4, 6), (1, 4, 1, 1), (5, 1, 31)], torch.float32, 'contiguous')
+
+
+@pytest.mark.parametrize('layout', LAYOUTS)
+def test_pixels_split_over_steps_and_programs_agree_with_torch(layout, monkeypatch):
+    monkeypatch.setattr(kernels, '_CELLS', 64)
+    check_maps([(1, 3, 263), (2, 17, 10)], torch.float32, layout)
+
+
+def check_maps(shapes, dtype, layout):
+    of_maps, of_statistics = DTYPES[dtype]
+    wide = torch.promote_types(dtype, torch.float32)
+    for shape in shapes:
+        x, dy = (make_map(shape, dtype, layout) for _ in range(2))
+        shift, scale, slope, offset = (randn(*shape[:2], dtype=wide) for _ in range(4))
+        for bias in (randn(shape[1], dtype=wide), None):
+            zero = randn(shape[1]).zero_() if bias is None else bias
+            y = kernels.affine(x, shift, scale, bias)
+            assert (y.dtype, y.stride()) == (x.dtype, x.stride())
+            close(y, PLAIN.affine(x.double(), shift, scale, zero), of_maps)
+        dx = kernels.affine_grad(dy, x, shift, scale, slope, offset)
+        assert (dx.dtype, dx.stride()) == (x.dtype, x.stride())
+        close(dx, PLAIN.affine_grad(dy.double(), x.double(), shift, scale, slope, offset), of_maps)
+        measured = *kernels.moments(x), *kernels.sums(dy, x, shift)
+        expected = *PLAIN.moments(x.double()), *PLAIN.sums(dy.double(), x.double(), shift)
+        for actual, reference in zip(measured, expected, strict=True):
+            assert (actual.dtype, actual.is_contiguous()) == (wide, True)
+            close(actual, reference, of_statistics)
+
+
+@pytest.mark.parametrize('shape', [(1, 1, 2**16), (2, 2, 49)])
+@pytest.mark.parametrize('layout', LAYOUTS)
+def test_moments_survive_a_mean_of_ten_thousand(shape, layout):
+    x = make_map(shape, torch.float32, layout) + 1e4
+    mean, var = kernels.moments(x)
+    expected = PLAIN.moments(x.double())
+    assert (mean - expected[0]).abs().max() <= 2 * 2**-10  # 2^-10 is float32's step there
+    close(var, expected[1], 1e-5)
+
+
+def test_other_layouts_are_refused():
+    with pytest.raises(ValueError, match='contiguous or channels last, got strides'):
+        kernels.moments(randn(2, 3, 5, 4).transpose(2, 3))
+
+
+def plain(x, ratios, weight, bias, running, names):
+    """Eq. 1, each statistic measured on the map itself."""
+    n, c = x.shape[:2]
+    cells = x.reshape(n, GROUPS, c // GROUPS, -1)
+    dims = {'IN': (3,), 'LN': (1, 2, 3), 'BN': (0, 3), 'GN': (2, 3)}
+    mean, var = 0, 0
+    for k, name in enumerate(names):
+        v, m = torch.var_mean(cells, dims[name], correction=0, keepdim=True)
+        if name == 'BN' and running[0] is not None:
+            m, v = (t.view(1, GROUPS, -1, 1) for t in running)
+        mean, var = mean + ratios[0, k] * m, var + ratios[1, k] * v
+    y = ((cells - mean) / torch.sqrt(var + EPS)).reshape(x.shape)
+    weight = torch.ones_like(bias) if weight is None else weight
+    return y * over_map(weight[None], x) + over_map(bias[None], x)
+
+
+def run_layer(x, dy, logits, radius, weight, bias, running, names, passes=kernels):
+    """The kernels in the order of a layer's passes."""
+    mean, var = passes.moments(x)
+    mixed = kernels.mix(mean, var, logits, radius, weight, *running, names, EPS, GROUPS)
+    y = passes.affine(x, mixed.shift, mixed.scale, bias)
+    both = passes.sums(dy, x, mixed.shift)
+    slope, offset, *small = kernels.mix_backward(
+        *(mixed, mean, var, *both, logits, weight, *running),
+        *(x[0, 0].numel(), radius is not None, names, GROUPS),
+    )
+    dx = passes.affine_grad(dy, x, mixed.shift, mixed.scale, slope, offset)
+    return mixed, (y, dx, *small)
+
+
+def check_layer(names, radius, running=False, weighted=True, shape=(3, 6, 5), dtype=torch.float64):
+    tolerance = 1e-9 if dtype == torch.double else 1e-3
+    x, dy = randn(*shape), randn(*shape)
+    c, k = shape[1], len(names)
+    logits = (1 / k + 0.3 * randn(2, k)).abs()
+    weight, bias = randn(c) if weighted else None, randn(c)
+    running = (randn(c), randn(c).square()) if running else (None, None)
+    r = None if radius is None else torch.tensor(radius, device=DEVICE, dtype=torch.float64)
+    given = [None if t is None else t.to(dtype) for t in (x, dy, logits, r, weight, bias, *running)]
+    mixed, got = run_layer(*given[:6], given[6:], names, PLAIN)
+    leaves = [t.requires_grad_() for t in (x, logits, weight, bias) if t is not None]
+    ratios = logits
+    if radius is not None:
+        ratios = sparsestmax(logits, radius) if k > 1 else torch.ones_like(logits)
+    y = plain(x, ratios, weight, bias, running, names)
+    grads = torch.autograd.grad(y, leaves, dy, allow_unused=True, materialize_grads=True)
+    close(mixed.ratios, ratios, tolerance)
+    if weight is None:
+        got = (*got[:3], got[4])
+    for actual, expected in zip(got, (y, *grads), strict=True):
+        close(actual, expected, tolerance)
+    measured = 'BN' in names and running[0] is None
+    assert mixed.batch.shape == (2, c if measured else 0)
+    if measured:
+        var, mean = torch.var_mean(x.transpose(0, 1).flatten(1), 1, correction=0)
+        close(mixed.batch, torch.stack([mean, var]), tolerance)
+
+
+@pytest.mark.parametrize('k', [1, 2, 3, 4])
+def test_a_layer_of_any_normalizers_agrees_with_autograd(k, monkeypatch):
+    for i, names in enumerate(itertools.permutations(NAMES, k)):
+        monkeypatch.setattr(kernels, '_WHOLE', 8192 if i % 2 else 1)  # 1 splits the samples
+        check_layer(names, 0.3)
+
+
+@pytest.mark.parametrize('whole', [1, 8192])
+@pytest.mark.parametrize('radius', [None, 0.0, 0.6, 0.9])
+@pytest.mark.parametrize('running', [False, True])
+def test_a_layer_at_any_radius_agrees_with_autograd(radius, running, whole, monkeypatch):
+    monkeypatch.setattr(kernels, '_WHOLE', whole)
+    check_layer(('BN', 'IN', 'LN'), radius, running, weighted=False)
+    check_layer(('GN', 'BN'), radius, running, shape=(1, 4, 1, 3), dtype=torch.float32)
+
+
+@pytest.mark.parametrize('k', [2, 3, 7, 32])
+def test_sparsestmax_and_its_gradient_agree_with_torch(k):
+    z, g = randn(9, k), randn(9, k)
+    z[:3, 1] = z[:3, 0] = z[:3].max(1).values  # a tie at the top
+    z[3] = 1
+    z.requires_grad_()
+    radii = torch.tensor([0.0, 0.3, 0.6, 0.8165, 1.0], device=DEVICE, dtype=torch.float64)
+    for radius in (*radii, torch.linspace(0, 0.7, 9, device=DEVICE)):
+        p, stretch, bend = kernels.sparsestmax(z.detach(), radius)
+        expected = sparsestmax(z, radius)
+        close(p, expected, 1e-12)
+        dz = kernels.sparsestmax_backward(g, z.detach(), p, stretch, bend)
+        close(dz, torch.autograd.grad(expected, z, g)[0], 1e-9)
+        assert not dz[p == 0].any()
+
+
+def test_one_logit_out_of_one_is_chosen_and_not_a_number_stays_visible():
+    assert (kernels.sparsestmax(randn(3, 1), torch.tensor(0.5, device=DEVICE))[0] == 1).all()
+    assert kernels.sparsestmax(randn(3, 2), torch.tensor(torch.nan, device=DEVICE))[0].isnan().all()
+
+
+@pytest.mark.parametrize('layout', LAYOUTS)
+def test_runs_agree_bit_for_bit(layout, monkeypatch):
+    monkeypatch.setattr(kernels, '_CELLS', 64)
+    monkeypatch.setattr(kernels, '_WHOLE', 1)
+    x, dy = (make_map((2, 4, 70), torch.float32, layout) for _ in range(2))
+    logits, weight, bias = (randn(*s, dtype=torch.float32) for s in ((2, 4), (4,), (4,)))
+    r = torch.tensor(0.2, device=DEVICE)
+    given = (x, dy, logits, r, weight, bias, (None, None), NAMES)
+    (mixed, first), (again, second) = run_layer(*given), run_layer(*given)
+    for a, b in zip((*mixed, *first), (*again, *second), strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize('shape', [(2, 3, 1024, 1024), (2, 1000, 64, 64), (32, 256, 56, 56)])
+@pytest.mark.parametrize('layout', LAYOUTS)
+def test_a_layer_takes_at_most_four_launches_and_five_back(shape, layout, monkeypatch):
+    launched = []
+    monkeypatch.setattr(kernels, '_PROGRAMS', 512)
+    monkeypatch.setattr(kernels, '_run', lambda kernel, *_, **__: launched.append(kernel))
+    x = torch.empty(shape, dtype=torch.bfloat16, device='meta')
+    if layout == 'channels last':
+        x = x.contiguous(memory_format=torch.channels_last)
+    logits, bias = (torch.empty(size, device='meta') for size in ((2, 3), shape[1:2]))
+    run_layer(x, x, logits, bias[0], bias, bias, (None, None), ('IN', 'LN', 'BN'))
+    back = next(i for i, kernel in enumerate(launched) if kernel is kernels.affine_kernel) + 1
+    assert back <= 4
+    assert len(launched) - back <= 5
+    launched.clear()
+    options = (bias, bias, None, None, ('IN', 'LN', 'BN'), EPS, GROUPS, None)
+    kernels.forward(x, logits, bias[0], 'logits', *options)
+    assert len(launched) == back  # nothing besides
+
+
+COMPILE = """
+import re, torch, triton
+try:
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+    assert 'constexprs' in ASTSource.__init__.__code__.co_varnames, 'an older interface'
+    assert 'nvidia' in triton.backends.backends, 'no NVIDIA compiler'
+except (ImportError, AssertionError) as error:
+    print(error)
+    raise SystemExit(77)
+from test_triton import kernels, run_layer
+TYPES = {torch.float32: '*fp32', torch.bfloat16: '*bf16', torch.float64: '*fp64'}
+compiled = set()
+def build(kernel, programs, *arguments, num_warps, **constants):
+    signature, attributes = dict.fromkeys(constants, 'constexpr'), {}
+    for i, (name, value) in enumerate(zip(kernel.arg_names, arguments)):
+        if value is None or isinstance(value, int) and value == 1:
+            signature[name], constants[name] = 'constexpr', value
+        else:
+            tensor = isinstance(value, torch.Tensor)
+            signature[name] = TYPES[value.dtype] if tensor else 'i32'
+            if tensor or value % 16 == 0:
+                attributes[i,] = [['tt.divisibility', 16]]
+    source = ASTSource(kernel, signature, constants, attributes)
+    built = triton.compile(source, GPUTarget('cuda', 90, 32), dict(num_warps=num_warps))
+    streams = {kernels.reduce_kernel: 'ld', kernels.affine_kernel: 'st'}
+    if kernel in streams:
+        assert re.search(streams[kernel] + r'[.]global\\S*[.]v[24]', built.asm['ptx']), 'no vectors'
+    compiled.add(kernel.__name__)
+kernels._run = build
+for shape, dtype, names, layout in (
+    ((8, 64, 14, 14), torch.float64, ('IN', 'GN', 'BN'), torch.contiguous_format),
+    ((64, 256, 7, 7), torch.bfloat16, ('BN', 'LN'), torch.channels_last),
+):
+    x = torch.empty(shape, dtype=dtype, device='meta').contiguous(memory_format=layout)
+    weight = torch.empty(shape[1], dtype=torch.promote_types(dtype, torch.float32), device='meta')
+    logits = weight.new_empty(2, len(names))
+    run_layer(x, x, logits, weight[0], weight, weight, (None, None), names)
+kernels.sparsestmax(torch.empty(9, 7, device='meta'), torch.empty(9, device='meta'))
+assert compiled == {name for name in vars(kernels) if name.endswith('_kernel')}
+"""
+
+
+def test_every_kernel_compiles_for_hopper_and_loads_vectors(tmp_path):
+    path = os.pathsep.join([os.path.dirname(__file__), *sys.path])
+    env = os.environ | dict(TRITON_INTERPRET='0', TRITON_CACHE_DIR=str(tmp_path), PYTHONPATH=path)
+    done = subprocess.run(
+        [sys.executable, '-c', COMPILE], env=env, timeout=300, capture_output=True, text=True
+    )
+    if done.returncode == 77:
+        pytest.skip(f'this Triton cannot compile without a GPU: {done.stdout}')
+    assert done.returncode == 0, done.stderr
