@@ -1,0 +1,181 @@
+import importlib
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from ssn_mm.engine.run import run_tool as run_as_tool
+
+ROOT = Path(__file__).parents[2]
+TOOLS = ROOT / 'tools' / 'benchmarks'
+sys.path.insert(0, str(TOOLS))
+
+
+def tool(name, *args):
+    return [sys.executable, TOOLS / f'{name}.py', *args]
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """Runs a tool in this process, which has OpenMMLab imported; returns exit code and output."""
+
+    def run(name, *args):
+        module = importlib.import_module(name)
+        monkeypatch.setattr(sys, 'argv', [f'{name}.py', *map(str, args)])
+        code = 0
+        try:
+            run_as_tool(module.main)
+        except SystemExit as leaving:
+            code = leaving.code
+        said = capsys.readouterr()
+        # the interpreter prints a text that a program exits with, and makes it code 1
+        return (1, code) if isinstance(code, str) else (code, said.out + said.err)
+
+    return run
+
+
+def rows_of(path):
+    header, *rows = map(json.loads, path.read_text().splitlines())
+    return header, rows
+
+
+@pytest.mark.parametrize(
+    ('name', 'flags'),
+    [
+        ('bench_switch_norm', ['--shapes', '--images', '--dtype', '--channels-last', '--backends']),
+        ('bench_sparsestmax', ['--radii', '--layers', '--calls', '--device', '--seconds']),
+        ('bench_train_step', ['--models', '--size', '--competitors', '--rounds', '--seed']),
+        ('render', ['--data', '--out', '--check']),
+    ],
+)
+def test_help_explains_every_flag(call, name, flags):
+    code, output = call(name, '--help')
+    assert code == 0
+    assert all(flag in output for flag in flags)
+    assert name == 'render' or '--smoke' in output
+
+
+def test_layer_rows_become_a_page_and_a_picture(run_tool, call, tmp_path):
+    out = tmp_path / 'benchmarks' / 'rows.jsonl'
+    smoke = ('--smoke', '--threads', '1', '--out', out, '--backends', 'auto', 'reference')
+    code, output = run_tool(*tool('bench_switch_norm', *smoke))
+    assert code == 0, output
+    assert 'time / BN | time / GN | time / published | memory / BN' in output
+    header, rows = rows_of(out)
+    assert header['tool'] == 'bench_switch_norm'
+    assert header['environment']['threads'] == 1
+    assert str(tmp_path) not in out.read_text()
+    names = {row['competitor'] for row in rows}
+    assert {'BN', 'SyncBN', 'GN', 'IN', 'LN', 'SN', 'published', 'copy'} < names
+    assert {'SSN competing', 'SSN chose BN [reference]', 'SSN figure 5'} < names
+    assert len(rows) == 2 * len(names)
+    ssn = next(row for row in rows if row['competitor'] == 'SSN competing')
+    assert set(ssn['seconds']) == set(ssn['roofline']) == {'forward', 'backward', 'total'}
+    assert ssn['bytes'] == dict(forward=3 * 16384, backward=5 * 16384, total=8 * 16384)
+    assert set(ssn['ratio']) == {'BN', 'GN', 'published', 'copy'}
+    assert ssn['peak_bytes'] > 2 * 16384  # y and dx
+
+    code, output = run_tool(*tool('render', '--data', out.parent, '--out', tmp_path))
+    assert code == 0, output
+    page = (tmp_path / 'benchmarks.md').read_text()
+    assert 'Geometric means over 2 shapes, float32, contiguous' in page
+    assert '| 2x64x4x4 |' in page
+    assert 'numbers mean nothing' in page  # a smoke run says so
+    picture = tmp_path / 'benchmarks.png'
+    assert picture.read_bytes().startswith(b'\x89PNG')
+    check = ('render', '--data', out.parent, '--out', tmp_path, '--check')
+    assert call(*check)[0] == 0
+
+    before = picture.stat().st_mtime_ns
+    ssn['ratio']['BN']['total']['median'] = 99.5
+    out.write_text('\n'.join(map(json.dumps, (header, *rows))))
+    code, output = call(*check)
+    assert code == 1
+    assert 'benchmarks.md and' in output
+    assert 'benchmarks.png differ from the rows' in output
+    assert picture.stat().st_mtime_ns == before
+
+
+def test_sparsestmax_is_timed_beside_softmax(call, tmp_path):
+    out = tmp_path / 'rows' / 'rows.jsonl'
+    code, output = call('bench_sparsestmax', '--smoke', '--out', out)
+    assert code == 0, output
+    assert '/ softmax' in output
+    _, rows = rows_of(out)
+    cases = {(*row['case']['logits'], row['case']['radius']) for row in rows}
+    assert cases == {(*shape, r) for shape in ((1, 10, 3), (5, 2, 3)) for r in (0.0, 0.6)}
+    code, output = call('render', '--data', out.parent, '--out', tmp_path)
+    assert code == 0, output
+    assert '5 calls on logits (2, 3)' in (tmp_path / 'benchmarks.md').read_text()
+
+
+def test_steps_of_whole_networks_are_timed(run_tool, tmp_path):
+    code, output = run_tool(*tool('bench_train_step', '--smoke', '--threads', '1'))
+    assert code == 0, output
+    for title in (
+        'resnet50, images 1, 64x64',
+        'deeplab, images 1, 64x64',
+        'i3d, images 1, 8x64x64',
+    ):
+        assert title in output
+    assert output.count('| SSN chose BN ') == 3
+    assert '/ BN | / GN | / published | peak MiB | memory / BN' in ' '.join(output.split())
+    assert list(tmp_path.iterdir()) == []  # a smoke run writes nothing unless asked
+
+
+@pytest.mark.parametrize(
+    ('command', 'message'),
+    [
+        (
+            ('bench_switch_norm', '--shapes', '2,x'),
+            "4 or 5 positive numbers like 8,64,56,56, got '2,x'",
+        ),
+        (('bench_switch_norm', '--rounds', '0'), '--rounds must be at least 1, got 0'),
+        (('bench_sparsestmax', '--radii', '-1'), '--radii not negative'),
+        (
+            ('bench_switch_norm', '--smoke', '--backends', 'nonsense'),
+            "'SN [nonsense]' does not run with SSN_MM_BACKEND='nonsense'",
+        ),
+        (('render', '--data', 'nowhere'), 'no rows (*.jsonl) in nowhere'),
+    ],
+)
+def test_a_users_error_is_a_message(call, command, message):
+    code, output = call(*command)
+    assert code in (1, 2)
+    assert message in ' '.join(output.split())
+    assert 'Traceback' not in output
+
+
+def test_competitors_compute_what_their_names_say():
+    from competitors import CHOSEN_RADIUS, build_layer
+
+    x = torch.randn(4, 32, 5, 5)
+    layers = {name: build_layer(name, 32, 2) for name in ('SSN competing', 'SSN chose BN')}
+    assert (layers['SSN competing'].ratios() > 0.01).all()
+    assert layers['SSN chose BN'].radius == torch.tensor(CHOSEN_RADIUS)
+    assert layers['SSN chose BN'].selected == ('BN', 'BN')
+    assert build_layer('SSN figure 5', 32, 2).selected == ('BN', 'LN')
+    published = build_layer('published', 32, 2)
+    torch.testing.assert_close(layers['SSN competing'](x), published(x), rtol=1e-4, atol=1e-5)
+    bn = build_layer('BN', 32, 2)
+    torch.testing.assert_close(layers['SSN chose BN'](x), bn(x), rtol=1e-4, atol=1e-5)
+
+
+def test_networks_of_a_case_start_from_the_same_weights_and_mix_as_said():
+    from bench_train_step import build_model
+    from competitors import arrange
+
+    from ssn_mm.layers import ssn_layers
+
+    bn, ssn = (build_model('resnet50', name, 32, seed=0) for name in ('BN', 'SSN figure 5'))
+    theirs, ours = bn.state_dict(), ssn.state_dict()
+    shared = [key for key in theirs if key in ours]
+    assert sum('conv' in key for key in shared) == 49
+    assert all(torch.equal(theirs[key], ours[key]) for key in shared)
+    arrange(ssn, 'SSN figure 5')
+    chosen = [layer.selected for _, layer in ssn_layers(ssn)][:48]  # three whole cycles
+    for row in zip(*chosen, strict=True):
+        assert [row.count(name) for name in ('BN', 'IN', 'LN')] == [24, 12, 12]
+    assert sum(mean == var for mean, var in chosen) == 3 * 6

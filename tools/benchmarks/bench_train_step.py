@@ -1,0 +1,204 @@
+"""Time training steps of whole networks: python tools/benchmarks/bench_train_step.py"""
+
+import argparse
+from collections.abc import Mapping
+from typing import Any
+
+import ssn_mm  # repairs OpenMMLab, so before it
+
+# isort: split
+import mmaction.models  # noqa: F401, registers
+import mmpretrain.models  # noqa: F401
+import mmseg.models  # noqa: F401
+import torch
+from competitors import (
+    CHOSEN_RADIUS,
+    COMPETING_RADIUS,
+    PUBLISHED,
+    ROOT,
+    Published,
+    arrange,
+    named_competitors,
+    parse,
+    run_benchmark,
+)
+from mmaction.structures import ActionDataSample
+from mmengine.config import Config
+from mmengine.logging import MMLogger
+from mmengine.model import BaseModel
+from mmengine.registry import MODELS, DefaultScope
+from mmengine.structures import PixelData
+from mmpretrain.structures import DataSample
+from mmseg.structures import SegDataSample
+
+from ssn_mm.analysis.benchmark import Competitor
+from ssn_mm.engine.run import run_tool
+
+MODELS.register_module(name='_Published', module=Published)
+NORMS = {  # for images; for videos BN and IN have a 3d behind their names
+    'BN': dict(type='BN'),
+    'SyncBN': dict(type='SyncBN'),
+    'GN': dict(type='GN', num_groups=32),
+    'IN': dict(type='IN', affine=True),
+    'LN': dict(type='GN', num_groups=1),
+    'SN': dict(type='SN'),
+    PUBLISHED: dict(type='_Published'),
+}
+SCOPES = dict(resnet50='mmpretrain', deeplab='mmseg', i3d='mmaction')
+IMAGES = dict(resnet50=8, deeplab=2, i3d=2)  # what two CPU cores step through in a second or two
+SIZES = dict(resnet50=128, deeplab=128, i3d=112)
+FRAMES = 8
+CLASSES = dict(resnet50=1000, deeplab=150, i3d=400)
+SMOKE = dict(images=1, size=64, width=32)
+SMOKE['competitors'] = ['BN', 'GN', 'SSN competing', 'SSN chose BN', PUBLISHED]  # a kind each
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description='Time one training step (forward, loss, backward, SGD with momentum) of '
+        'networks that differ in their normalization only, and its peak memory, relative to batch '
+        "norm. Setting SSN's radius and keeping what it selected belongs to its step. Weights, "
+        'momentum and data lie in memory before; the peak is what a step adds to them.'
+    )
+    parser.add_argument(
+        '--models',
+        nargs='+',
+        default=list(IMAGES),
+        choices=list(IMAGES),
+        help='ResNet-50 with a classifier, DeepLab and I3D on it (default: all)',
+    )
+    parser.add_argument(
+        '--images', type=int, help=f'images, or clips of {FRAMES} frames (default: 8, 2, 2)'
+    )
+    parser.add_argument(
+        '--size', type=int, help='height and width in pixels (default: 128, 128, 112)'
+    )
+    parser.add_argument(
+        '--width',
+        type=int,
+        default=64,
+        help="channels of the first stage (default: 64, the paper's)",
+    )
+    args = parse(parser, rounds=5, seconds=120.0, smoke=SMOKE)
+    for name in ('images', 'size', 'width'):
+        if getattr(args, name) is not None and getattr(args, name) < 1:
+            parser.error(f'--{name} must be at least 1, got {getattr(args, name)}')
+    return args
+
+
+def model_config(model: str, width: int) -> dict[str, Any]:
+    """Config of a network, and the dicts in it that take a norm_cfg."""
+    resnet = dict(depth=50, base_channels=width, norm_eval=False)
+    if model == 'resnet50':
+        head = dict(type='LinearClsHead', num_classes=CLASSES[model], in_channels=32 * width)
+        return dict(
+            type='ImageClassifier',
+            backbone=dict(type='ResNet', **resnet),
+            neck=dict(type='GlobalAveragePooling'),
+            head=dict(**head, loss=dict(type='CrossEntropyLoss')),
+        )
+    if model == 'i3d':
+        inflate = ((1, 1, 1), (1, 0, 1, 0), (1, 0, 1, 0, 1, 0), (0, 1, 0))
+        backbone = dict(type='ResNet3d', conv_cfg=dict(type='Conv3d'), inflate=inflate, **resnet)
+        backbone.update(conv1_kernel=(5, 7, 7), conv1_stride_t=2, pool1_stride_t=2)
+        backbone.update(pretrained=None, pretrained2d=False, zero_init_residual=False)
+        head = dict(type='I3DHead', num_classes=CLASSES[model], in_channels=32 * width)
+        head.update(dropout_ratio=0)
+        return dict(type='Recognizer3D', backbone=backbone, cls_head=head)
+    deeplab = Config.fromfile(ROOT / 'configs' / '_base_' / 'models' / 'deeplab_r50.py').model
+    deeplab.backbone.base_channels = width
+    deeplab.decode_head.update(in_channels=32 * width, channels=8 * width)
+    deeplab.auxiliary_head.update(in_channels=16 * width, channels=4 * width)
+    return deeplab
+
+
+def build_model(model: str, norm: str, width: int, seed: int) -> BaseModel:
+    """A network in training; the seed gives all of one kind the same weights."""
+    cfg = model_config(model, width)
+    norm_cfg = dict(NORMS.get(norm, dict(type='SSN')))
+    if model == 'i3d' and norm in ('BN', 'IN'):
+        norm_cfg['type'] += '3d'
+    for part in ('backbone', 'decode_head', 'auxiliary_head'):
+        if part in cfg:
+            cfg[part]['norm_cfg'] = dict(norm_cfg)
+    torch.manual_seed(seed)
+    with DefaultScope.overwrite_default_scope(SCOPES[model]):
+        built = MODELS.build(cfg)
+    built.init_weights()
+    return built.train()
+
+
+def make_batch(case: Mapping[str, Any], device: str, seed: int) -> dict[str, Any]:
+    """Random images and labels, as the network's forward method takes them."""
+    generator = torch.Generator().manual_seed(seed)
+    model, images, size = case['model'], case['images'], case['size']
+    clips = (1,) if model == 'i3d' else ()
+    inputs = torch.randn((images, *clips, 3, *size), generator=generator)
+    per_pixel = size if model == 'deeplab' else ()
+    labels = torch.randint(CLASSES[model], (images, 1, *per_pixel), generator=generator).to(device)
+    if model == 'deeplab':
+        samples = [SegDataSample(gt_sem_seg=PixelData(data=label)) for label in labels]
+    else:
+        kind = DataSample if model == 'resnet50' else ActionDataSample
+        samples = [kind().set_gt_label(label) for label in labels]
+    return dict(inputs=inputs.to(device), data_samples=samples, mode='loss')
+
+
+def training_step(
+    model: BaseModel, batch: Mapping[str, Any], radius: float, backend: str | None
+) -> Competitor:
+    """One step; gradients are freed at its end, so that who waits for its turn holds none."""
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9)
+    held: dict[str, torch.Tensor] = {}
+
+    def forward() -> None:
+        ssn_mm.set_radius(model, radius)
+        held['loss'], _ = model.parse_losses(model(**batch))
+
+    def backward() -> None:
+        held.pop('loss').backward()
+
+    def update() -> None:
+        optimizer.step()
+        ssn_mm.keep_selected(model)
+        optimizer.zero_grad()
+
+    return Competitor(dict(forward=forward, backward=backward, update=update), backend=backend)
+
+
+def build(case: Mapping[str, Any], args: argparse.Namespace) -> dict[str, Competitor | str]:
+    """One network a competitor, all with the same weights and data."""
+    batch = make_batch(case, args.device, args.seed)
+
+    def compete(name: str, backend: str | None) -> Competitor | str:
+        try:
+            model = build_model(case['model'], name, args.width, args.seed).to(args.device)
+            arrange(model, name)
+            if backend is None:
+                with torch.no_grad():
+                    model(**batch)  # raises where a map does not suit the norm
+        except ValueError as error:
+            return str(error)
+        radius = COMPETING_RADIUS if name == 'SSN competing' else CHOSEN_RADIUS
+        return training_step(model, batch, radius, backend)
+
+    return named_competitors(args, compete)
+
+
+def main() -> None:
+    args = parse_args()
+    MMLogger.get_current_instance().setLevel('WARNING')  # or every weight's start is told
+    cases = [
+        dict(
+            model=model,
+            images=args.images or IMAGES[model],
+            size=[FRAMES] * (model == 'i3d') + [args.size or SIZES[model]] * 2,
+            channels=args.width,
+        )
+        for model in args.models
+    ]
+    run_benchmark(args, cases, lambda case: build(case, args), groups=('model',))
+
+
+if __name__ == '__main__':
+    run_tool(main)
