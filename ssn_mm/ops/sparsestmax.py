@@ -146,23 +146,27 @@ def jacobian_product(g: Tensor, z: Tensor, p: Tensor, stretch: Tensor, bend: Ten
 class _SparsestMax(torch.autograd.Function):
     @staticmethod
     def forward(ctx, z, r):
-        p, stretch, bend = _solve_quickly(z, r)
-        ctx.save_for_backward(z, r, p, stretch, bend)
+        from .backends import cpp  # whose neighbours import this module
+
+        own = z.device.type == 'cpu' and 'SSN_MM_BACKEND' not in os.environ
+        ctx.kernels = cpp if own and cpp.is_available() else None
+        if ctx.kernels is None:
+            p, stretch, bend = solve(z, r)
+            curve = torch.stack([stretch, bend])
+        else:
+            z = z.contiguous()
+            p, curve = cpp.sparsestmax(z, r)
+        ctx.save_for_backward(z, r, p, curve)
         return p
 
     @staticmethod
     def backward(ctx, g):
-        z, r, *solved = ctx.saved_tensors
+        z, r, p, curve = ctx.saved_tensors
         if torch.is_grad_enabled():  # asked for a second derivative
             return *torch.autograd.grad(solve(z, r)[0], z, g, create_graph=True), None
-        return jacobian_product(g, z, *solved), None
-
-
-def _solve_quickly(z: Tensor, r: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    from .backends import cpp  # which import this module
-
-    use = z.device.type == 'cpu' and cpp.is_available() and 'SSN_MM_BACKEND' not in os.environ
-    return cpp.sparsestmax(z, r) if use else solve(z, r)
+        if ctx.kernels is not None:
+            return ctx.kernels.sparsestmax_backward(g, z, p, curve), None
+        return jacobian_product(g, z, p, *curve), None
 
 
 def _check_size(k: int) -> int:
@@ -184,6 +188,8 @@ def _rows_last(z: Tensor, dim: int) -> Tensor:
 
 def _radius_column(radius: float | Tensor, rows: Tensor) -> Tensor:
     """Validates the radius; returns it without gradient, broadcastable over ``rows``."""
+    if isinstance(radius, Tensor) and radius.numel() == 1 and _readable(radius):
+        radius = radius.item()
     if isinstance(radius, Tensor):
         r = radius.detach().to(rows)
         if _readable(r) and not (r >= 0).all():

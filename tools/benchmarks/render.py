@@ -33,10 +33,12 @@ ROOT = Path(__file__).resolve().parents[2]
 COMMAND = 'python tools/benchmarks/render.py'
 DIGEST = 'Data'  # key of the picture's text that says which rows it shows
 LAYER, STEP, SPARSESTMAX = 'bench_switch_norm', 'bench_train_step', 'bench_sparsestmax'
+STAGES = 'bench_stages'
 TITLES = {
     LAYER: 'One layer: forward and backward pass',
     STEP: 'One training step of a network',
     SPARSESTMAX: "SparsestMax of a network's ratios",
+    STAGES: 'The passes over a map',
 }
 # Okabe and Ito's colour-blind safe colours, each with a marker of its own
 MARKS = (
@@ -56,6 +58,7 @@ Each of the other commands writes one file of rows; `--help` explains what it me
 python tools/benchmarks/bench_switch_norm.py --channels-last
 python tools/benchmarks/bench_train_step.py
 python tools/benchmarks/bench_sparsestmax.py
+python tools/benchmarks/bench_stages.py --channels-last
 {COMMAND}
 ```
 
@@ -101,7 +104,12 @@ def parse_args() -> argparse.Namespace:
 
 def make_page(runs: Sequence[Run]) -> str:
     """The page: for each device its benchmarks, each with its environment and tables."""
-    makers = {LAYER: layer_tables, STEP: step_tables, SPARSESTMAX: radius_tables}
+    makers = {
+        LAYER: layer_tables,
+        STEP: step_tables,
+        SPARSESTMAX: radius_tables,
+        STAGES: step_tables,
+    }
     parts = [INTRODUCTION]
     for device, own in by_device(runs).items():
         parts.append(f'## {device}\n')
@@ -141,7 +149,7 @@ def layer_tables(run: Run) -> Iterator[tuple[str, str]]:
 
 
 def step_tables(run: Run) -> Iterator[tuple[str, str]]:
-    """A table a network."""
+    """A table a case: a network, or a map."""
     for name, rows in grouped(run.rows, list(run.rows[0]['case'])).items():
         yield name, case_table(rows, run.settings['baselines'], run.settings['unit'])
 

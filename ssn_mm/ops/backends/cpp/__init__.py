@@ -48,7 +48,8 @@ _SIGNATURES = {
     'ssn_affine_grad': [*_MAP, *[_pointer] * 7],
     'ssn_forward': [*_MAP, _long, _int, _int, _double, _int, *[_double] * 2, *[_pointer] * 13],
     'ssn_backward': [*_MAP, _long, _int, _int, _int, *[_pointer] * 12],
-    'ssn_sparsestmax': [_long, _int, *[_pointer] * 5],
+    'ssn_sparsestmax': [_int, _long, _int, *[_pointer] * 2, _int, *[_pointer] * 2],
+    'ssn_sparsestmax_backward': [_int, _long, _int, *[_pointer] * 5],
 }
 
 
@@ -212,15 +213,28 @@ def backward(
     return dx, dlogits, dweight, dbias
 
 
-def sparsestmax(z: Tensor, radius: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """As ``ops.sparsestmax.solve``, for rows (..., K) on the CPU."""
-    rows = z.detach().double().contiguous()
-    stretch, bend = (rows.new_empty(*rows.shape[:-1], 1) for _ in range(2))
-    radius = radius.double().expand_as(stretch).contiguous()
-    p = torch.empty_like(rows)
-    k = rows.size(-1)
-    _library().ssn_sparsestmax(rows.numel() // k, k, *_addresses(rows, radius, p, stretch, bend))
-    return p.to(z.dtype), stretch.to(z.dtype), bend.to(z.dtype)
+def sparsestmax(z: Tensor, radius: Tensor) -> tuple[Tensor, Tensor]:
+    """As ``ops.sparsestmax.solve``; stretch and bend are one tensor, (2, ...).
+
+    Args:
+        z: (..., K), float32 or float64, contiguous.
+        radius: One number, or (..., 1).
+    """
+    p, curve = torch.empty_like(z), z.new_empty(2, *z.shape[:-1])
+    k, one = z.size(-1), radius.numel() == 1
+    if not one:
+        radius = radius.expand(*z.shape[:-1], 1).contiguous()
+    inputs, outputs = _addresses(z, radius), _addresses(p, curve)
+    _library().ssn_sparsestmax(_DTYPES[z.dtype], z.numel() // k, k, *inputs, one, *outputs)
+    return p, curve
+
+
+def sparsestmax_backward(g: Tensor, z: Tensor, p: Tensor, curve: Tensor) -> Tensor:
+    """As ``ops.sparsestmax.jacobian_product``, for what :func:`sparsestmax` returned."""
+    g, dz, k = g.contiguous(), torch.empty_like(z), z.size(-1)
+    addresses = _addresses(g, z, p, curve, dz)
+    _library().ssn_sparsestmax_backward(_DTYPES[z.dtype], z.numel() // k, k, *addresses)
+    return dz
 
 
 def _call(function: str, x: Tensor, *arguments) -> None:

@@ -42,11 +42,11 @@ template <class F> bool with_type(int dtype, F f) {
   }
 }
 
-#define WITH_TYPES(call)                                             \
+#define WITH_TYPES(...)                                              \
   return with_type(dtype, [&](auto* map, auto* wide) {               \
     using T [[maybe_unused]] = std::remove_pointer_t<decltype(map)>; \
     using A = std::remove_pointer_t<decltype(wide)>;                 \
-    call;                                                            \
+    __VA_ARGS__;                                                     \
   })
 #define MAP const Shape shape{n, c, s, channels_last != 0, threads}
 
@@ -166,10 +166,34 @@ bool ssn_backward(int dtype, Int n, Int c, Int s, int channels_last, int threads
                        (A*)dweight, (A*)dbias, (T*)dx)));
 }
 
-// rows x k doubles
-void ssn_sparsestmax(Int rows, int k, const double* z, const double* radius, double* p,
-                     double* stretch, double* bend) {
-  for (Int i = 0; i < rows; ++i)
-    sparsestmax(z + i * k, k, radius[i], p + i * k, stretch + i, bend + i);
+// rows x k logits; one radius, or one a row. curve is the rows' stretches, then their bends.
+bool ssn_sparsestmax(int dtype, Int rows, int k, const void* logits, const void* radius,
+                     int one_radius, void* ratios, void* curve) {
+  WITH_TYPES({
+    std::vector<double> row(2 * k);
+    double *z = row.data(), *p = z + k, stretch, bend;
+    for (Int i = 0; i < rows; ++i) {
+      std::copy((const A*)logits + i * k, (const A*)logits + (i + 1) * k, z);
+      sparsestmax(z, k, ((const A*)radius)[one_radius ? 0 : i], p, &stretch, &bend);
+      std::copy(p, p + k, (A*)ratios + i * k);
+      ((A*)curve)[i] = stretch;
+      ((A*)curve)[rows + i] = bend;
+    }
+  });
+}
+
+bool ssn_sparsestmax_backward(int dtype, Int rows, int k, const void* gradient, const void* logits,
+                              const void* ratios, const void* curve, void* dlogits) {
+  WITH_TYPES({
+    std::vector<double> row(4 * k);
+    double *g = row.data(), *z = g + k, *p = z + k, *dz = p + k;
+    for (Int i = 0; i < rows; ++i) {
+      std::copy((const A*)gradient + i * k, (const A*)gradient + (i + 1) * k, g);
+      std::copy((const A*)logits + i * k, (const A*)logits + (i + 1) * k, z);
+      std::copy((const A*)ratios + i * k, (const A*)ratios + (i + 1) * k, p);
+      sparsestmax_backward(g, z, p, k, ((const A*)curve)[i], ((const A*)curve)[rows + i], dz);
+      std::copy(dz, dz + k, (A*)dlogits + i * k);
+    }
+  });
 }
 }
