@@ -53,19 +53,20 @@ def keep_selected(model: nn.Module) -> None:
         used = [m._last_ratios for m in layers]
         # the step may have moved a row off its vertex, so what the step was taken with comes first
         then = torch.stack([p if u is None else u for u, p in zip(used, now, strict=True)])
-        kept = _one_hot_rows(then, _one_hot_rows(now, logits))
+        vertex = torch.where((then == 1).any(-1, keepdim=True), then == 1, now == 1)  # to rounding
+        selected = vertex.any(-1, keepdim=True)
+        kept = vertex.to(logits).where(selected, logits)
         torch._foreach_copy_([m.ratio_logits for m in layers], list(kept))
-        _note_choices(layers, kept)
+        # (L, 2), -1 where a row still competes
+        _note_choices(layers, kept, vertex.int().argmax(-1).where(selected[..., 0], -1))
 
 
 # Per group of layers on a GPU: choices on their way to the host, and the event of their arrival
 _under_way: WeakKeyDictionary[SSN, tuple[Tensor, torch.cuda.Event]] = WeakKeyDictionary()
 
 
-def _note_choices(layers: list[SSN], kept: Tensor) -> None:
+def _note_choices(layers: list[SSN], kept: Tensor, choices: Tensor) -> None:
     """Tells layers what both of their rows have chosen, without waiting for a GPU."""
-    vertex = (kept == 1).any(-1)
-    choices = kept.argmax(-1).where(vertex, -1)  # (L, 2)
     known = _arrived(layers[0], choices) if kept.is_cuda else choices
     for layer in layers:
         vars(layer)['_kept_version'] = layer.ratio_logits._version
@@ -88,8 +89,3 @@ def _arrived(key: SSN, choices: Tensor) -> Tensor | None:
     event.record()
     _under_way[key] = (sent, event)
     return None if earlier is None else earlier[0]
-
-
-def _one_hot_rows(p: Tensor, others: Tensor) -> Tensor:
-    vertex = p == 1  # to rounding; exactly from here on
-    return vertex.to(p).where(vertex.any(-1, keepdim=True), others)

@@ -136,6 +136,16 @@ def test_folded_sparsestmax_equals_the_ratios_apart(kernels, radius, monkeypatch
         torch.testing.assert_close(run(kernels), run('reference'), rtol=1e-6, atol=1e-6)
 
 
+def test_logits_of_one_are_no_choice():
+    ssn = SSN(6)  # all of them are 1 at the start
+    for radius in (0.0, 0.3):
+        set_radius(ssn, radius)
+        ssn(torch.randn(2, 6, 4, 4))
+        keep_selected(ssn)
+        assert ssn._chosen is None
+        assert ssn.ratio_logits.tolist() == [[1, 1, 1], [1, 1, 1]]
+
+
 def test_a_choice_known_to_the_layer_changes_nothing_but_the_work():
     knows, looks = layer(radius=1.0), layer(radius=1.0)
     looks.load_state_dict(knows.state_dict())
