@@ -14,7 +14,7 @@ from .mix import mix, mix_backward
 __all__ = ['affine', 'affine_grad', 'mix', 'mix_backward', 'moments', 'sums']
 
 # What torch's own layer computes faster than the passes here, when nothing is mixed
-FASTER_IN_TORCH = frozenset({'IN', 'LN', 'GN'})
+FASTER_IN_TORCH = frozenset({'IN', 'LN', 'BN', 'GN'})
 
 _EPS = 1e-12  # group normalization needs one; Eq. 1's is added to the mixed variance
 
