@@ -42,7 +42,7 @@ def is_faster_in_torch(name: str, x: Tensor) -> bool:
     backend = os.environ.get('SSN_MM_BACKEND', '')
     if backend == 'reference' or not (backend or _is_fused_best(x)):
         return False
-    return name in fused.load_kernels(backend, x).FASTER_IN_TORCH
+    return fused.load_kernels(backend, x).is_faster_in_torch(name, x)
 
 
 def _is_fused_best(x: Tensor) -> bool:

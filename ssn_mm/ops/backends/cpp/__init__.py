@@ -21,8 +21,6 @@ from torch import Tensor
 
 from ..update import Update
 
-FASTER_IN_TORCH: frozenset[str] = frozenset()  # no torch layer is
-
 _DTYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}
 _KINDS = {'IN': 1, 'LN': 2, 'BN': 3, 'GN': 4}
 _SOURCES = {'ratios': 0, 'logits': 1, 'chosen': 2}
@@ -113,6 +111,14 @@ def _run(command: list[str]) -> None:
 def supports(dtype: torch.dtype) -> bool:
     """Whether the compiler knew the type of map; old ones lack half precision."""
     return _library().ssn_moments(_DTYPES[dtype], 0, 0, 0, 0, 1, None, None, None)
+
+
+def is_faster_in_torch(name: str, x: Tensor) -> bool:
+    """Whether torch's own layer beats these kernels where ``name`` alone is computed.
+
+    Group norm keeps a contiguous group in the cache between its passes.
+    """
+    return name != 'BN' and x.is_contiguous()
 
 
 def moments(x: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,8 +1,4 @@
 // What cpp/__init__.py calls, for every type of map.
-#if __has_include(<sys/mman.h>)
-#include <sys/mman.h>
-#endif
-
 #include <cstring>
 #include <memory>
 #include <type_traits>
@@ -50,20 +46,6 @@ template <class F> bool with_type(int dtype, F f) {
   })
 #define MAP const Shape shape{n, c, s, channels_last != 0, threads}
 
-// Memory of this size is fresh from the system each time; in pages of 2 MiB instead of 4 KiB the
-// first touch of a map takes a fraction of the time.
-void expect_large(void* start, size_t bytes) {
-#ifdef MADV_HUGEPAGE
-  constexpr uintptr_t kPage = 2 << 20;
-  if (bytes < 16 * kPage) return;
-  uintptr_t first = (uintptr_t(start) + kPage - 1) / kPage * kPage;
-  uintptr_t last = (uintptr_t(start) + bytes) / kPage * kPage;
-  madvise((void*)first, last - first, MADV_HUGEPAGE);  // advice: it may fail
-#else
-  (void)start, (void)bytes;
-#endif
-}
-
 constexpr Int kOneThread = 1 << 14;  // numbers that a second thread is not worth waking for
 
 template <class T, class A>
@@ -74,7 +56,6 @@ void forward(const Shape& map, const Recipe& recipe, const T* x, const A* logits
   Int size = map.n * map.c;
   A *mean = stats, *var = mean + size, *shift = var + size, *rstd = shift + size,
     *scale = rstd + size;
-  expect_large(y, size * map.s * sizeof(T));
   moments(map, x, mean, var);
   mix(recipe, mean, var, logits, source, radius, weight, running_mean, running_var, ratios, curve,
       shift, rstd, scale, batch);
@@ -96,7 +77,6 @@ void backward(const Shape& map, const Recipe& recipe, Source source, const T* dy
           *scale = rstd + size;
   std::unique_ptr<A[]> small(new A[2 * size]);
   A *total = small.get(), *dot = total + size;
-  expect_large(dx, size * map.s * sizeof(T));
   sums(map, dy, x, shift, total, dot);
   mix_backward(recipe, map.s, mean, var, ratios, curve, shift, rstd, scale, total, dot, logits,
                source, running_mean, running_var, dlogits, dweight, dbias);

@@ -25,15 +25,17 @@ from .kernels import (
     reduce_kernel,
 )
 
-# What torch's own layer computes faster than the passes here: cuDNN's fused batch norm
-FASTER_IN_TORCH = frozenset({'BN'})
-
 _CELLS = 4096  # of a tile of the map, 16 for each of 256 threads
 _PROGRAMS = 512  # some for each multiprocessor, which hides the latency of its loads
 _FEW = 2048  # N·C up to which pixels may be split; the launch to merge them is one that the small
 _WHOLE = 8192  # stage saves: padded to powers of 2, the cells are at most this many then
 
 _KINDS = {'IN': 0, 'LN': 1, 'BN': 2, 'GN': 3}  # two bits of `kinds` each
+
+
+def is_faster_in_torch(name: str, x: Tensor) -> bool:
+    """Whether torch's own layer is used where ``name`` alone is computed: cuDNN's fused BN."""
+    return name == 'BN'
 
 
 def forward(
