@@ -120,7 +120,7 @@ def evaluate(
 def run_tool(main: Callable[[], object]) -> None:
     """Runs a tool's main; an error that this package raises becomes its message and exit code 2.
 
-    What other code raises keeps its traceback.
+    Ctrl-C ends with exit code 130. What other code raises keeps its traceback.
     """
     try:
         main()
@@ -130,6 +130,18 @@ def run_tool(main: Callable[[], object]) -> None:
             raise
         print(f'\nerror: {error}', file=sys.stderr)
         sys.exit(2)
+    except BaseException as error:
+        if isinstance(error, SystemExit) or not _is_interrupt(error):
+            raise
+        print('\nInterrupted.', file=sys.stderr)
+        sys.exit(130)
+
+
+def _is_interrupt(error: BaseException | None) -> bool:
+    """Whether Ctrl-C began it; mmengine makes a SyntaxError of one while it formats a config."""
+    return isinstance(error, KeyboardInterrupt) or (
+        error is not None and _is_interrupt(error.__context__)
+    )
 
 
 def _build_runner(cfg: Config) -> Runner:

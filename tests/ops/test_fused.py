@@ -167,6 +167,15 @@ def test_a_choice_known_to_the_layer_changes_nothing_but_the_work():
     torch.testing.assert_close(run(knows), run(looks))  # it notices that logits were changed
 
 
+def test_a_layer_that_has_chosen_takes_an_empty_batch():
+    ssn = layer(radius=1.0)
+    keep_selected(ssn)
+    y = ssn(torch.randn(0, 6, 4, 4, requires_grad=True))
+    y.sum().backward()
+    assert y.shape == (0, 6, 4, 4)
+    assert ssn.ratio_logits.grad.tolist() == [[0, 0, 0], [0, 0, 0]]
+
+
 def test_a_tensor_that_kernels_do_not_take_is_refused(monkeypatch):
     monkeypatch.setenv('SSN_MM_BACKEND', 'cpu')
     with pytest.raises(RuntimeError, match=r"'cpu' takes tensors with elements on cpu, got \(0, 3"):

@@ -156,8 +156,10 @@ def test_an_interrupted_training_goes_on_from_its_last_checkpoint(run_tool, tmp_
         [str(c) for c in command], cwd=tmp_path, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
     )  # fmt: skip
-    deadline = time.time() + 120
-    while not (tmp_path / 'run/last_checkpoint').exists() and time.time() < deadline:
+    deadline = time.monotonic() + 300
+    while not (tmp_path / 'run/last_checkpoint').exists():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
         time.sleep(0.2)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal's Ctrl-C
     output, _ = process.communicate(timeout=60)
