@@ -39,36 +39,52 @@ template <class A> struct Numbers {
   explicit Numbers(const Recipe& q) : ln(q.n), bn(q.c), gn(q.n * q.groups) {}
 };
 
-// Averages of f(n, i, centre of what i belongs to). Each sum has one order: results repeat.
+constexpr Int kStrip = 256;  // channels whose sums stay in the first cache
+
+// Calls f(first, last) for strips of channels.
+template <class F> void each_strip(const Recipe& q, F f) {
+  each((q.c + kStrip - 1) / kStrip, q.threads, [&](Int strip) {
+    f(strip * kStrip, std::min((strip + 1) * kStrip, q.c));
+  });
+}
+
+// Averages of f(n, i, centre of what i belongs to). Each sum has one order: results repeat. Every
+// loop has its own copy of f, in registers: what f reads could else change with each sum.
 template <class A, class F>
-void average(const Recipe& q, const Numbers<A>& centre, Numbers<A>& to, F f) {
-  const Int width = q.c / q.groups, kStrip = 256;  // channels whose sums stay in the first cache
+void average_samples(const Recipe& q, const Numbers<A>& centre, Numbers<A>& to, F f) {
   if (q.has(kLN))
     each(q.n, q.threads, [&](Int n) {
+      const F term = f;
       A sum = 0, middle = centre.ln[n];
+      const Int c = q.c;
 #pragma omp simd reduction(+ : sum)
-      for (Int i = 0; i < q.c; ++i) sum += f(n, i, middle);
-      to.ln[n] = sum / q.c;
+      for (Int i = 0; i < c; ++i) sum += term(n, i, middle);
+      to.ln[n] = sum / c;
     });
   if (q.has(kGN))
     each(q.n * q.groups, q.threads, [&](Int g) {
-      Int n = g / q.groups, first = g % q.groups * width;
+      const F term = f;
+      const Int width = q.c / q.groups, n = g / q.groups, first = g % q.groups * width;
       A sum = 0, middle = centre.gn[g];
 #pragma omp simd reduction(+ : sum)
-      for (Int i = first; i < first + width; ++i) sum += f(n, i, middle);
+      for (Int i = first; i < first + width; ++i) sum += term(n, i, middle);
       to.gn[g] = sum / width;
     });
-  if (q.has(kBN))
-    each((q.c + kStrip - 1) / kStrip, q.threads, [&](Int strip) {
-      Int first = strip * kStrip, last = std::min(first + kStrip, q.c);
-      const A* middle = centre.bn.data();
-      A* sums = to.bn.data();
-      std::fill(sums + first, sums + last, A(0));
-      for (Int n = 0; n < q.n; ++n)
+}
+
+template <class A, class F>
+void average_batch(const Recipe& q, const Numbers<A>& centre, Numbers<A>& to, F f) {
+  if (!q.has(kBN)) return;
+  each_strip(q, [&](Int first, Int last) {
+    const F term = f;
+    const A* middle = centre.bn.data();
+    A* sums = to.bn.data();
+    std::fill(sums + first, sums + last, A(0));
+    for (Int n = 0; n < q.n; ++n)
 #pragma omp simd
-        for (Int i = first; i < last; ++i) sums[i] += f(n, i, middle[i]);
-      for (Int i = first; i < last; ++i) sums[i] /= q.n;
-    });
+      for (Int i = first; i < last; ++i) sums[i] += term(n, i, middle[i]);
+    for (Int i = first; i < last; ++i) sums[i] /= q.n;
+  });
 }
 
 // The moments of LN, BN and GN: Chan's mean of variances + variance of means.
@@ -77,14 +93,20 @@ template <class A> struct Merged {
 
   Merged(const Recipe& q, const A* m, const A* v, const A* running_mean, const A* running_var)
       : mean(q), var(q) {
-    average(q, mean, mean, [=](Int n, Int i, A) { return m[n * q.c + i]; });
-    average(q, mean, var, [=](Int n, Int i, A middle) {
-      A d = m[n * q.c + i] - middle;
-      return v[n * q.c + i] + d * d;
-    });
+    const Int c = q.c;
+    auto value = [=](Int n, Int i, A) { return m[n * c + i]; };
+    auto spread = [=](Int n, Int i, A middle) {
+      A d = m[n * c + i] - middle;
+      return v[n * c + i] + d * d;
+    };
+    average_samples(q, mean, mean, value);
+    average_samples(q, mean, var, spread);
     if (running_mean) {
-      mean.bn.assign(running_mean, running_mean + q.c);
-      var.bn.assign(running_var, running_var + q.c);
+      mean.bn.assign(running_mean, running_mean + c);
+      var.bn.assign(running_var, running_var + c);
+    } else {
+      average_batch(q, mean, mean, value);
+      average_batch(q, mean, var, spread);
     }
   }
 };
@@ -137,9 +159,11 @@ void mix_backward(const Recipe& q, Int area, const A* m, const A* v, const A* ra
                   const A* curve, const A* shift, const A* rstd, const A* scale, A* total, A* dot,
                   const A* logits, Source source, const A* running_mean, const A* running_var,
                   A* dlogits, A* dweight, A* dbias) {
-  const Int kStrip = 256;
-  each((q.c + kStrip - 1) / kStrip, q.threads, [&](Int strip) {
-    Int first = strip * kStrip, last = std::min(first + kStrip, q.c);
+  const Merged<A> merged(q, m, v, running_mean, running_var);
+  const Numbers<A> none(q);
+  Numbers<A> to_mean(q), to_var(q);
+  each_strip(q, [&](Int first, Int last) {
+    A *bn = to_mean.bn.data(), *bn_var = to_var.bn.data();
     std::fill(dweight + first, dweight + last, A(0));
     std::fill(dbias + first, dbias + last, A(0));
     for (Int o = 0; o < q.n * q.c; o += q.c)
@@ -148,21 +172,21 @@ void mix_backward(const Recipe& q, Int area, const A* m, const A* v, const A* ra
         A t = total[o + i], e = dot[o + i], r = rstd[o + i], s = scale[o + i];
         dweight[i] += r * e;
         dbias[i] += t;
-        total[o + i] = -s * t;              // G_M
-        dot[o + i] = A(-0.5) * s * r * r * e;  // G_V
+        bn[i] += total[o + i] = -s * t;                     // G_M
+        bn_var[i] += dot[o + i] = A(-0.5) * s * r * r * e;  // G_V
       }
+    for (Int i = first; i < last; ++i) {
+      bn[i] /= q.n;
+      bn_var[i] /= q.n;
+    }
   });
-  const Merged<A> merged(q, m, v, running_mean, running_var);
-  const Numbers<A> none(q);
-  Numbers<A> to_mean(q), to_var(q);
-  average(q, none, to_mean, [=](Int n, Int i, A) { return total[n * q.c + i]; });
-  average(q, none, to_var, [=](Int n, Int i, A) { return dot[n * q.c + i]; });
+  average_samples(q, none, to_mean, [total, c = q.c](Int n, Int i, A) { return total[n * c + i]; });
+  average_samples(q, none, to_var, [dot, c = q.c](Int n, Int i, A) { return dot[n * c + i]; });
 
   const Shares<A> mean(q, ratios), var(q, ratios + q.k);
   std::vector<double> in(2 * q.n);  // dp of IN, by sample
   const Int width = q.c / q.groups;
   const bool batch = q.has(kBN) && !running_mean;
-  const A bn = batch ? mean.of[kBN] : A(0), bn_var = batch ? var.of[kBN] : A(0);
   each(q.n, q.threads, [&](Int n) {
     Int o = n * q.c;
     double p = 0, p_var = 0;
@@ -173,6 +197,8 @@ void mix_backward(const Recipe& q, Int area, const A* m, const A* v, const A* ra
     }
     in[2 * n] = p;
     in[2 * n + 1] = p_var;
+    const A in_mean = mean.of[kIN], in_var = var.of[kIN], part = A(1) / area;
+    const A bn = batch ? mean.of[kBN] : A(0), bn_var = batch ? var.of[kBN] : A(0);
     A ln = var.of[kLN] * to_var.ln[n], ln_middle = merged.mean.ln[n];
     for (Int g = n * q.groups; g < (n + 1) * q.groups; ++g) {
       A gn = var.of[kGN] * to_var.gn[g], gn_middle = merged.mean.gn[g];
@@ -182,11 +208,11 @@ void mix_backward(const Recipe& q, Int area, const A* m, const A* v, const A* ra
 #pragma omp simd
       for (Int i = g % q.groups * width; i < (g % q.groups + 1) * width; ++i) {
         A mu = m[o + i], b = bn_var * bn_grad_var[i];
-        A dvar = var.of[kIN] * dot[o + i] + ln + gn + b;
-        A dmean = mean.of[kIN] * total[o + i] + bn * bn_grad[i] + same +
+        A dvar = in_var * dot[o + i] + ln + gn + b;
+        A dmean = in_mean * total[o + i] + bn * bn_grad[i] + same +
                   2 * (ln * (mu - ln_middle) + gn * (mu - gn_middle) + b * (mu - bn_middle[i]));
-        A slope = dvar * (A(2) / area);
-        total[o + i] = dmean / area + slope * (shift[o + i] - mu);
+        A slope = 2 * dvar * part;
+        total[o + i] = dmean * part + slope * (shift[o + i] - mu);
         dot[o + i] = slope;
       }
     }
@@ -200,6 +226,7 @@ void mix_backward(const Recipe& q, Int area, const A* m, const A* v, const A* ra
   }
   auto inner = [](const std::vector<A>& a, const std::vector<A>& b, Int count) {
     double sum = 0;
+#pragma omp simd reduction(+ : sum)
     for (size_t i = 0; i < a.size(); ++i) sum += double(a[i]) * b[i];
     return sum * count;
   };

@@ -46,7 +46,7 @@ template <class F> bool with_type(int dtype, F f) {
   })
 #define MAP const Shape shape{n, c, s, channels_last != 0, threads}
 
-constexpr Int kOneThread = 1 << 14;  // numbers that a second thread is not worth waking for
+constexpr Int kOneThread = 1 << 13;  // numbers that a second thread is not worth waking for
 
 template <class T, class A>
 void forward(const Shape& map, const Recipe& recipe, const T* x, const A* logits, Source source,
