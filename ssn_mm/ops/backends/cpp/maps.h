@@ -39,18 +39,21 @@ template <class F> static void each_tile(const Shape& m, F f) {
   });
 }
 
-// From 32 MiB on, malloc hands out memory that was never touched. Its pages cost less when asked for
-// in blocks than one fault each. Kernels before Linux 5.14 refuse, and all stays as it was.
+// Touches the pages of a result that malloc took fresh from the system: asked for in blocks they
+// cost less than one fault each. Kernels before Linux 5.14 refuse, and all stays as it was.
 template <class T> static void populate(const Shape& m, T* result) {
 #ifdef __linux__
-  constexpr Int kFresh = 32 << 20, kPage = 4096, kPart = 1 << 20;
+  constexpr Int kPage = 4096, kPart = 1 << 18;
   constexpr int kPopulateWrite = 23;  // MADV_POPULATE_WRITE, which old headers lack
   const Int bytes = m.n * m.c * m.s * Int(sizeof(T));
-  if (bytes < kFresh) return;
   char* first = (char*)(((uintptr_t)result + kPage - 1) / kPage * kPage);
   const Int whole = ((char*)result + bytes - first) / kPage * kPage;
+  if (whole < kPart) return;
   each((whole + kPart - 1) / kPart, m.threads, [=](Int i) {
-    madvise(first + i * kPart, std::min(kPart, whole - i * kPart), kPopulateWrite);
+    unsigned char there = 1;
+    char* part = first + i * kPart;
+    if (mincore(part, kPage, &there) == 0 && !(there & 1))
+      madvise(part, std::min(kPart, whole - i * kPart), kPopulateWrite);
   });
 #endif
 }
