@@ -12,6 +12,7 @@ from ..ops.switch_norm import (
     check_normalizers,
     chosen_norm,
     competing,
+    has_area,
     sparse_switch_norm,
     switch_norm,
 )
@@ -95,21 +96,24 @@ class SwitchNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalizes ``x`` (N, C), (N, C, L), (N, C, H, W) or (N, C, T, H, W)."""
-        if not 2 <= x.dim() <= 5 or x.size(1) != self.num_features:
+        rank = x.dim() - 2
+        if not 0 <= rank <= 3 or x.size(1) != self.num_features:
             raise ValueError(
                 f'expected (N, {self.num_features}, *spatial) with 2 to 5 dimensions, '
                 f'got {tuple(x.shape)}'
             )
-        if self.spatial_rank != x.dim() - 2:
-            self.spatial_rank = x.dim() - 2
-        self._warn_of_shape(x)
+        if self.spatial_rank != rank:
+            self.spatial_rank = rank
+        if not has_area(x):
+            self._warn_of_shape(x)
         recomputing = self.training and _recomputing()
         update = self.training and not recomputing
-        if update and self.num_batches_tracked is not None:
-            self.num_batches_tracked.add_(1)
+        batches = self.num_batches_tracked
+        if update and batches is not None:
+            batches.add_(1)
         momentum: float | Tensor = 0.0 if self.momentum is None else self.momentum
-        if self.momentum is None and self.num_batches_tracked is not None:
-            momentum = self.num_batches_tracked.float().reciprocal()
+        if self.momentum is None and batches is not None:
+            momentum = batches.float().reciprocal()
         return self._normalize(
             x,
             weight=self.weight,
@@ -206,7 +210,7 @@ class SSN(SwitchNorm):
         return (
             not torch.compiler.is_compiling()
             and self.ratio_logits._version == self._kept_version  # else they were changed since
-            and x.numel() > x.size(0) * x.size(1)  # else a share may have to be handed over
+            and has_area(x)  # else a share may have to be handed over
         )
 
     def _warn_of_radius(self) -> None:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from itertools import permutations
 
 import torch
 import torch.distributed as dist
@@ -12,6 +13,7 @@ from .backends.update import Update
 from .sparsestmax import sparsestmax
 
 NORMALIZERS = ('IN', 'LN', 'BN', 'GN')
+_SETS = frozenset(names for k in range(1, 5) for names in permutations(NORMALIZERS, k))
 
 
 def switch_norm(
@@ -186,8 +188,8 @@ def _normalize(
         check_groups(x.size(1), num_groups)
     batch_stats = training or running_mean is None
     sync = sync and batch_stats and _world_size() > 1
-    fit = competing(normalizers, x.shape, batch_stats, num_groups, sync)
     ratios = None
+    fit = () if has_area(x) else competing(normalizers, x.shape, batch_stats, num_groups, sync)
     if not all(fit):
         ratios = logits if radius is None else sparsestmax(logits, radius)
         radius, source = None, 'ratios'
@@ -202,6 +204,11 @@ def _normalize(
         *(eps, num_groups, sync, update),
     )
     return y, used if ratios is None else ratios.detach()
+
+
+def has_area(x: Tensor) -> bool:
+    """Whether each (n, c) of ``x`` has more than one element: then every normalizer competes."""
+    return x.numel() > x.size(0) * x.size(1)
 
 
 def competing(
@@ -248,6 +255,8 @@ def competing(
 def check_normalizers(normalizers: Sequence[str], at_least: int = 2) -> None:
     """Raises ValueError unless these are at least so many different known names."""
     names = tuple(normalizers)
+    if names in _SETS and len(names) >= at_least:
+        return
     if isinstance(normalizers, str) or len(names) < at_least:
         raise ValueError(
             f'at least {at_least} of the normalizers {NORMALIZERS} expected, got {normalizers!r}'
@@ -274,10 +283,10 @@ def _check_tensors(x: Tensor, *per_channel: Tensor | None) -> None:
         raise ValueError(f'the input must be (N, C, *spatial), got shape {tuple(x.shape)}')
     if (per_channel[2] is None) != (per_channel[3] is None):
         raise ValueError('give both running_mean and running_var, or neither')
-    c = x.size(1)
+    channels = x.shape[1:2]
     for i, tensor in enumerate(per_channel):
-        if tensor is not None and (tensor.dim() != 1 or tensor.size(0) != c):
-            name = ('weight', 'bias', 'running_mean', 'running_var')[i]
+        if tensor is not None and tensor.shape != channels:
+            name, c = ('weight', 'bias', 'running_mean', 'running_var')[i], x.size(1)
             raise ValueError(
                 f'{name} must be ({c},) for an input of {c} channels, got {tuple(tensor.shape)}'
             )

@@ -16,6 +16,7 @@ from . import fused, reference
 
 BACKENDS = ('reference', 'cpu', 'cpp', 'triton')
 
+_DTYPES = frozenset((torch.float32, torch.float64, torch.bfloat16, torch.float16))
 _HAS_TRITON = importlib.util.find_spec('triton') is not None
 
 
@@ -48,8 +49,8 @@ def is_faster_in_torch(name: str, x: Tensor) -> bool:
 def _is_fused_best(x: Tensor) -> bool:
     # a tracer records plain steps that run anywhere
     return (
-        x.numel() > 0
-        and x.dtype in (torch.float32, torch.float64, torch.bfloat16, torch.float16)
-        and (x.device.type == 'cpu' or (x.device.type == 'cuda' and _HAS_TRITON))
+        x.dtype in _DTYPES
+        and (x.is_cpu or (x.is_cuda and _HAS_TRITON))
+        and x.numel() > 0
         and not torch.jit.is_tracing()
     )

@@ -20,20 +20,21 @@ from .mix import Mixed
 from .reference import switch_norm as reference_switch_norm
 from .update import Update, update_running
 
-# Besides y: the ratios (2, K); curve (5,), the stretches and bends of SparsestMax, then this
-# process' share in BN's elements, 1 unless BN spans all processes; stats (5, N, C), the moments, M,
-# R and γR; batch (2, C), BN's mean and biased variance, or (2, 0) where it did not measure.
+# Besides y: the ratios (2, K); state, that is stats (5, N, C), the moments, M, R and γR, then curve
+# (5,), the stretches and bends of SparsestMax and this process' share in BN's elements, 1 unless BN
+# spans all processes; batch (2, C), BN's mean and biased variance, or (2, 0) where it did not
+# measure, or where the kernel has updated the running statistics.
 _LIBRARY = torch.library.Library('ssn_mm', 'DEF')
 _LIBRARY.define(
     'switch_norm(Tensor x, Tensor logits, Tensor? weight, Tensor? bias, Tensor? radius, '
     'Tensor? running_mean, Tensor? running_var, str source, str normalizers, float eps, '
     'int num_groups, bool sync, str kernels) -> '
-    '(Tensor y, Tensor ratios, Tensor curve, Tensor stats, Tensor batch)'
+    '(Tensor y, Tensor ratios, Tensor state, Tensor batch)'
 )
 _LIBRARY.define(
     'switch_norm_backward(Tensor dy, Tensor x, Tensor logits, Tensor? weight, '
-    'Tensor? running_mean, Tensor? running_var, Tensor ratios, Tensor curve, Tensor stats, '
-    'Tensor batch, str source, str normalizers, int num_groups, bool sync, str kernels) -> '
+    'Tensor? running_mean, Tensor? running_var, Tensor ratios, Tensor state, Tensor batch, '
+    'str source, str normalizers, int num_groups, bool sync, str kernels) -> '
     '(Tensor dx, Tensor dlogits, Tensor dweight, Tensor dbias)'
 )
 
@@ -61,22 +62,16 @@ def switch_norm(
     Raises:
         RuntimeError: ``kernels`` are not for this tensor or this machine.
     """
-    small = (radius, running_mean, running_var)
-    options = (source, ','.join(normalizers), eps, num_groups, sync, kernels)
-    if is_traced(x):
-        y, ratios, curve, _, batch = torch.ops.ssn_mm.switch_norm(
-            x, logits, weight, bias, *small, *options
-        )
-    else:
+    given = (radius, running_mean, running_var, source, ','.join(normalizers))
+    options = (eps, num_groups, sync, kernels)
+    if not is_traced(x):
         # one argument for all that autograd need not look at
-        y, ratios, curve, _, batch = _SwitchNorm.apply(
-            x, logits, weight, bias, (*small, *options, update)
-        )
-        if update is not None and update.done:
-            return y, ratios
-    if update is not None and batch.size(1):
-        elements: int | Tensor = x.numel() // x.size(1)
-        update_running(update, batch[0], batch[1], elements / curve[4] if sync else elements)
+        return _SwitchNorm.apply(x, logits, weight, bias, (*given, *options, update))
+    y, ratios, state, batch = torch.ops.ssn_mm.switch_norm(
+        x, logits, weight, bias, *given, *options
+    )
+    if update is not None:
+        _update(update, x, state, batch, sync)
     return y, ratios
 
 
@@ -86,32 +81,36 @@ def load_kernels(name: str, x: Tensor) -> ModuleType:
     Raises:
         RuntimeError: It is not for this tensor or this machine; says why.
     """
-    module, devices = _load(name, x.device.type, x.dtype)
-    if x.device.type not in devices or not x.numel():
+    if not x.numel():
         raise RuntimeError(
-            f'backend {name!r} takes tensors with elements on {" or ".join(devices)}, got '
-            f'{tuple(x.shape)} on {x.device}; unset SSN_MM_BACKEND or choose the reference'
+            f'backend {name!r} takes tensors with elements, got {tuple(x.shape)}; '
+            'unset SSN_MM_BACKEND or choose the reference'
         )
-    return module
+    return _load(name, x.device.type, x.dtype)
 
 
 @cache
-def _load(name: str, device: str, dtype: torch.dtype) -> tuple[ModuleType, tuple[str, ...]]:
+def _load(name: str, device: str, dtype: torch.dtype) -> ModuleType:
     from . import cpp
 
     if not name:
         compiled = cpp.is_available() and cpp.supports(dtype)
         name = 'triton' if device == 'cuda' else 'cpp' if compiled else 'cpu'
+    devices = ('cuda', 'cpu') if name == 'triton' else ('cpu',)  # Triton can interpret
+    if device not in devices:
+        raise RuntimeError(
+            f'backend {name!r} takes tensors on {" or ".join(devices)}, got one on {device}; '
+            'unset SSN_MM_BACKEND or choose the reference'
+        )
     if name == 'cpp' and not cpp.is_available():
         raise RuntimeError(
             f'backend {name!r} is not available, its kernels could not be built '
             f'({cpp.why_not()}); unset SSN_MM_BACKEND or choose cpu'
         )
     try:
-        module = importlib.import_module(f'.{name}', __package__)
+        return importlib.import_module(f'.{name}', __package__)
     except ImportError as error:
         raise RuntimeError(f'backend {name!r} is not available: {error}') from error
-    return module, ('cuda', 'cpu') if name == 'triton' else ('cpu',)  # Triton can interpret
 
 
 def _forward(
@@ -120,12 +119,15 @@ def _forward(
 ):  # fmt: skip
     module = load_kernels(kernels, x)
     x = _dense(x)
-    wide = x.dtype if x.dtype in (torch.float32, torch.float64) else torch.float32
-    small = [_cast(t, wide) for t in (logits, weight, bias, running_mean, running_var)]
-    logits, weight, bias, running_mean, running_var = small
-    options = (running_mean, running_var, normalizers.split(','), eps, num_groups)
+    wide = torch.float64 if x.dtype is torch.float64 else torch.float32
+    given = (logits, weight, bias, running_mean, running_var)
+    logits, weight, bias, running_mean, running_var = (_cast(t, wide) for t in given)
     if hasattr(module, 'forward') and not sync:
-        return module.forward(x, logits, radius, source, weight, bias, *options, update)
+        return module.forward(
+            *(x, logits, radius, source, weight, bias, running_mean, running_var),
+            *(normalizers, eps, num_groups, update),
+        )
+    options = (running_mean, running_var, normalizers.split(','), eps, num_groups)
     if source == 'chosen':
         logits = _chosen_ratios(logits, normalizers)
     mean, var = module.moments(x)
@@ -139,32 +141,36 @@ def _forward(
     else:
         mixed = module.mix(mean, var, logits, radius, weight, *options)
     y = module.affine(x, mixed.shift, mixed.scale, bias)
-    stats = torch.stack([mean, var, mixed.shift, mixed.rstd, mixed.scale])
-    curve = torch.cat([mixed.stretch, mixed.bend, share[None]])
-    return y, mixed.ratios, curve, stats, mixed.batch
+    stats = (mean, var, mixed.shift, mixed.rstd, mixed.scale)
+    state = torch.cat([*(t.flatten() for t in stats), mixed.stretch, mixed.bend, share[None]])
+    return y, mixed.ratios, state, mixed.batch
 
 
 def _backward(
-    dy, x, logits, weight, running_mean, running_var, ratios, curve, stats, batch,
+    dy, x, logits, weight, running_mean, running_var, ratios, state, batch,
     source, normalizers, num_groups, sync, kernels,
 ):  # fmt: skip
     module = load_kernels(kernels, x)
     x = _dense(x)
     dy = _like_map(dy, x)
-    wide = stats.dtype
-    given = [_cast(t, wide) for t in (logits, weight, running_mean, running_var)]
-    names = normalizers.split(',')
+    wide = state.dtype
+    given = (logits, weight, running_mean, running_var)
+    logits, weight, running_mean, running_var = (_cast(t, wide) for t in given)
     if hasattr(module, 'backward') and not sync:
         dx, dlogits, dweight, dbias = module.backward(
-            dy, x, *given, ratios, curve, stats, source, names, num_groups
+            *(dy, x, logits, running_mean, running_var, ratios, state),
+            *(source, normalizers, num_groups),
         )
     else:
+        stats, curve = state[:-5].view(5, *x.shape[:2]), state[-5:]
         mean, var, shift, rstd, scale = stats.unbind()
         mixed = Mixed(ratios, curve[:2], curve[2:4], shift, rstd, scale, batch)
         total, dot = module.sums(dy, x, shift)
         constrained = source == 'logits'
-        options = (x[0, 0].numel(), constrained, names, num_groups)
-        arguments = (mixed, mean, var, total, dot, *given, *options)
+        arguments = (
+            *(mixed, mean, var, total, dot, logits, weight, running_mean, running_var),
+            *(x[0, 0].numel(), constrained, normalizers.split(','), num_groups),
+        )
         if sync:
             small = plain.mix_backward(*arguments, curve[4])
         else:
@@ -173,9 +179,11 @@ def _backward(
         dx = module.affine_grad(dy, x, shift, scale, slope, offset)
         if source == 'chosen':
             dlogits = torch.zeros_like(logits)
-    dtype = wide if weight is None else weight.dtype
-    if not wide == dtype == logits.dtype:
-        dlogits, dweight, dbias = dlogits.to(logits.dtype), dweight.to(dtype), dbias.to(dtype)
+    like_logits, like_weight = given[:2]
+    if like_logits.dtype is not wide:
+        dlogits = dlogits.to(like_logits.dtype)
+    if like_weight is not None and like_weight.dtype is not wide:
+        dweight, dbias = dweight.to(like_weight.dtype), dbias.to(like_weight.dtype)
     return dx, dlogits, dweight, dbias
 
 
@@ -194,13 +202,13 @@ def _forward_fake(
 ):  # fmt: skip
     n, c = x.shape[:2]
     measures = 'BN' in normalizers and running_mean is None
-    shapes = [(2, normalizers.count(',') + 1), (5,), (5, n, c), (2, c if measures else 0)]
+    shapes = [(2, normalizers.count(',') + 1), (5 * n * c + 5,), (2, c if measures else 0)]
     wide = torch.promote_types(x.dtype, torch.float32)
     return torch.empty_like(_dense(x)), *(x.new_empty(shape, dtype=wide) for shape in shapes)
 
 
-def _backward_fake(dy, x, logits, weight, running_mean, running_var, ratios, curve, stats, *_):
-    like = stats if weight is None else weight
+def _backward_fake(dy, x, logits, weight, running_mean, running_var, ratios, state, *_):
+    like = state if weight is None else weight
     per_channel = [like.new_empty(x.size(1)) for _ in range(2)]
     return torch.empty_like(_dense(x)), torch.empty_like(logits), *per_channel
 
@@ -240,14 +248,24 @@ class _SwitchNorm(torch.autograd.Function):
     # one forward, since PyTorch binds the arguments of a separate setup_context slowly
     @staticmethod
     def forward(ctx, x, logits, weight, bias, others):
-        inputs = (x, logits, weight, bias, *others)
-        output = _forward(*inputs)
-        _setup_context(ctx, inputs, output)
-        return output
+        inputs, update = (x, logits, weight, bias, *others[:-1]), others[-1]
+        y, ratios, state, batch = _forward(*inputs, update)
+        if update is not None and not update.done:
+            _update(update, x, state, batch, sync=others[-3])
+        ctx.save_for_backward(*inputs[:7], ratios, state, batch)
+        ctx.options = inputs[7:]
+        ctx.mark_non_differentiable(ratios)
+        ctx.set_materialize_grads(False)
+        return y, ratios
 
     @staticmethod
-    def backward(ctx, *gradients):
-        return _gradients(ctx, *gradients)[:5]
+    def backward(ctx, dy, _):
+        return _gradients(ctx, dy)[:5]
+
+
+def _update(update: Update, x: Tensor, state: Tensor, batch: Tensor, sync: bool) -> None:
+    elements: int | Tensor = x.numel() // x.size(1)
+    update_running(update, batch[0], batch[1], elements / state[-1] if sync else elements)
 
 
 for _device in ('CPU', 'CUDA'):

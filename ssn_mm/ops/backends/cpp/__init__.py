@@ -12,7 +12,6 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -44,8 +43,8 @@ _SIGNATURES = {
     'ssn_affine': [*_MAP, *[_pointer] * 5],
     'ssn_sums': [*_MAP, *[_pointer] * 5],
     'ssn_affine_grad': [*_MAP, *[_pointer] * 7],
-    'ssn_forward': [*_MAP, _long, _int, _int, _double, _int, *[_double] * 2, *[_pointer] * 13],
-    'ssn_backward': [*_MAP, _long, _int, _int, _int, *[_pointer] * 12],
+    'ssn_forward': [*_MAP, _long, _int, _int, _double, _int, *[_double] * 2, *[_pointer] * 12],
+    'ssn_backward': [*_MAP, _long, _int, _int, _int, *[_pointer] * 11],
     'ssn_sparsestmax': [_int, _long, _int, *[_pointer] * 2, _int, *[_pointer] * 2],
     'ssn_sparsestmax_backward': [_int, _long, _int, *[_pointer] * 5],
 }
@@ -161,59 +160,58 @@ def forward(
     bias: Tensor | None,
     running_mean: Tensor | None,
     running_var: Tensor | None,
-    normalizers: Sequence[str],
+    normalizers: str,
     eps: float,
     num_groups: int,
     update: Update | None,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """The operator's forward pass: y, ratios, curve, stats and batch as ``fused`` has them."""
-    n, c = x.shape[:2]
-    ratios, curve = logits.new_empty(2, len(normalizers)), logits.new_empty(5)
-    stats = logits.new_empty(5, n, c)
-    batch = logits.new_empty(2, c if 'BN' in normalizers and running_mean is None else 0)
-    y = torch.empty_like(x)
-    updated: Sequence[Tensor] = ()
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The operator's forward pass: y, ratios, state and batch as ``fused`` has them."""
+    (n, c), dtype = x.shape[:2], logits.dtype
+    groups, kinds, k = _recipe(normalizers, num_groups)
+    y, ratios = torch.empty_like(x), torch.empty((2, k), dtype=dtype)
+    state = torch.empty(5 * n * c + 5, dtype=dtype)
+    updated: tuple[Tensor | None, Tensor | None] = None, None
     momentum = 0.0
-    if update is not None and _takes(update, logits.dtype):
+    if update is not None and _takes(update, dtype):
         updated = update.running_mean, update.running_var
         momentum, update.done = float(update.momentum), True
-        for buffer in updated:
-            torch.autograd.graph.increment_version(buffer)  # who saved it must notice
+        torch.autograd.graph.increment_version(updated)  # who saved them must notice
+    measures = 'BN' in normalizers and running_mean is None and updated[0] is None
+    batch = torch.empty((2, c if measures else 0), dtype=dtype)
     _call(
         'ssn_forward',
         x,
-        *(*_recipe(normalizers, num_groups), eps, _SOURCES[source]),
+        *(groups, kinds, k, eps, _SOURCES[source]),
         *(0.0 if radius is None else float(radius), momentum),
-        *_addresses(x, logits, weight, bias, running_mean, running_var, *(updated or (None, None))),
-        *_addresses(ratios, curve, stats, batch, y),
+        *_addresses(x, logits, weight, bias, running_mean, running_var, *updated),
+        *_addresses(ratios, state, batch if measures else None, y),
     )
-    return y, ratios, curve, stats, batch
+    return y, ratios, state, batch
 
 
 def backward(
     dy: Tensor,
     x: Tensor,
     logits: Tensor,
-    weight: Tensor | None,
     running_mean: Tensor | None,
     running_var: Tensor | None,
     ratios: Tensor,
-    curve: Tensor,
-    stats: Tensor,
+    state: Tensor,
     source: str,
-    normalizers: Sequence[str],
+    normalizers: str,
     num_groups: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The operator's backward pass: the gradients for x, logits (2, K), γ and β (C,)."""
-    dlogits, dx = torch.empty_like(logits), torch.empty_like(x)
-    dweight, dbias = (stats.new_empty(x.size(1)) for _ in range(2))
+    c, dtype = x.size(1), logits.dtype
+    dx, dlogits = torch.empty_like(x), torch.empty_like(logits)
+    dweight, dbias = torch.empty(c, dtype=dtype), torch.empty(c, dtype=dtype)
     if source == 'chosen':
         dlogits.zero_()
     _call(
         'ssn_backward',
         x,
         *(*_recipe(normalizers, num_groups), _SOURCES[source]),
-        *_addresses(dy, x, logits, running_mean, running_var, ratios, curve, stats),
+        *_addresses(dy, x, logits, running_mean, running_var, ratios, state),
         *_addresses(dlogits, dweight, dbias, dx),
     )
     return dx, dlogits, dweight, dbias
@@ -255,15 +253,20 @@ def _call(function: str, x: Tensor, *arguments) -> None:
 
 
 def _takes(update: Update, dtype: torch.dtype) -> bool:
-    buffers = update.running_mean, update.running_var
-    return isinstance(update.momentum, float) and all(
-        t.dtype == dtype and t.is_contiguous() for t in buffers
+    mean, var = update.running_mean, update.running_var
+    return (
+        isinstance(update.momentum, float)
+        and mean.dtype is var.dtype is dtype
+        and mean.is_contiguous()
+        and var.is_contiguous()
     )
 
 
-def _recipe(normalizers: Sequence[str], num_groups: int) -> tuple[int, int, int]:
-    kinds = sum(_KINDS[name] << 4 * i for i, name in enumerate(normalizers))
-    return num_groups if 'GN' in normalizers else 1, kinds, len(normalizers)
+@cache
+def _recipe(normalizers: str, num_groups: int) -> tuple[int, int, int]:
+    names = normalizers.split(',')
+    kinds = sum(_KINDS[name] << 4 * i for i, name in enumerate(names))
+    return num_groups if 'GN' in names else 1, kinds, len(names)
 
 
 def _addresses(*tensors: Tensor | None) -> list[int | None]:

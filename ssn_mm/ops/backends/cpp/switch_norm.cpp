@@ -52,10 +52,12 @@ template <class T, class A>
 void forward(const Shape& map, const Recipe& recipe, const T* x, const A* logits, Source source,
              double radius, const A* weight, const A* bias, const A* running_mean,
              const A* running_var, A* updated_mean, A* updated_var, double momentum, A* ratios,
-             A* curve, A* stats, A* batch, T* y) {
+             A* state, A* batch, T* y) {
   Int size = map.n * map.c;
-  A *mean = stats, *var = mean + size, *shift = var + size, *rstd = shift + size,
-    *scale = rstd + size;
+  A *mean = state, *var = mean + size, *shift = var + size, *rstd = shift + size,
+    *scale = rstd + size, *curve = scale + size;
+  std::vector<A> scratch(updated_mean ? 2 * map.c : 0);
+  if (updated_mean) batch = scratch.data();
   moments(map, x, mean, var);
   mix(recipe, mean, var, logits, source, radius, weight, running_mean, running_var, ratios, curve,
       shift, rstd, scale, batch);
@@ -71,10 +73,10 @@ void forward(const Shape& map, const Recipe& recipe, const T* x, const A* logits
 template <class T, class A>
 void backward(const Shape& map, const Recipe& recipe, Source source, const T* dy, const T* x,
               const A* logits, const A* running_mean, const A* running_var, const A* ratios,
-              const A* curve, const A* stats, A* dlogits, A* dweight, A* dbias, T* dx) {
+              const A* state, A* dlogits, A* dweight, A* dbias, T* dx) {
   Int size = map.n * map.c;
-  const A *mean = stats, *var = mean + size, *shift = var + size, *rstd = shift + size,
-          *scale = rstd + size;
+  const A *mean = state, *var = mean + size, *shift = var + size, *rstd = shift + size,
+          *scale = rstd + size, *curve = scale + size;
   std::unique_ptr<A[]> small(new A[2 * size]);
   A *total = small.get(), *dot = total + size;
   sums(map, dy, x, shift, total, dot);
@@ -117,33 +119,32 @@ bool ssn_affine_grad(int dtype, Int n, Int c, Int s, int channels_last, int thre
                           (const A*)slope, (const A*)offset, (T*)dx)));
 }
 
-// The whole operator. stats is 5 x N x C: mean, var, shift, rstd, scale; curve is 5 numbers.
-// Where updated_mean is given, it and updated_var take the batch's statistics in.
+// The whole operator. state is 5 x N x C numbers, mean, var, shift, rstd and scale, and 5 more, the
+// curve. updated_mean and updated_var take the batch's statistics in, else batch does, 2 x C.
 bool ssn_forward(int dtype, Int n, Int c, Int s, int channels_last, int threads, Int groups,
                  int kinds, int k, double eps, int source, double radius, double momentum,
                  const void* x, const void* logits, const void* weight, const void* bias,
                  const void* running_mean, const void* running_var, void* updated_mean,
-                 void* updated_var, void* ratios, void* curve, void* stats, void* batch,
-                 void* y) {
+                 void* updated_var, void* ratios, void* state, void* batch, void* y) {
   MAP;
   const Recipe recipe{n, c, groups, kinds, k, eps, n * c > kOneThread ? threads : 1};
   WITH_TYPES((forward(shape, recipe, (const T*)x, (const A*)logits, Source(source), radius,
                       (const A*)weight, (const A*)bias, (const A*)running_mean,
                       (const A*)running_var, (A*)updated_mean, (A*)updated_var, momentum,
-                      (A*)ratios, (A*)curve, (A*)stats, (A*)batch, (T*)y)));
+                      (A*)ratios, (A*)state, (A*)batch, (T*)y)));
 }
 
 bool ssn_backward(int dtype, Int n, Int c, Int s, int channels_last, int threads, Int groups,
                   int kinds, int k, int source, const void* dy, const void* x,
                   const void* logits, const void* running_mean, const void* running_var,
-                  const void* ratios, const void* curve, const void* stats, void* dlogits,
-                  void* dweight, void* dbias, void* dx) {
+                  const void* ratios, const void* state, void* dlogits, void* dweight,
+                  void* dbias, void* dx) {
   MAP;
   const Recipe recipe{n, c, groups, kinds, k, 0, n * c > kOneThread ? threads : 1};
   WITH_TYPES((backward(shape, recipe, Source(source), (const T*)dy, (const T*)x,
                        (const A*)logits, (const A*)running_mean, (const A*)running_var,
-                       (const A*)ratios, (const A*)curve, (const A*)stats, (A*)dlogits,
-                       (A*)dweight, (A*)dbias, (T*)dx)));
+                       (const A*)ratios, (const A*)state, (A*)dlogits, (A*)dweight,
+                        (A*)dbias, (T*)dx)));
 }
 
 // rows x k logits; one radius, or one a row. curve is the rows' stretches, then their bends.

@@ -41,21 +41,24 @@ def is_faster_in_torch(name: str, x: Tensor) -> bool:
 def forward(
     x: Tensor, logits: Tensor, radius: Tensor | None, source: str, weight: Tensor | None,
     bias: Tensor | None, running_mean: Tensor | None, running_var: Tensor | None,
-    normalizers: Sequence[str], eps: float, num_groups: int, update: Update | None,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
-    """The operator's forward pass: y, ratios, curve, stats and batch as ``fused`` has them."""
+    normalizers: str, eps: float, num_groups: int, update: Update | None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+    """The operator's forward pass: y, ratios, state and batch as ``fused`` has them."""
+    names = normalizers.split(',')
     if source == 'chosen':
-        logits = torch.eye(len(normalizers), out=logits.new_empty(0)).expand(2, -1).contiguous()
+        logits = torch.eye(len(names), out=logits.new_empty(0)).expand(2, -1).contiguous()
     if radius is not None:
         radius = radius.to(logits)
-    stats, curve = logits.new_empty(5, *x.shape[:2]), logits.new_empty(5)
-    mean, var, *others = stats.unbind()
+    n, c = x.shape[:2]
+    state = logits.new_empty(5 * n * c + 5)
+    curve = state[-5:]
+    mean, var, *others = state[:-5].view(5, n, c).unbind()
     _reduce(None, x, None, (mean, var))
     out = (curve[:2], curve[2:4], *others)
-    options = (weight, running_mean, running_var, normalizers, eps, num_groups)
+    options = (weight, running_mean, running_var, names, eps, num_groups)
     mixed = mix(mean, var, logits, radius, *options, out=out)
     y = affine(x, mixed.shift, mixed.scale, bias)
-    return y, mixed.ratios, curve, stats, mixed.batch
+    return y, mixed.ratios, state, mixed.batch
 
 
 def moments(x: Tensor) -> tuple[Tensor, Tensor]:
