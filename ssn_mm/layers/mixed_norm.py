@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from ..ops.switch_norm import NORMALIZERS, check_groups
+from ..ops.normalizers import NORMALIZERS, check_groups
 
 
 class MixedNorm(nn.Module):

@@ -6,16 +6,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from ..ops.normalizers import check_groups, check_normalizers, competing, has_area
 from ..ops.sparsestmax import sparsestmax
-from ..ops.switch_norm import (
-    check_groups,
-    check_normalizers,
-    chosen_norm,
-    competing,
-    has_area,
-    sparse_switch_norm,
-    switch_norm,
-)
+from ..ops.switch_norm import chosen_norm, sparse_switch_norm, switch_norm
 
 
 class SwitchNorm(nn.Module):

@@ -1,8 +1,9 @@
 """Pure functions on tensors: SparsestMax and the switchable normalization."""
 
 from .moments import batch_moments, group_moments, instance_moments, layer_moments
+from .normalizers import NORMALIZERS, competing
 from .sparsestmax import circumscribed_radius, inscribed_radius, sparsemax, sparsestmax
-from .switch_norm import NORMALIZERS, chosen_norm, competing, sparse_switch_norm, switch_norm
+from .switch_norm import chosen_norm, sparse_switch_norm, switch_norm
 
 __all__ = [
     'NORMALIZERS',

@@ -1,19 +1,21 @@
 """The functional switchable normalization (Eq. 1): validates once, dispatches per call."""
 
-import math
 from collections.abc import Sequence
-from itertools import permutations
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from .backends import choose_backend, is_faster_in_torch
 from .backends.update import Update
+from .normalizers import (
+    check_groups,
+    check_normalizers,
+    competing,
+    hand_over,
+    has_area,
+    world_size,
+)
 from .sparsestmax import sparsestmax
-
-NORMALIZERS = ('IN', 'LN', 'BN', 'GN')
-_SETS = frozenset(names for k in range(1, 5) for names in permutations(NORMALIZERS, k))
 
 
 def switch_norm(
@@ -187,13 +189,13 @@ def _normalize(
     if 'GN' in normalizers:
         check_groups(x.size(1), num_groups)
     batch_stats = training or running_mean is None
-    sync = sync and batch_stats and _world_size() > 1
+    sync = sync and batch_stats and world_size() > 1
     ratios = None
     fit = () if has_area(x) else competing(normalizers, x.shape, batch_stats, num_groups, sync)
     if not all(fit):
         ratios = logits if radius is None else sparsestmax(logits, radius)
         radius, source = None, 'ratios'
-        logits, normalizers = _hand_over(ratios, normalizers, fit)
+        logits, normalizers = hand_over(ratios, normalizers, fit)
     update = None
     if training and running_mean is not None and running_var is not None and 'BN' in normalizers:
         update = Update(running_mean, running_var, momentum)
@@ -204,76 +206,6 @@ def _normalize(
         *(eps, num_groups, sync, update),
     )
     return y, used if ratios is None else ratios.detach()
-
-
-def has_area(x: Tensor) -> bool:
-    """Whether each (n, c) of ``x`` has more than one element: then every normalizer competes."""
-    return x.numel() > x.size(0) * x.size(1)
-
-
-def competing(
-    normalizers: Sequence[str],
-    shape: Sequence[int],
-    batch_stats: bool,
-    num_groups: int = 32,
-    sync: bool = False,
-) -> tuple[bool, ...]:
-    """Tells which normalizers have more than one element per statistic for an input shape.
-
-    Args:
-        normalizers: Names, as for :func:`switch_norm`.
-        shape: (N, C, *spatial).
-        batch_stats: Whether BN measures the batch; running statistics always count.
-        num_groups: GN's number of groups.
-        sync: Whether BN measures the batches of all processes.
-
-    Returns:
-        One bool per normalizer.
-
-    Raises:
-        ValueError: None has more than one.
-    """
-    n, c, *spatial = shape
-    area = math.prod(spatial)
-    if n and area > 1:
-        return (True,) * len(normalizers)
-    elements = {
-        'IN': area,
-        'LN': c * area,
-        'BN': n * area * (_world_size() if sync else 1) if batch_stats else math.inf,
-        'GN': c // num_groups * area,
-    }
-    fit = tuple(elements[name] > 1 for name in normalizers)
-    if not any(fit):
-        raise ValueError(
-            f'expected more than 1 value per statistic for one of {tuple(normalizers)}, '
-            f'got input size {tuple(shape)}; use a larger batch or map, or add LN'
-        )
-    return fit
-
-
-def check_normalizers(normalizers: Sequence[str], at_least: int = 2) -> None:
-    """Raises ValueError unless these are at least so many different known names."""
-    names = tuple(normalizers)
-    if names in _SETS and len(names) >= at_least:
-        return
-    if isinstance(normalizers, str) or len(names) < at_least:
-        raise ValueError(
-            f'at least {at_least} of the normalizers {NORMALIZERS} expected, got {normalizers!r}'
-        )
-    if unknown := [name for name in names if name not in NORMALIZERS]:
-        raise ValueError(f'unknown normalizers {unknown}; choose from {NORMALIZERS}')
-    if len(set(names)) < len(names):
-        raise ValueError(f'a normalizer may occur once only, got {names}')
-
-
-def check_groups(num_channels: int, num_groups: int) -> None:
-    """Raises ValueError unless GN's groups divide the channels."""
-    if num_groups < 1 or num_channels % num_groups:
-        raise ValueError(
-            f'GN needs groups that divide the channels, got num_groups={num_groups} for '
-            f'{num_channels} channels; set num_groups, or leave GN out for this layer'
-        )
 
 
 def _check_tensors(x: Tensor, *per_channel: Tensor | None) -> None:
@@ -290,17 +222,3 @@ def _check_tensors(x: Tensor, *per_channel: Tensor | None) -> None:
             raise ValueError(
                 f'{name} must be ({c},) for an input of {c} channels, got {tuple(tensor.shape)}'
             )
-
-
-def _world_size() -> int:
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
-
-
-def _hand_over(
-    ratios: Tensor, normalizers: Sequence[str], fit: tuple[bool, ...]
-) -> tuple[Tensor, tuple[str, ...]]:
-    """Leaves out the normalizers that do not fit; the others get their share in equal parts."""
-    stay = [k for k, fits in enumerate(fit) if fits]
-    gone = [k for k, fits in enumerate(fit) if not fits]
-    handed = ratios[:, gone].sum(1, keepdim=True) / len(stay)
-    return ratios[:, stay] + handed, tuple(normalizers[k] for k in stay)

@@ -242,8 +242,8 @@ def test_a_layer_takes_at_most_four_launches_and_five_back(shape, layout, monkey
     assert back <= 4
     assert len(launched) - back <= 5
     launched.clear()
-    options = (bias, bias, None, None, ('IN', 'LN', 'BN'), EPS, GROUPS, None)
-    kernels.forward(x, logits, bias[0], 'logits', *options)
+    options = ('logits', 'IN,LN,BN', EPS, GROUPS)
+    kernels.forward(x, logits, bias, bias, bias[0], None, None, *options)
     assert len(launched) == back  # nothing besides
 
 

@@ -10,6 +10,7 @@ from competitors import parse, run_benchmark
 from ssn_mm.analysis.benchmark import Competitor
 from ssn_mm.engine.run import run_tool
 from ssn_mm.ops.backends import fused
+from ssn_mm.ops.backends.loading import load_kernels
 
 SMOKE = dict(shapes=['2,32,8,8'], kernels=['cpu'])
 # Passes over a map: what each stage reads and writes. (N, C) numbers are left out, less than 1 %
@@ -54,7 +55,7 @@ def build(case: Mapping[str, Any], args: argparse.Namespace) -> dict[str, Compet
     weight, bias = torch.ones(c, device=x.device), torch.zeros(c, device=x.device)
     ratios = torch.full((2, 3), 1 / 3, device=x.device)
     kernels, names = case['kernels'], 'IN,LN,BN'
-    module = fused.load_kernels(kernels, x)
+    module = load_kernels(kernels, x)
     given = (x, ratios, weight, bias, None, None, None)
     _, *saved = fused._forward(*given, 'ratios', names, 1e-5, 32, False, kernels)
     mean, var, shift, _, scale = saved[1][:-5].view(5, *x.shape[:2]).unbind()

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from . import fused, reference
+from .loading import load_kernels
 
 BACKENDS = ('reference', 'cpu', 'cpp', 'triton')
 
@@ -43,7 +44,7 @@ def is_faster_in_torch(name: str, x: Tensor) -> bool:
     backend = os.environ.get('SSN_MM_BACKEND', '')
     if backend == 'reference' or not (backend or _is_fused_best(x)):
         return False
-    return fused.load_kernels(backend, x).is_faster_in_torch(name, x)
+    return load_kernels(backend, x).is_faster_in_torch(name, x)
 
 
 def _is_fused_best(x: Tensor) -> bool:

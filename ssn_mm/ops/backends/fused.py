@@ -5,10 +5,7 @@ and writes dx = γR·dy + slope·(x - M) + offset. It saves x and (N, C) numbers
 (cpu, cpp, triton) do the passes over the map; ``mix`` says what lies between.
 """
 
-import importlib
 from collections.abc import Sequence
-from functools import cache
-from types import ModuleType
 
 import torch
 import torch.distributed as dist
@@ -16,6 +13,7 @@ from torch import Tensor
 
 from ..tracing import is_traced
 from . import mix as plain
+from .loading import load_kernels
 from .mix import Mixed
 from .reference import switch_norm as reference_switch_norm
 from .update import Update, update_running
@@ -23,7 +21,7 @@ from .update import Update, update_running
 # Besides y: the ratios (2, K); state, that is stats (5, N, C), the moments, M, R and γR, then curve
 # (5,), the stretches and bends of SparsestMax and this process' share in BN's elements, 1 unless BN
 # spans all processes; batch (2, C), BN's mean and biased variance, or (2, 0) where it did not
-# measure, or where the kernel has updated the running statistics.
+# measure.
 _LIBRARY = torch.library.Library('ssn_mm', 'DEF')
 _LIBRARY.define(
     'switch_norm(Tensor x, Tensor logits, Tensor? weight, Tensor? bias, Tensor? radius, '
@@ -36,6 +34,11 @@ _LIBRARY.define(
     'Tensor? running_mean, Tensor? running_var, Tensor ratios, Tensor state, Tensor batch, '
     'str source, str normalizers, int num_groups, bool sync, str kernels) -> '
     '(Tensor dx, Tensor dlogits, Tensor dweight, Tensor dbias)'
+)
+_LIBRARY.define(
+    'switch_norm_gradients(Tensor dy, Tensor x, Tensor logits, Tensor? weight, Tensor? bias, '
+    'Tensor? radius, Tensor? running_mean, Tensor? running_var, str source, str normalizers, '
+    'float eps, int num_groups, bool sync) -> Tensor[]'
 )
 
 
@@ -62,60 +65,29 @@ def switch_norm(
     Raises:
         RuntimeError: ``kernels`` are not for this tensor or this machine.
     """
-    given = (radius, running_mean, running_var, source, ','.join(normalizers))
-    options = (eps, num_groups, sync, kernels)
-    if not is_traced(x):
+    given = (x, logits, weight, bias, radius, running_mean, running_var, source)
+    options = (','.join(normalizers), eps, num_groups)
+    traced = is_traced(x)
+    if not (traced or sync):
+        module = load_kernels(kernels, x)
+        if hasattr(module, 'switch_norm'):
+            return module.switch_norm(*given, *options, update)
+    if traced:
+        run = torch.ops.ssn_mm.switch_norm
+        y, ratios, state, batch = run(*given, *options, sync, kernels)
+    else:
         # one argument for all that autograd need not look at
-        return _SwitchNorm.apply(x, logits, weight, bias, (*given, *options, update))
-    y, ratios, state, batch = torch.ops.ssn_mm.switch_norm(
-        x, logits, weight, bias, *given, *options
-    )
+        others = (*given[4:], *options, sync, kernels)
+        y, ratios, state, batch = _SwitchNorm.apply(x, logits, weight, bias, others)
     if update is not None:
-        _update(update, x, state, batch, sync)
+        elements: int | Tensor = x.numel() // x.size(1)
+        update_running(update, batch[0], batch[1], elements / state[-1] if sync else elements)
     return y, ratios
-
-
-def load_kernels(name: str, x: Tensor) -> ModuleType:
-    """The module of kernels by its name, or the best for ``x`` where it is ''.
-
-    Raises:
-        RuntimeError: It is not for this tensor or this machine; says why.
-    """
-    if not x.numel():
-        raise RuntimeError(
-            f'backend {name!r} takes tensors with elements, got {tuple(x.shape)}; '
-            'unset SSN_MM_BACKEND or choose the reference'
-        )
-    return _load(name, x.device.type, x.dtype)
-
-
-@cache
-def _load(name: str, device: str, dtype: torch.dtype) -> ModuleType:
-    from . import cpp
-
-    if not name:
-        compiled = cpp.is_available() and cpp.supports(dtype)
-        name = 'triton' if device == 'cuda' else 'cpp' if compiled else 'cpu'
-    devices = ('cuda', 'cpu') if name == 'triton' else ('cpu',)  # Triton can interpret
-    if device not in devices:
-        raise RuntimeError(
-            f'backend {name!r} takes tensors on {" or ".join(devices)}, got one on {device}; '
-            'unset SSN_MM_BACKEND or choose the reference'
-        )
-    if name == 'cpp' and not cpp.is_available():
-        raise RuntimeError(
-            f'backend {name!r} is not available, its kernels could not be built '
-            f'({cpp.why_not()}); unset SSN_MM_BACKEND or choose cpu'
-        )
-    try:
-        return importlib.import_module(f'.{name}', __package__)
-    except ImportError as error:
-        raise RuntimeError(f'backend {name!r} is not available: {error}') from error
 
 
 def _forward(
     x, logits, weight, bias, radius, running_mean, running_var,
-    source, normalizers, eps, num_groups, sync, kernels, update=None,
+    source, normalizers, eps, num_groups, sync, kernels,
 ):  # fmt: skip
     module = load_kernels(kernels, x)
     x = _dense(x)
@@ -124,8 +96,8 @@ def _forward(
     logits, weight, bias, running_mean, running_var = (_cast(t, wide) for t in given)
     if hasattr(module, 'forward') and not sync:
         return module.forward(
-            *(x, logits, radius, source, weight, bias, running_mean, running_var),
-            *(normalizers, eps, num_groups, update),
+            *(x, logits, weight, bias, radius, running_mean, running_var),
+            *(source, normalizers, eps, num_groups),
         )
     options = (running_mean, running_var, normalizers.split(','), eps, num_groups)
     if source == 'chosen':
@@ -158,7 +130,7 @@ def _backward(
     logits, weight, running_mean, running_var = (_cast(t, wide) for t in given)
     if hasattr(module, 'backward') and not sync:
         dx, dlogits, dweight, dbias = module.backward(
-            *(dy, x, logits, running_mean, running_var, ratios, state),
+            *(dy, x, logits, weight, running_mean, running_var, ratios, state),
             *(source, normalizers, num_groups),
         )
     else:
@@ -221,56 +193,57 @@ def _setup_context(ctx, inputs, output):
 
 
 def _gradients(ctx, dy, *_):
-    x, logits, weight, bias, radius, running_mean, running_var, *saved = ctx.saved_tensors
+    *inputs, ratios, state, batch = ctx.saved_tensors
     source, normalizers, eps, num_groups, sync, kernels = ctx.options
-    given = (x, logits, weight, bias)
+    x, logits, weight, bias, _, running_mean, running_var = inputs
     if dy is None:
         return (None,) * 13
     if torch.is_grad_enabled():  # asked for a second derivative
-        y, _ = reference_switch_norm(
-            *(x, logits, radius, source, normalizers.split(','), weight, bias),
-            *(running_mean, running_var, eps, num_groups, sync, None),
-        )
-        wanted = [t for t in given if t is not None and t.requires_grad]
-        found = iter(torch.autograd.grad(y, wanted, dy, create_graph=True))
-        grads = [next(found) if t is not None and t.requires_grad else None for t in given]
+        options = (source, normalizers, eps, num_groups, sync)
+        grads = torch.ops.ssn_mm.switch_norm_gradients(dy, *inputs, *options)
     else:
         run = torch.ops.ssn_mm.switch_norm_backward if is_traced(dy) else _backward
-        dx, dlogits, dweight, dbias = run(
-            *(dy, x, logits, weight, running_mean, running_var, *saved),
+        grads = run(
+            *(dy, x, logits, weight, running_mean, running_var, ratios, state, batch),
             *(source, normalizers, num_groups, sync, kernels),
         )
-        grads = [dx, dlogits, None if weight is None else dweight, None if bias is None else dbias]
-    return *grads, *(None,) * 9
+    given = zip(grads, (x, logits, weight, bias), strict=True)
+    return *(grad if t is not None else None for grad, t in given), *(None,) * 9
+
+
+def _differentiable_gradients(
+    dy, x, logits, weight, bias, radius, running_mean, running_var,
+    source, normalizers, eps, num_groups, sync,
+):  # fmt: skip
+    """The reference's gradients for x, logits, weight and bias; empty for what needs none."""
+    y, _ = reference_switch_norm(
+        *(x, logits, radius, source, normalizers.split(','), weight, bias),
+        *(running_mean, running_var, eps, num_groups, sync, None),
+    )
+    given = (x, logits, weight, bias)
+    wanted = [t for t in given if t is not None and t.requires_grad]
+    found = iter(torch.autograd.grad(y, wanted, dy, create_graph=True))
+    return [next(found) if t is not None and t.requires_grad else dy.new_empty(0) for t in given]
 
 
 class _SwitchNorm(torch.autograd.Function):
     # one forward, since PyTorch binds the arguments of a separate setup_context slowly
     @staticmethod
     def forward(ctx, x, logits, weight, bias, others):
-        inputs, update = (x, logits, weight, bias, *others[:-1]), others[-1]
-        y, ratios, state, batch = _forward(*inputs, update)
-        if update is not None and not update.done:
-            _update(update, x, state, batch, sync=others[-3])
-        ctx.save_for_backward(*inputs[:7], ratios, state, batch)
-        ctx.options = inputs[7:]
-        ctx.mark_non_differentiable(ratios)
-        ctx.set_materialize_grads(False)
-        return y, ratios
+        inputs = (x, logits, weight, bias, *others)
+        output = _forward(*inputs)
+        _setup_context(ctx, inputs, output)
+        return output
 
     @staticmethod
-    def backward(ctx, dy, _):
-        return _gradients(ctx, dy)[:5]
-
-
-def _update(update: Update, x: Tensor, state: Tensor, batch: Tensor, sync: bool) -> None:
-    elements: int | Tensor = x.numel() // x.size(1)
-    update_running(update, batch[0], batch[1], elements / state[-1] if sync else elements)
+    def backward(ctx, *gradients):
+        return _gradients(ctx, *gradients)[:5]
 
 
 for _device in ('CPU', 'CUDA'):
     _LIBRARY.impl('switch_norm', _forward, _device)
     _LIBRARY.impl('switch_norm_backward', _backward, _device)
+_LIBRARY.impl('switch_norm_gradients', _differentiable_gradients, 'CompositeImplicitAutograd')
 torch.library.register_fake('ssn_mm::switch_norm', _forward_fake, lib=_LIBRARY)
 torch.library.register_fake('ssn_mm::switch_norm_backward', _backward_fake, lib=_LIBRARY)
 torch.library.register_autograd(

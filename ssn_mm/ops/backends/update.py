@@ -14,13 +14,11 @@ class Update:
         running_mean: (C,), updated in place.
         running_var: (C,), updated in place with the unbiased variance.
         momentum: Share of the new statistics.
-        done: Whether a kernel has done it.
     """
 
     running_mean: Tensor
     running_var: Tensor
     momentum: float | Tensor
-    done: bool = False
 
 
 @torch.no_grad()

@@ -7,11 +7,11 @@
 #include <cstdint>
 #include <vector>
 
+#include "switch_norm.h"
+
 #ifdef __linux__
 #include <sys/mman.h>
 #endif
-
-using Int = int64_t;
 
 constexpr Int kBlock = 2048;  // numbers of a row: they stay in the first cache, and sum exactly
 constexpr Int kPixels = 32;   // of channels last, likewise

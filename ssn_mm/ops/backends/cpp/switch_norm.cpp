@@ -1,4 +1,5 @@
-// What cpp/__init__.py calls, for every type of map.
+#include "switch_norm.h"
+
 #include <cstring>
 #include <memory>
 #include <type_traits>
@@ -87,11 +88,6 @@ void backward(const Shape& map, const Recipe& recipe, Source source, const T* dy
 
 }  // namespace
 
-// Pointers are to contiguous memory; dtype is that of maps, 0 float, 1 double, 2 bfloat16, 3 half.
-// Each returns whether the type is there.
-#pragma GCC visibility push(default)
-extern "C" {
-
 bool ssn_moments(int dtype, Int n, Int c, Int s, int channels_last, int threads, const void* x,
                  void* mean, void* var) {
   MAP;
@@ -119,8 +115,6 @@ bool ssn_affine_grad(int dtype, Int n, Int c, Int s, int channels_last, int thre
                           (const A*)slope, (const A*)offset, (T*)dx)));
 }
 
-// The whole operator. state is 5 x N x C numbers, mean, var, shift, rstd and scale, and 5 more, the
-// curve. updated_mean and updated_var take the batch's statistics in, else batch does, 2 x C.
 bool ssn_forward(int dtype, Int n, Int c, Int s, int channels_last, int threads, Int groups,
                  int kinds, int k, double eps, int source, double radius, double momentum,
                  const void* x, const void* logits, const void* weight, const void* bias,
@@ -147,7 +141,6 @@ bool ssn_backward(int dtype, Int n, Int c, Int s, int channels_last, int threads
                         (A*)dbias, (T*)dx)));
 }
 
-// rows x k logits; one radius, or one a row. curve is the rows' stretches, then their bends.
 bool ssn_sparsestmax(int dtype, Int rows, int k, const void* logits, const void* radius,
                      int one_radius, void* ratios, void* curve) {
   WITH_TYPES({
@@ -176,5 +169,4 @@ bool ssn_sparsestmax_backward(int dtype, Int rows, int k, const void* gradient, 
       std::copy(dz, dz + k, (A*)dlogits + i * k);
     }
   });
-}
 }

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from ..mix import Mixed
-from ..update import Update
 from .kernels import (
     affine_kernel,
     choice_grad_kernel,
@@ -39,9 +38,9 @@ def is_faster_in_torch(name: str, x: Tensor) -> bool:
 
 
 def forward(
-    x: Tensor, logits: Tensor, radius: Tensor | None, source: str, weight: Tensor | None,
-    bias: Tensor | None, running_mean: Tensor | None, running_var: Tensor | None,
-    normalizers: str, eps: float, num_groups: int, update: Update | None,
+    x: Tensor, logits: Tensor, weight: Tensor | None, bias: Tensor | None, radius: Tensor | None,
+    running_mean: Tensor | None, running_var: Tensor | None, source: str, normalizers: str,
+    eps: float, num_groups: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     """The operator's forward pass: y, ratios, state and batch as ``fused`` has them."""
     names = normalizers.split(',')

@@ -1,0 +1,33 @@
+// The kernels, for every type of map. Pointers are to contiguous memory; dtype is that of maps,
+// 0 float, 1 double, 2 bfloat16, 3 half. Each returns whether the type is there.
+#pragma once
+#include <cstdint>
+
+using Int = int64_t;
+
+bool ssn_moments(int dtype, Int n, Int c, Int s, int channels_last, int threads, const void* x,
+                 void* mean, void* var);
+bool ssn_affine(int dtype, Int n, Int c, Int s, int channels_last, int threads, const void* x,
+                const void* shift, const void* scale, const void* bias, void* y);
+bool ssn_sums(int dtype, Int n, Int c, Int s, int channels_last, int threads, const void* dy,
+              const void* x, const void* shift, void* total, void* dot);
+bool ssn_affine_grad(int dtype, Int n, Int c, Int s, int channels_last, int threads,
+                     const void* dy, const void* x, const void* shift, const void* scale,
+                     const void* slope, const void* offset, void* dx);
+// The whole operator. state is 5 x N x C numbers, mean, var, shift, rstd and scale, and 5 more, the
+// curve. updated_mean and updated_var take the batch's statistics in, else batch does, 2 x C.
+bool ssn_forward(int dtype, Int n, Int c, Int s, int channels_last, int threads, Int groups,
+                 int kinds, int k, double eps, int source, double radius, double momentum,
+                 const void* x, const void* logits, const void* weight, const void* bias,
+                 const void* running_mean, const void* running_var, void* updated_mean,
+                 void* updated_var, void* ratios, void* state, void* batch, void* y);
+bool ssn_backward(int dtype, Int n, Int c, Int s, int channels_last, int threads, Int groups,
+                  int kinds, int k, int source, const void* dy, const void* x,
+                  const void* logits, const void* running_mean, const void* running_var,
+                  const void* ratios, const void* state, void* dlogits, void* dweight,
+                  void* dbias, void* dx);
+// rows x k logits; one radius, or one a row. curve is the rows' stretches, then their bends.
+bool ssn_sparsestmax(int dtype, Int rows, int k, const void* logits, const void* radius,
+                     int one_radius, void* ratios, void* curve);
+bool ssn_sparsestmax_backward(int dtype, Int rows, int k, const void* gradient, const void* logits,
+                              const void* ratios, const void* curve, void* dlogits);

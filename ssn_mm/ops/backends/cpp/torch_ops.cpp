@@ -1,0 +1,287 @@
+// The kernels as PyTorch operators; `layer` is a node of the autograd graph by itself, since a
+// node in Python costs more than the kernels on a small map.
+#include <ATen/Parallel.h>
+#include <ATen/core/dispatch/Dispatcher.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/zeros_like.h>
+#include <torch/csrc/autograd/custom_function.h>
+#include <torch/library.h>
+
+#include "switch_norm.h"
+
+namespace {
+
+using at::Tensor;
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+using Maybe = std::optional<Tensor>;
+
+constexpr Int kOneThread = 1 << 14;  // elements of a map that a second thread is not worth it
+
+int dtype_of(at::ScalarType type) {
+  switch (type) {
+    case at::kFloat: return 0;
+    case at::kDouble: return 1;
+    case at::kBFloat16: return 2;
+    case at::kHalf: return 3;
+    default: return -1;
+  }
+}
+
+at::ScalarType wide(const Tensor& x) {
+  return x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+}
+
+void* data(const Tensor& t) { return t.defined() ? t.data_ptr() : nullptr; }
+void* data(const Maybe& t) { return t ? data(*t) : nullptr; }
+
+template <class F, class... Args> void call(F kernel, const Tensor& x, Args... args) {
+  const Int n = x.size(0), c = x.size(1);
+  const int threads = x.numel() > kOneThread ? at::get_num_threads() : 1;
+  TORCH_CHECK(kernel(dtype_of(x.scalar_type()), n, c, x.numel() / (n * c), !x.is_contiguous(),
+                     threads, args...),
+              "the compiler that built the C++ kernels knows no ", x.scalar_type());
+}
+
+// The map itself where it is contiguous or channels last, else a contiguous copy.
+Tensor dense(const Tensor& x) {
+  const bool last = x.dim() == 4   ? x.is_contiguous(at::MemoryFormat::ChannelsLast)
+                    : x.dim() == 5 ? x.is_contiguous(at::MemoryFormat::ChannelsLast3d)
+                                   : false;
+  return last ? x : x.contiguous();
+}
+
+Tensor like(const Tensor& dy, const Tensor& x) {
+  if (dy.strides() == x.strides() && dy.scalar_type() == x.scalar_type()) return dy;
+  return at::empty_like(x).copy_(dy);
+}
+
+Tensor cast(const Tensor& t, at::ScalarType type) { return t.to(type).contiguous(); }
+Maybe cast(const Maybe& t, at::ScalarType type) {
+  return t && t->defined() ? Maybe(cast(*t, type)) : Maybe();
+}
+
+std::tuple<Tensor, Tensor> moments(const Tensor& x) {
+  Tensor mean = at::empty({x.size(0), x.size(1)}, wide(x)), var = at::empty_like(mean);
+  call(ssn_moments, x, data(x), data(mean), data(var));
+  return {mean, var};
+}
+
+Tensor affine(const Tensor& x, const Tensor& shift, const Tensor& scale, const Maybe& bias) {
+  Tensor y = at::empty_like(x);
+  call(ssn_affine, x, data(x), data(shift), data(scale), data(bias), data(y));
+  return y;
+}
+
+std::tuple<Tensor, Tensor> sums(const Tensor& dy, const Tensor& x, const Tensor& shift) {
+  Tensor total = at::empty_like(shift), dot = at::empty_like(shift);
+  call(ssn_sums, x, data(dy), data(x), data(shift), data(total), data(dot));
+  return {total, dot};
+}
+
+Tensor affine_grad(const Tensor& dy, const Tensor& x, const Tensor& shift, const Tensor& scale,
+                   const Tensor& slope, const Tensor& offset) {
+  Tensor dx = at::empty_like(x);
+  call(ssn_affine_grad, x, data(dy), data(x), data(shift), data(scale), data(slope), data(offset),
+       data(dx));
+  return dx;
+}
+
+// Names with commas between as bits, see Recipe; and 1 group where GN is not among them.
+struct Names {
+  int kinds = 0, k = 0;
+  Int groups = 1;
+  Names(const std::string& names, Int num_groups) {
+    for (size_t i = 0; i < names.size(); i += 3) {
+      const int kind = names[i] == 'I' ? 1 : names[i] == 'L' ? 2 : names[i] == 'B' ? 3 : 4;
+      kinds |= kind << 4 * k++;
+      if (kind == 4) groups = num_groups;
+    }
+  }
+};
+
+int source_of(const std::string& name) { return name == "ratios" ? 0 : name == "logits" ? 1 : 2; }
+
+// y, ratios, state and batch as ops/backends/fused.py has them.
+std::tuple<Tensor, Tensor, Tensor, Tensor> forward(
+    const Tensor& any_x, const Tensor& any_logits, const Maybe& any_weight, const Maybe& any_bias,
+    const Maybe& radius, const Maybe& running_mean, const Maybe& running_var,
+    const std::string& source, const std::string& normalizers, double eps, Int num_groups,
+    const Maybe& updated_mean, const Maybe& updated_var, double momentum) {
+  const Tensor x = dense(any_x);
+  const auto type = wide(x);
+  const Tensor logits = cast(any_logits, type);
+  const Maybe weight = cast(any_weight, type), bias = cast(any_bias, type);
+  const Maybe used_mean = cast(running_mean, type), used_var = cast(running_var, type);
+  const Names names(normalizers, num_groups);
+  const Int n = x.size(0), c = x.size(1);
+  const auto options = at::TensorOptions(type);
+  Tensor y = at::empty_like(x), ratios = at::empty({2, names.k}, options);
+  Tensor state = at::empty({5 * n * c + 5}, options);
+  const bool updates = updated_mean && updated_mean->scalar_type() == type &&
+                       updated_mean->is_contiguous() && updated_var->scalar_type() == type &&
+                       updated_var->is_contiguous();
+  const bool measures = normalizers.find("BN") != std::string::npos && !used_mean && !updates;
+  Tensor batch = at::empty({2, measures ? c : 0}, options);
+  void *mean = nullptr, *var = nullptr;
+  if (updates) {
+    mean = updated_mean->data_ptr();
+    var = updated_var->data_ptr();
+    updated_mean->unsafeGetTensorImpl()->bump_version();  // who saved them must notice
+    updated_var->unsafeGetTensorImpl()->bump_version();
+  }
+  call(ssn_forward, x, names.groups, names.kinds, names.k, eps, source_of(source),
+       radius && radius->defined() ? radius->item<double>() : 0.0, momentum, data(x), data(logits),
+       data(weight), data(bias), data(used_mean), data(used_var), mean, var, data(ratios),
+       data(state), measures ? data(batch) : nullptr, data(y));
+  return {y, ratios, state, batch};
+}
+
+// The gradients for x, logits (2, K), γ and β (C,).
+std::tuple<Tensor, Tensor, Tensor, Tensor> backward(
+    const Tensor& any_dy, const Tensor& any_x, const Tensor& any_logits, const Maybe& weight,
+    const Maybe& running_mean, const Maybe& running_var, const Tensor& ratios, const Tensor& state,
+    const std::string& source, const std::string& normalizers, Int num_groups) {
+  const Tensor x = dense(any_x), dy = like(any_dy, x);
+  const auto type = state.scalar_type();
+  const Tensor logits = cast(any_logits, type);
+  const Maybe used_mean = cast(running_mean, type), used_var = cast(running_var, type);
+  const Names names(normalizers, num_groups);
+  const int chosen = source_of(source);
+  Tensor dx = at::empty_like(x);
+  Tensor dlogits = chosen == 2 ? at::zeros_like(logits) : at::empty_like(logits);
+  Tensor dweight = at::empty({x.size(1)}, type), dbias = at::empty({x.size(1)}, type);
+  call(ssn_backward, x, names.groups, names.kinds, names.k, chosen, data(dy), data(x), data(logits),
+       data(used_mean), data(used_var), data(ratios), data(state), data(dlogits), data(dweight),
+       data(dbias), data(dx));
+  const auto given = weight && weight->defined() ? weight->scalar_type() : type;
+  return {dx, dlogits.to(any_logits.scalar_type()), dweight.to(given), dbias.to(given)};
+}
+
+// The gradients by plain autograd, for a second derivative; Python has the formula.
+std::vector<Tensor> differentiable_gradients(
+    const Tensor& dy, const variable_list& saved, const std::string& source,
+    const std::string& normalizers, double eps, Int num_groups) {
+  static const auto op =
+      c10::Dispatcher::singleton()
+          .findSchemaOrThrow("ssn_mm::switch_norm_gradients", "")
+          .typed<std::vector<Tensor>(const Tensor&, const Tensor&, const Tensor&, const Maybe&,
+                                     const Maybe&, const Maybe&, const Maybe&, const Maybe&,
+                                     std::string_view, std::string_view, double, Int, bool)>();
+  auto maybe = [](const Tensor& t) { return t.defined() ? Maybe(t) : Maybe(); };
+  return op.call(dy, saved[0], saved[1], maybe(saved[2]), maybe(saved[3]), maybe(saved[4]),
+                 maybe(saved[5]), maybe(saved[6]), source, normalizers, eps, num_groups, false);
+}
+
+struct Layer : torch::autograd::Function<Layer> {
+  static variable_list forward(AutogradContext* ctx, const Tensor& x, const Tensor& logits,
+                               const Maybe& weight, const Maybe& bias, const Maybe& radius,
+                               const Maybe& running_mean, const Maybe& running_var,
+                               const std::string& source, const std::string& normalizers,
+                               double eps, Int num_groups, const Maybe& updated_mean,
+                               const Maybe& updated_var, double momentum) {
+    auto [y, ratios, state, batch] =
+        ::forward(x, logits, weight, bias, radius, running_mean, running_var, source, normalizers,
+                  eps, num_groups, updated_mean, updated_var, momentum);
+    auto plain = [](const Maybe& t) { return t.value_or(Tensor()); };
+    ctx->save_for_backward({x, logits, plain(weight), plain(bias), plain(radius),
+                            plain(running_mean), plain(running_var), ratios, state});
+    ctx->saved_data["source"] = source;
+    ctx->saved_data["normalizers"] = normalizers;
+    ctx->saved_data["eps"] = eps;
+    ctx->saved_data["num_groups"] = num_groups;
+    ctx->mark_non_differentiable({ratios, batch});
+    ctx->set_materialize_grads(false);
+    return {y, ratios, batch};
+  }
+
+  static variable_list backward(AutogradContext* ctx, variable_list gradients) {
+    variable_list result(14);
+    if (!gradients[0].defined()) return result;
+    const auto saved = ctx->get_saved_variables();
+    const std::string source = ctx->saved_data["source"].toStringRef();
+    const std::string normalizers = ctx->saved_data["normalizers"].toStringRef();
+    const Int num_groups = ctx->saved_data["num_groups"].toInt();
+    if (at::GradMode::is_enabled()) {
+      const double eps = ctx->saved_data["eps"].toDouble();
+      const auto found = differentiable_gradients(gradients[0], saved, source, normalizers, eps,
+                                                  num_groups);
+      for (size_t i = 0; i < 4; ++i)
+        if (saved[i].defined() && saved[i].requires_grad()) result[i] = found[i];
+      return result;
+    }
+    std::tie(result[0], result[1], result[2], result[3]) =
+        ::backward(gradients[0], saved[0], saved[1], saved[2], saved[5], saved[6], saved[7],
+                   saved[8], source, normalizers, num_groups);
+    for (size_t i : {2, 3})
+      if (!saved[i].defined()) result[i] = Tensor();
+    return result;
+  }
+};
+
+std::tuple<Tensor, Tensor, Tensor> layer(
+    const Tensor& x, const Tensor& logits, const Maybe& weight, const Maybe& bias,
+    const Maybe& radius, const Maybe& running_mean, const Maybe& running_var,
+    const std::string& source, const std::string& normalizers, double eps, Int num_groups,
+    const Maybe& updated_mean, const Maybe& updated_var, double momentum) {
+  auto out = Layer::apply(x, logits, weight, bias, radius, running_mean, running_var, source,
+                          normalizers, eps, num_groups, updated_mean, updated_var, momentum);
+  return {out[0], out[1], out[2]};
+}
+
+std::tuple<Tensor, Tensor> sparsestmax(const Tensor& z, const Tensor& any_radius) {
+  const Int k = z.size(-1), rows = z.numel() / k;
+  auto sizes = z.sizes().vec();
+  sizes.back() = 1;
+  const bool one = any_radius.numel() == 1;
+  const Tensor radius = one ? any_radius : any_radius.expand(sizes).contiguous();
+  sizes.pop_back();
+  sizes.insert(sizes.begin(), 2);
+  Tensor p = at::empty_like(z), curve = at::empty(sizes, z.options());
+  TORCH_CHECK(ssn_sparsestmax(dtype_of(z.scalar_type()), rows, k, data(z), data(radius), one,
+                              data(p), data(curve)));
+  return {p, curve};
+}
+
+Tensor sparsestmax_backward(const Tensor& g, const Tensor& z, const Tensor& p,
+                            const Tensor& curve) {
+  const Int k = z.size(-1), rows = z.numel() / k;
+  const Tensor dense_g = g.contiguous();
+  Tensor dz = at::empty_like(z);
+  TORCH_CHECK(ssn_sparsestmax_backward(dtype_of(z.scalar_type()), rows, k, data(dense_g), data(z),
+                                       data(p), data(curve), data(dz)));
+  return dz;
+}
+
+bool supports(at::ScalarType dtype) {
+  return ssn_moments(dtype_of(dtype), 0, 0, 0, 0, 1, nullptr, nullptr, nullptr);
+}
+
+const std::string kGiven =
+    "(Tensor x, Tensor logits, Tensor? weight, Tensor? bias, Tensor? radius, "
+    "Tensor? running_mean, Tensor? running_var, str source, str normalizers, float eps, "
+    "int num_groups, Tensor(a!)? updated_mean, Tensor(b!)? updated_var, float momentum) -> ";
+
+}  // namespace
+
+TORCH_LIBRARY(ssn_mm_cpp, m) {
+  m.def("supports(ScalarType dtype) -> bool", &supports);
+  m.def("moments(Tensor x) -> (Tensor, Tensor)", &moments);
+  m.def("affine(Tensor x, Tensor shift, Tensor scale, Tensor? bias) -> Tensor", &affine);
+  m.def("sums(Tensor dy, Tensor x, Tensor shift) -> (Tensor, Tensor)", &sums);
+  m.def(
+      "affine_grad(Tensor dy, Tensor x, Tensor shift, Tensor scale, Tensor slope, Tensor offset) "
+      "-> Tensor",
+      &affine_grad);
+  m.def(("forward" + kGiven + "(Tensor, Tensor, Tensor, Tensor)").c_str(), &forward);
+  m.def(
+      "backward(Tensor dy, Tensor x, Tensor logits, Tensor? weight, Tensor? running_mean, "
+      "Tensor? running_var, Tensor ratios, Tensor state, str source, str normalizers, "
+      "int num_groups) -> (Tensor, Tensor, Tensor, Tensor)",
+      &backward);
+  m.def(("layer" + kGiven + "(Tensor, Tensor, Tensor)").c_str(), &layer);
+  m.def("sparsestmax(Tensor z, Tensor radius) -> (Tensor, Tensor)", &sparsestmax);
+  m.def("sparsestmax_backward(Tensor g, Tensor z, Tensor p, Tensor curve) -> Tensor",
+        &sparsestmax_backward);
+}

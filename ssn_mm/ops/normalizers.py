@@ -1,0 +1,96 @@
+"""The normalizers there are, and which of them fit the shape of an input."""
+
+import math
+from collections.abc import Sequence
+from itertools import permutations
+
+import torch.distributed as dist
+from torch import Tensor
+
+NORMALIZERS = ('IN', 'LN', 'BN', 'GN')
+_SETS = frozenset(names for k in range(1, 5) for names in permutations(NORMALIZERS, k))
+
+
+def check_normalizers(normalizers: Sequence[str], at_least: int = 2) -> None:
+    """Raises ValueError unless these are at least so many different known names."""
+    names = tuple(normalizers)
+    if names in _SETS and len(names) >= at_least:
+        return
+    if isinstance(normalizers, str) or len(names) < at_least:
+        raise ValueError(
+            f'at least {at_least} of the normalizers {NORMALIZERS} expected, got {normalizers!r}'
+        )
+    if unknown := [name for name in names if name not in NORMALIZERS]:
+        raise ValueError(f'unknown normalizers {unknown}; choose from {NORMALIZERS}')
+    if len(set(names)) < len(names):
+        raise ValueError(f'a normalizer may occur once only, got {names}')
+
+
+def check_groups(num_channels: int, num_groups: int) -> None:
+    """Raises ValueError unless GN's groups divide the channels."""
+    if num_groups < 1 or num_channels % num_groups:
+        raise ValueError(
+            f'GN needs groups that divide the channels, got num_groups={num_groups} for '
+            f'{num_channels} channels; set num_groups, or leave GN out for this layer'
+        )
+
+
+def has_area(x: Tensor) -> bool:
+    """Whether each (n, c) of ``x`` has more than one element: then every normalizer competes."""
+    return x.numel() > x.size(0) * x.size(1)
+
+
+def competing(
+    normalizers: Sequence[str],
+    shape: Sequence[int],
+    batch_stats: bool,
+    num_groups: int = 32,
+    sync: bool = False,
+) -> tuple[bool, ...]:
+    """Tells which normalizers have more than one element per statistic for an input shape.
+
+    Args:
+        normalizers: Names, as for :func:`switch_norm`.
+        shape: (N, C, *spatial).
+        batch_stats: Whether BN measures the batch; running statistics always count.
+        num_groups: GN's number of groups.
+        sync: Whether BN measures the batches of all processes.
+
+    Returns:
+        One bool per normalizer.
+
+    Raises:
+        ValueError: None has more than one.
+    """
+    n, c, *spatial = shape
+    area = math.prod(spatial)
+    if n and area > 1:
+        return (True,) * len(normalizers)
+    elements = {
+        'IN': area,
+        'LN': c * area,
+        'BN': n * area * (world_size() if sync else 1) if batch_stats else math.inf,
+        'GN': c // num_groups * area,
+    }
+    fit = tuple(elements[name] > 1 for name in normalizers)
+    if not any(fit):
+        raise ValueError(
+            f'expected more than 1 value per statistic for one of {tuple(normalizers)}, '
+            f'got input size {tuple(shape)}; use a larger batch or map, or add LN'
+        )
+    return fit
+
+
+def hand_over(
+    ratios: Tensor, normalizers: Sequence[str], fit: tuple[bool, ...]
+) -> tuple[Tensor, tuple[str, ...]]:
+    """Leaves out the normalizers that do not fit; the others get their share in equal parts."""
+    stay = [k for k, fits in enumerate(fit) if fits]
+    gone = [k for k, fits in enumerate(fit) if not fits]
+    handed = ratios[:, gone].sum(1, keepdim=True) / len(stay)
+    return ratios[:, stay] + handed, tuple(normalizers[k] for k in stay)
+
+
+def world_size() -> int:
+    """Processes of the default group, 1 without one."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
