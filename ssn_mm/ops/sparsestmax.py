@@ -2,6 +2,7 @@
 
 import math
 import os
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -87,7 +88,7 @@ def sparsestmax(z: Tensor, radius: float | Tensor, dim: int = -1) -> Tensor:
     """
     rows = _rows_last(z, dim)
     r = _radius_column(radius, rows)
-    p = solve(rows, r)[0] if is_traced(rows) else _SparsestMax.apply(rows, r)
+    p = solve(rows, r)[0] if is_traced(rows) else _node(rows)(rows, r)
     return p.movedim(-1, dim).to(z.dtype)
 
 
@@ -146,27 +147,33 @@ def jacobian_product(g: Tensor, z: Tensor, p: Tensor, stretch: Tensor, bend: Ten
 class _SparsestMax(torch.autograd.Function):
     @staticmethod
     def forward(ctx, z, r):
-        from .backends import cpp  # whose neighbours import this module
-
-        own = z.device.type == 'cpu' and os.environ.get('SSN_MM_BACKEND', 'cpp') == 'cpp'
-        ctx.kernels = cpp if own and cpp.is_available() else None
-        if ctx.kernels is None:
-            p, stretch, bend = solve(z, r)
-            curve = torch.stack([stretch, bend])
-        else:
-            z = z.contiguous()
-            p, curve = cpp.sparsestmax(z, r)
-        ctx.save_for_backward(z, r, p, curve)
+        p, stretch, bend = solve(z, r)
+        ctx.save_for_backward(z, r, p, stretch, bend)
         return p
 
     @staticmethod
     def backward(ctx, g):
-        z, r, p, curve = ctx.saved_tensors
+        z, r, p, stretch, bend = ctx.saved_tensors
         if torch.is_grad_enabled():  # asked for a second derivative
-            return *torch.autograd.grad(solve(z, r)[0], z, g, create_graph=True), None
-        if ctx.kernels is not None:
-            return ctx.kernels.sparsestmax_backward(g, z, p, curve), None
-        return jacobian_product(g, z, p, *curve), None
+            return _differentiable_gradient(g, z, r), None
+        return jacobian_product(g, z, p, stretch, bend), None
+
+
+def _differentiable_gradient(g: Tensor, z: Tensor, r: Tensor) -> Tensor:
+    return torch.autograd.grad(solve(z, r)[0], z, g, create_graph=True)[0]
+
+
+_LIBRARY = torch.library.Library('ssn_mm', 'FRAGMENT')
+_LIBRARY.define('sparsestmax_gradient(Tensor g, Tensor z, Tensor r) -> Tensor')  # for C++ to call
+_LIBRARY.impl('sparsestmax_gradient', _differentiable_gradient, 'CompositeImplicitAutograd')
+
+
+def _node(z: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+    """What projects rows as one node of the graph: C++ where it serves them."""
+    from .backends import cpp  # whose neighbours import this module
+
+    own = z.device.type == 'cpu' and os.environ.get('SSN_MM_BACKEND', 'cpp') == 'cpp'
+    return cpp.sparsestmax if own and cpp.is_available() else _SparsestMax.apply
 
 
 def _check_size(k: int) -> int:

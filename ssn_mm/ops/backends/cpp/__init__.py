@@ -189,16 +189,11 @@ def affine_grad(
     return torch.ops.ssn_mm_cpp.affine_grad(dy, x, shift, scale, slope, offset)
 
 
-def sparsestmax(z: Tensor, radius: Tensor) -> tuple[Tensor, Tensor]:
-    """As ``ops.sparsestmax.solve``; stretch and bend are one tensor, (2, ...).
+def sparsestmax(z: Tensor, radius: Tensor) -> Tensor:
+    """The ratios of ``ops.sparsestmax.solve``, differentiable.
 
     Args:
-        z: (..., K), float32 or float64, contiguous.
-        radius: One number, or (..., 1).
+        z: (..., K), float32 or float64.
+        radius: One number, or (..., 1), of ``z``'s type.
     """
     return torch.ops.ssn_mm_cpp.sparsestmax.default(z, radius)
-
-
-def sparsestmax_backward(g: Tensor, z: Tensor, p: Tensor, curve: Tensor) -> Tensor:
-    """As ``ops.sparsestmax.jacobian_product``, for what :func:`sparsestmax` returned."""
-    return torch.ops.ssn_mm_cpp.sparsestmax_backward.default(g, z, p, curve)

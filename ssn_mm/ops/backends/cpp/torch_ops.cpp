@@ -1,5 +1,5 @@
-// The kernels as PyTorch operators; `layer` is a node of the autograd graph by itself, since a
-// node in Python costs more than the kernels on a small map.
+// The kernels as PyTorch operators; `layer` and `sparsestmax` are nodes of the autograd graph by
+// themselves, since a node in Python costs more than the kernels on a small map.
 #include <ATen/Parallel.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/ops/empty.h>
@@ -230,29 +230,39 @@ std::tuple<Tensor, Tensor, Tensor> layer(
   return {out[0], out[1], out[2]};
 }
 
-std::tuple<Tensor, Tensor> sparsestmax(const Tensor& z, const Tensor& any_radius) {
-  const Int k = z.size(-1), rows = z.numel() / k;
-  auto sizes = z.sizes().vec();
-  sizes.back() = 1;
-  const bool one = any_radius.numel() == 1;
-  const Tensor radius = one ? any_radius : any_radius.expand(sizes).contiguous();
-  sizes.pop_back();
-  sizes.insert(sizes.begin(), 2);
-  Tensor p = at::empty_like(z), curve = at::empty(sizes, z.options());
-  TORCH_CHECK(ssn_sparsestmax(dtype_of(z.scalar_type()), rows, k, data(z), data(radius), one,
-                              data(p), data(curve)));
-  return {p, curve};
-}
+struct SparsestMax : torch::autograd::Function<SparsestMax> {
+  static Tensor forward(AutogradContext* ctx, const Tensor& any_z, const Tensor& any_radius) {
+    const Tensor z = any_z.contiguous();
+    const Int k = z.size(-1), rows = z.numel() / k;
+    auto sizes = z.sizes().vec();
+    sizes.back() = 1;
+    const bool one = any_radius.numel() == 1;
+    const Tensor radius = one ? any_radius : any_radius.expand(sizes).contiguous();
+    Tensor p = at::empty_like(z), curve = at::empty({2 * rows}, z.options());
+    ssn_sparsestmax(dtype_of(z.scalar_type()), rows, k, data(z), data(radius), one, data(p),
+                    data(curve));
+    ctx->save_for_backward({any_z, any_radius, p, curve});
+    return p;
+  }
 
-Tensor sparsestmax_backward(const Tensor& g, const Tensor& z, const Tensor& p,
-                            const Tensor& curve) {
-  const Int k = z.size(-1), rows = z.numel() / k;
-  const Tensor dense_g = g.contiguous();
-  Tensor dz = at::empty_like(z);
-  TORCH_CHECK(ssn_sparsestmax_backward(dtype_of(z.scalar_type()), rows, k, data(dense_g), data(z),
-                                       data(p), data(curve), data(dz)));
-  return dz;
-}
+  static variable_list backward(AutogradContext* ctx, variable_list gradients) {
+    const auto saved = ctx->get_saved_variables();
+    if (at::GradMode::is_enabled()) {
+      static const auto op = c10::Dispatcher::singleton()
+                                 .findSchemaOrThrow("ssn_mm::sparsestmax_gradient", "")
+                                 .typed<Tensor(const Tensor&, const Tensor&, const Tensor&)>();
+      return {op.call(gradients[0], saved[0], saved[1]), Tensor()};
+    }
+    const Tensor z = saved[0].contiguous(), g = gradients[0].contiguous(), &p = saved[2];
+    const Int k = z.size(-1), rows = z.numel() / k;
+    Tensor dz = at::empty_like(z);
+    ssn_sparsestmax_backward(dtype_of(z.scalar_type()), rows, k, data(g), data(z), data(p),
+                             data(saved[3]), data(dz));
+    return {dz, Tensor()};
+  }
+};
+
+Tensor sparsestmax(const Tensor& z, const Tensor& radius) { return SparsestMax::apply(z, radius); }
 
 bool supports(at::ScalarType dtype) {
   return ssn_moments(dtype_of(dtype), 0, 0, 0, 0, 1, nullptr, nullptr, nullptr);
@@ -281,7 +291,5 @@ TORCH_LIBRARY(ssn_mm_cpp, m) {
       "int num_groups) -> (Tensor, Tensor, Tensor, Tensor)",
       &backward);
   m.def(("layer" + kGiven + "(Tensor, Tensor, Tensor)").c_str(), &layer);
-  m.def("sparsestmax(Tensor z, Tensor radius) -> (Tensor, Tensor)", &sparsestmax);
-  m.def("sparsestmax_backward(Tensor g, Tensor z, Tensor p, Tensor curve) -> Tensor",
-        &sparsestmax_backward);
+  m.def("sparsestmax(Tensor z, Tensor radius) -> Tensor", &sparsestmax);
 }
