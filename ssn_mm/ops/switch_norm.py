@@ -201,10 +201,8 @@ def _normalize(
         update = Update(running_mean, running_var, momentum)
     if batch_stats:
         running_mean = running_var = None
-    y, used = choose_backend(x)(
-        *(x, logits, radius, source, normalizers, weight, bias, running_mean, running_var),
-        *(eps, num_groups, sync, update),
-    )
+    given = (x, logits, weight, bias, radius, running_mean, running_var, source, normalizers)
+    y, used = choose_backend(x, sync)(*given, eps, num_groups, sync, update)
     return y, used if ratios is None else ratios.detach()
 
 

@@ -12,6 +12,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from ..tracing import is_traced
 from . import fused, reference
 from .loading import load_kernels
 
@@ -21,21 +22,23 @@ _DTYPES = frozenset((torch.float32, torch.float64, torch.bfloat16, torch.float16
 _HAS_TRITON = importlib.util.find_spec('triton') is not None
 
 
-def choose_backend(x: Tensor) -> Callable:
+def choose_backend(x: Tensor, sync: bool) -> Callable:
     """The ``switch_norm`` of the backend that SSN_MM_BACKEND names, else of the best for ``x``.
 
     Raises:
         RuntimeError: The named backend is not there, or not for this tensor.
     """
-    name = os.environ.get('SSN_MM_BACKEND')
-    if name is None:
-        return fused.switch_norm if _is_fused_best(x) else reference.switch_norm
-    if name not in BACKENDS:
+    name = os.environ.get('SSN_MM_BACKEND', '')
+    if name and name not in BACKENDS:
         raise RuntimeError(
             f'SSN_MM_BACKEND={name!r} is not available; choose from {", ".join(BACKENDS)}'
         )
-    if name == 'reference':
+    if name == 'reference' or not (name or _is_fused_best(x)):
         return reference.switch_norm
+    if not (sync or is_traced(x)):
+        kernels = load_kernels(name, x)
+        if hasattr(kernels, 'switch_norm'):  # with a node of the graph of their own
+            return kernels.switch_norm
     return partial(fused.switch_norm, kernels=name)
 
 

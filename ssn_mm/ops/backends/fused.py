@@ -45,13 +45,13 @@ _LIBRARY.define(
 def switch_norm(
     x: Tensor,
     logits: Tensor,
-    radius: Tensor | None,
-    source: str,
-    normalizers: Sequence[str],
     weight: Tensor | None,
     bias: Tensor | None,
+    radius: Tensor | None,
     running_mean: Tensor | None,
     running_var: Tensor | None,
+    source: str,
+    normalizers: Sequence[str],
     eps: float,
     num_groups: int,
     sync: bool,
@@ -65,19 +65,11 @@ def switch_norm(
     Raises:
         RuntimeError: ``kernels`` are not for this tensor or this machine.
     """
-    given = (x, logits, weight, bias, radius, running_mean, running_var, source)
-    options = (','.join(normalizers), eps, num_groups)
-    traced = is_traced(x)
-    if not (traced or sync):
-        module = load_kernels(kernels, x)
-        if hasattr(module, 'switch_norm'):
-            return module.switch_norm(*given, *options, update)
-    if traced:
-        run = torch.ops.ssn_mm.switch_norm
-        y, ratios, state, batch = run(*given, *options, sync, kernels)
-    else:
-        # one argument for all that autograd need not look at
-        others = (*given[4:], *options, sync, kernels)
+    given = (radius, running_mean, running_var, source, ','.join(normalizers))
+    others = (*given, eps, num_groups, sync, kernels)
+    if is_traced(x):
+        y, ratios, state, batch = torch.ops.ssn_mm.switch_norm(x, logits, weight, bias, *others)
+    else:  # one argument for all that autograd need not look at
         y, ratios, state, batch = _SwitchNorm.apply(x, logits, weight, bias, others)
     if update is not None:
         elements: int | Tensor = x.numel() // x.size(1)
@@ -217,8 +209,8 @@ def _differentiable_gradients(
 ):  # fmt: skip
     """The reference's gradients for x, logits, weight and bias; empty for what needs none."""
     y, _ = reference_switch_norm(
-        *(x, logits, radius, source, normalizers.split(','), weight, bias),
-        *(running_mean, running_var, eps, num_groups, sync, None),
+        *(x, logits, weight, bias, radius, running_mean, running_var),
+        *(source, normalizers.split(','), eps, num_groups, sync, None),
     )
     given = (x, logits, weight, bias)
     wanted = [t for t in given if t is not None and t.requires_grad]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 
-@dataclass
+@dataclass(slots=True)
 class Update:
     """What to do with the batch's statistics, for the backend that measures them.
 

@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -112,21 +113,24 @@ def switch_norm(
     running_mean: Tensor | None,
     running_var: Tensor | None,
     source: str,
-    normalizers: str,
+    normalizers: Sequence[str],
     eps: float,
     num_groups: int,
+    sync: bool,
     update: Update | None,
 ) -> tuple[Tensor, Tensor]:
-    """The whole operator: y and the ratios. Its node in the graph is C++, too."""
-    given = (x, logits, weight, bias, radius, running_mean, running_var, source, normalizers)
-    updated: tuple[Tensor | None, Tensor | None] = None, None
-    momentum = 0.0
-    if update is not None and isinstance(update.momentum, float):
-        updated, momentum = (update.running_mean, update.running_var), update.momentum
-    y, ratios, batch = torch.ops.ssn_mm_cpp.layer.default(
-        *given, eps, num_groups, *updated, momentum
-    )
-    if update is not None and batch.size(1):
+    """As the reference backend's, without ``sync``; its node in the graph is C++, too."""
+    given = (x, logits, weight, bias, radius, running_mean, running_var, source)
+    options = (','.join(normalizers), eps, num_groups)
+    layer = torch.ops.ssn_mm_cpp.layer.default
+    if update is None:
+        return layer(*given, *options, None, None, 0.0)[:2]
+    mean, var, momentum = update.running_mean, update.running_var, update.momentum
+    if isinstance(momentum, float):
+        y, ratios, batch = layer(*given, *options, mean, var, momentum)
+    else:
+        y, ratios, batch = layer(*given, *options, None, None, 0.0)
+    if batch.size(1):  # the kernel has left it to us
         update_running(update, batch[0], batch[1], x.numel() // x.size(1))
     return y, ratios
 
