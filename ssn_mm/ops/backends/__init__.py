@@ -19,6 +19,8 @@ from .loading import load_kernels
 BACKENDS = ('reference', 'cpu', 'cpp', 'triton')
 
 _DTYPES = frozenset((torch.float32, torch.float64, torch.bfloat16, torch.float16))
+# without the variable, os.environ raises and catches two exceptions: too slow for each call
+_ENVIRONMENT, _KEY = os.environ._data, os.environ.encodekey('SSN_MM_BACKEND')  # type: ignore
 _HAS_TRITON = importlib.util.find_spec('triton') is not None
 
 
@@ -28,14 +30,15 @@ def choose_backend(x: Tensor, sync: bool) -> Callable:
     Raises:
         RuntimeError: The named backend is not there, or not for this tensor.
     """
-    name = os.environ.get('SSN_MM_BACKEND', '')
+    name = _named()
     if name and name not in BACKENDS:
         raise RuntimeError(
             f'SSN_MM_BACKEND={name!r} is not available; choose from {", ".join(BACKENDS)}'
         )
-    if name == 'reference' or not (name or _is_fused_best(x)):
+    traced = is_traced(x)
+    if name == 'reference' or not (name or _is_fused_best(x, traced)):
         return reference.switch_norm
-    if not (sync or is_traced(x)):
+    if not (sync or traced):
         kernels = load_kernels(name, x)
         if hasattr(kernels, 'switch_norm'):  # with a node of the graph of their own
             return kernels.switch_norm
@@ -44,17 +47,21 @@ def choose_backend(x: Tensor, sync: bool) -> Callable:
 
 def is_faster_in_torch(name: str, x: Tensor) -> bool:
     """Whether torch's own layer beats the backend for ``x`` when ``name`` alone is computed."""
-    backend = os.environ.get('SSN_MM_BACKEND', '')
-    if backend == 'reference' or not (backend or _is_fused_best(x)):
+    backend = _named()
+    if backend == 'reference' or not (backend or _is_fused_best(x, traced=True)):
         return False
     return load_kernels(backend, x).is_faster_in_torch(name, x)
 
 
-def _is_fused_best(x: Tensor) -> bool:
-    # a tracer records plain steps that run anywhere
+def _named() -> str:
+    return os.environ['SSN_MM_BACKEND'] if _KEY in _ENVIRONMENT else ''
+
+
+def _is_fused_best(x: Tensor, traced: bool) -> bool:
+    # torch.jit's tracer records plain steps that run anywhere
     return (
         x.dtype in _DTYPES
         and (x.is_cpu or (x.is_cuda and _HAS_TRITON))
         and x.numel() > 0
-        and not torch.jit.is_tracing()
+        and not (traced and torch.jit.is_tracing())
     )
