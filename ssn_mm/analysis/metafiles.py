@@ -112,7 +112,8 @@ def _table(family: dict[str, Any]) -> str:
     ]
     for name, model in family['models'].items():
         gpus, samples = batch(name)
-        paper = '' if model['paper'] is None else f'{model["paper"]} (table {model["table"]})'
+        table = f'table {model["table"]}' if isinstance(model['table'], int) else model['table']
+        paper = '' if model['paper'] is None else f'{model["paper"]} ({table})'
         ours = '' if model['ours'] is None else model['ours']
         lines.append(
             f'| [{name}]({name}.py) | {model["data"]} | {model["norm"]} | {gpus} x {samples} '

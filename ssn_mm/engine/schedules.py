@@ -44,7 +44,24 @@ def linear_through(
     return radius + (end - radius) * (progress - at) / (1 - at)
 
 
-SCHEDULES: dict[str, Callable[..., float]] = {'linear': linear, 'linear_through': linear_through}
+def constant(progress: float, radius: float = 1.0) -> float:
+    """``radius`` throughout; beyond r_c each row is the vertex of its largest logit at once.
+
+    For the paper's two stages (Sec. 4.1): a trained SN's checkpoint loaded into SSN layers is
+    fixed to its argmax from the first iteration on, and only the weights go on learning.
+
+    Args:
+        progress: Share of the training that is done; does not matter.
+        radius: Euclidean distance on the simplex plane.
+    """
+    return radius
+
+
+SCHEDULES: dict[str, Callable[..., float]] = {
+    'linear': linear,
+    'linear_through': linear_through,
+    'constant': constant,
+}
 
 
 def build_schedule(schedule: str | dict | Schedule) -> Schedule:
