@@ -94,7 +94,7 @@ def check(
             before[name] = nodes
             for node in nodes:
                 _check_dataset(split, node, cfg, workers or _cores(), limit, progress)
-            split.faults += _absent(split, limit)
+            split.faults += _absent(split, location(nodes[0]), limit)
             split.faults.sort(key=lambda fault: (fault.kind, fault.file))
         found.append(split)
     return found
@@ -185,11 +185,11 @@ def _check_list(split: Split, dataset, infos: list[dict], number: int | None, wh
     return pairs, partial(probe_annotated, labels=meaning)
 
 
-def _absent(split: Split, limit: int | None) -> list[Fault]:
+def _absent(split: Split, where: str, limit: int | None) -> list[Fault]:
     if not split.counts or (limit is not None and split.task == 'segmentation'):
         return []
     return [
-        Fault('absent class', split.name, f'class {label} ({name}) never occurs')
+        Fault('absent class', where, f'class {label} ({name}) never occurs')
         for label, name in enumerate(split.classes)
         if not split.counts[label]
     ]

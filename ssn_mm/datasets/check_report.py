@@ -23,7 +23,7 @@ def print_report(found: list[Split], console: Console) -> None:
         share = '' if split.decoded == split.samples else f', {split.decoded} of them decoded'
         console.print(f'\n{split.name}: {split.samples} samples{share}')
         if split.counts:
-            console.print(_table(split))
+            _print_table(split, console)
         kinds = dict.fromkeys(fault.kind for fault in split.faults)
         for kind in kinds:
             faults = [fault for fault in split.faults if fault.kind == kind]
@@ -51,7 +51,7 @@ def write_report(found: list[Split], config: str, path: Path) -> None:
     path.write_text(json.dumps({'config': config, 'splits': splits}, indent=2) + '\n')
 
 
-def _table(split: Split) -> Table:
+def _print_table(split: Split, console: Console) -> None:
     names = dict(enumerate(split.classes))
     other = 'no class' if names else ''  # '': nothing says how many classes there are
     names |= {label: other for label in split.counts if label not in names}
@@ -59,19 +59,18 @@ def _table(split: Split) -> Table:
         names[split.ignored] = 'ignored'
     rows = sorted(names)
     unit = UNITS[split.task]
-    title = None
     if len(rows) > LONGEST:
         rows.sort(key=lambda label: split.counts[label])
-        title = f'the {ENDS} rarest and the {ENDS} most frequent of {len(rows)} classes'
+        console.print(f'the {ENDS} rarest and the {ENDS} most frequent of {len(rows)} classes:')
         rows = rows[:ENDS] + rows[-ENDS:]
-    table = Table('label', 'class', unit, 'share', title=title)
+    table = Table('label', 'class', unit, 'share')
     for column in (0, 2, 3):
         table.columns[column].justify = 'right'
     total = sum(split.counts.values())
     for label in rows:
         count = split.counts[label]
         table.add_row(str(label), names[label], str(count), f'{100 * count / total:.2f} %')
-    return table
+    console.print(table)
 
 
 def _print(console: Console, line: str) -> None:

@@ -1,6 +1,7 @@
 """What is wrong with one image, annotation or video; all of it is decoded to find out."""
 
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
@@ -10,6 +11,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageFile
 
+STAMP = re.compile(r'\[\d\d:\d\d:\d\d\] \S+:\d+: ')  # time and source line, in decord's errors
 ORIENTATION = 0x0112  # of EXIF; 5..8 lie on their side, and loading an image turns them
 
 
@@ -135,8 +137,8 @@ def _guarded(path: str, decode: Callable):
             return Fault('zero bytes', path, 'has zero bytes')
         return decode()
     except Exception as error:  # decoders raise all sorts; none may end the check
-        lines = str(error).strip().splitlines() or ['']
-        return Fault('unreadable', path, f'{type(error).__name__}: {lines[0]}')
+        line = (STAMP.sub('', str(error)).strip().splitlines() or [''])[0]
+        return Fault('unreadable', path, f'{type(error).__name__}: {line}')
 
 
 def _out_of_range(path: str, values: np.ndarray, labels: Labels) -> list[Fault]:

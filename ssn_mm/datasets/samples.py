@@ -20,7 +20,9 @@ def leaves(node, scope: str) -> Iterator[dict]:
         yield from leaves(inner, node.get('_scope_', scope))
     else:
         settings = {key: value for key, value in node.items() if key != 'test_mode'}
-        yield {'_scope_': scope, **settings, 'pipeline': []}
+        if 'pipeline' in node:
+            settings['pipeline'] = []
+        yield {'_scope_': scope, **settings}
 
 
 def task_of(info: dict, node: dict) -> str:

@@ -87,6 +87,7 @@ def clips(tmp_path):
         type='VideoDataset',
         ann_file=str(tmp_path / 'train.txt'),
         data_prefix=dict(video=str(tmp_path / 'videos_train')),
+        pipeline=[],
     )
     return tmp_path, loaders('mmaction', dict(cls_head=dict(num_classes=2)), train=data)
 
@@ -148,7 +149,7 @@ def test_lists_are_checked_for_labels_duplicates_and_absent_classes(images):
         ('duplicate', '0.JPEG'): 'is listed 2 times, with different labels',
         ('label out of range', '1.JPEG'): 'has label 3; classes are 0..2',
         ('missing file', '9.JPEG'): 'is missing',
-        ('absent class', 'train'): 'class 2 (sky) never occurs',
+        ('absent class', 'train.txt'): 'class 2 (sky) never occurs',
     }
     assert split.counts == {0: 3, 1: 1, 3: 1}
 
@@ -188,7 +189,7 @@ def test_a_class_without_pixels_is_told_unless_only_some_are_decoded(scenes):
     root, cfg = scenes
     for i in range(4):
         annotation(root / f'annotations/{i}.png', [0, 1, 1, 3])
-    assert faults(train(cfg)) == {('absent class', 'train'): 'class 1 (tree) never occurs'}
+    assert faults(train(cfg)) == {('absent class', 'images'): 'class 1 (tree) never occurs'}
     split = train(cfg, limit=2)
     assert (split.faults, split.decoded, split.samples) == ([], 2, 4)
 
