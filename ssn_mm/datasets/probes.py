@@ -113,7 +113,8 @@ def _decode(path: str) -> tuple[list[Fault], tuple[int, int] | None]:
             turned = image.getexif().get(ORIENTATION, 1) >= 5
             size = image.size[::-1] if turned else image.size
         buffer = np.frombuffer(data, np.uint8)
-        if cv2.imdecode(buffer, cv2.IMREAD_REDUCED_COLOR_8) is None:
+        quick = cv2.IMREAD_REDUCED_COLOR_8 if min(size) >= 8 else cv2.IMREAD_COLOR
+        if cv2.imdecode(buffer, quick) is None:
             raise ValueError('OpenCV, with which the pipelines load it, cannot decode it')
         return size
 
