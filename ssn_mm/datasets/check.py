@@ -32,7 +32,7 @@ class Split:
         task: 'classification', 'segmentation' or 'video'; '' if nothing could be loaded.
         samples: Number of samples.
         decoded: How many of them were decoded, fewer with a limit.
-        classes: Names of the classes, or their numbers.
+        classes: Names of the classes; empty strings where only their number is known.
         counts: Images, pixels or videos by class; the ignored class included.
         faults: All of them.
         ignored: The label of pixels that no loss counts.
@@ -120,7 +120,7 @@ def _check_dataset(split: Split, node: dict, cfg, workers: int, limit: int | Non
     split.task = task_of(infos[0], node)
     names = getattr(dataset, 'metainfo', {}).get('classes')
     number = len(names or ()) or getattr(dataset, 'num_classes', None) or model_classes(cfg)
-    split.classes = [str(name) for name in names or range(number or 0)]
+    split.classes = [str(name) for name in names or [''] * (number or 0)]
     split.samples += len(infos)
     items, probe = _check_list(split, dataset, infos, number, where)
     if limit is not None and limit < len(items):
@@ -152,23 +152,23 @@ def _check_list(split: Split, dataset, infos: list[dict], number: int | None, wh
     """Checks what needs no decoding; returns what to decode, and the function that does."""
     key = 'filename' if split.task == 'video' else 'img_path'
     paths = [info[key] for info in infos]
-    listed: dict[str, list] = {}
-    for path, info in zip(paths, infos, strict=True):
-        labels = labels_of(info)
-        listed.setdefault(os.path.normpath(path), []).append(labels)
-        if split.task == 'segmentation':
-            continue
-        split.counts.update(label for label in labels if label >= 0)
-        for label in labels:
+    labels = [labels_of(info) for info in infos]  # none where they are pixels
+    split.counts.update(label for theirs in labels for label in theirs if label >= 0)
+    for path, theirs in zip(paths, labels, strict=True):
+        for label in theirs:
             if label < 0 or (number is not None and label >= number):
                 what = f'has label {label}; classes are 0..{number - 1 if number else "?"}'
                 what = 'has no label in the list' if label == -1 else what
                 split.faults.append(Fault('label out of range', path, what))
-    for path, all_labels in listed.items():
-        if len(all_labels) > 1:
-            other = ', with different labels' if len(set(all_labels)) > 1 else ''
-            what = f'is listed {len(all_labels)} times{other}'
-            split.faults.append(Fault('duplicate', path, what))
+    files = [os.path.normpath(path) for path in paths]
+    times = Counter(files)
+    meant: dict[str, set] = {file: set() for file in times if times[file] > 1}
+    for file, theirs in zip(files, labels, strict=True):
+        if file in meant:
+            meant[file].add(theirs)
+    for file, several in meant.items():
+        other = ', with different labels' if len(several) > 1 else ''
+        split.faults.append(Fault('duplicate', file, f'is listed {times[file]} times{other}'))
     if split.task == 'video':
         if find_spec('decord') is None:
             raise ValueError('videos are read with decord, which is missing: pip install decord')
@@ -188,9 +188,10 @@ def _check_list(split: Split, dataset, infos: list[dict], number: int | None, wh
 def _absent(split: Split, where: str, limit: int | None) -> list[Fault]:
     if not split.counts or (limit is not None and split.task == 'segmentation'):
         return []
+    names = [f' ({name})' if name else '' for name in split.classes]
     return [
-        Fault('absent class', where, f'class {label} ({name}) never occurs')
-        for label, name in enumerate(split.classes)
+        Fault('absent class', where, f'class {label}{name} never occurs')
+        for label, name in enumerate(names)
         if not split.counts[label]
     ]
 

@@ -57,8 +57,8 @@ SOURCES = (  # the first that fits counts
         type='ImageNet',
         title='ImageNet (ILSVRC 2012: 1281167 training and 50000 validation images)',
         steps='Get ILSVRC2012_img_train.tar (138 GB) and ILSVRC2012_img_val.tar (6.3 GB) from '
-        'https://www.image-net.org/download.php (free registration), unpack a tar to a folder a '
-        'class, the validation images sorted into the same folders, and link them there: '
+        'https://www.image-net.org/download.php (free registration), unpack the tar of each class '
+        'into a folder of its name, sort the validation images into such folders, and link them: '
         'ln -s WHERE_IT_IS {root}',
         layout="""{root}/
     train/n01440764/n01440764_10026.JPEG ...    1000 folders, one a class

@@ -40,6 +40,8 @@ def task_of(info: dict, node: dict) -> str:
 def labels_of(info: dict) -> tuple[int, ...]:
     """Classes of a sample by its list; none if it has no label there."""
     label: Any = info.get('label', info.get('gt_label'))
+    if isinstance(label, int):  # nearly always
+        return (label,)
     return () if label is None else tuple(np.atleast_1d(np.asarray(label)).tolist())
 
 
