@@ -1,33 +1,96 @@
 """Looks for the real datasets before anything is built, and says how to get what is missing."""
 
+import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where a dataset comes from and how it lies on disk."""
+    """Where a dataset comes from and how it lies on disk; ``{root}`` stands for its folder."""
 
+    type: str  # of the dataset in a config
     title: str
-    url: str
+    steps: str
     layout: str
     demo: str
+    within: str = ''  # a part of its paths, where datasets of this type need not be this one
+    suffixes: dict[str, str] = field(default_factory=dict, hash=False)  # by data_prefix's key
 
 
-SOURCES = {
-    'ADE20KDataset': Source(
+_SEGMENTATION_DEMO = 'python tools/train.py configs/demo/deeplab_ssn_digits.py'
+_VIDEO_DEMO = 'python tools/train.py configs/demo/i3d_ssn_digits.py'
+
+SOURCES = (  # the first that fits counts
+    Source(
+        type='ADE20KDataset',
         title='ADE20K (SceneParse150: 20210 training and 2000 validation images)',
-        url='http://data.csail.mit.edu/places/ADEchallenge/ADEChallengeData2016.zip '
-        '(about 1 GB; terms of use: https://ade20k.csail.mit.edu)',
+        steps='Get it from http://data.csail.mit.edu/places/ADEchallenge/ADEChallengeData2016.zip '
+        '(about 1 GB; terms of use: https://ade20k.csail.mit.edu), and unpack or link it there: '
+        'ln -s WHERE_IT_IS {root}',
         layout="""{root}/
     images/training/ADE_train_00000001.jpg ...
     images/validation/ADE_val_00000001.jpg ...
     annotations/training/ADE_train_00000001.png ...    0: other, 1..150: the classes
     annotations/validation/ADE_val_00000001.png ...""",
-        demo='python tools/train.py configs/demo/deeplab_ssn_digits.py',
+        demo=_SEGMENTATION_DEMO,
     ),
-}
+    Source(
+        type='CityscapesDataset',
+        title='Cityscapes (2975 training and 500 validation images)',
+        steps='Get leftImg8bit_trainvaltest.zip (11 GB) and gtFine_trainvaltest.zip (241 MB) from '
+        'https://www.cityscapes-dataset.com (free registration), and unpack or link them there: '
+        'ln -s WHERE_IT_IS {root}\n'
+        'The *_labelTrainIds.png are not in it, mmsegmentation draws them: '
+        'pip install cityscapesscripts && python "$(python -c \'import mmseg; '
+        'print(mmseg.__path__[0])\')/.mim/tools/dataset_converters/cityscapes.py" {root} --nproc 8',
+        layout="""{root}/
+    leftImg8bit/train/aachen/aachen_000000_000019_leftImg8bit.png ...
+    leftImg8bit/val/frankfurt/frankfurt_000000_000294_leftImg8bit.png ...
+    gtFine/train/aachen/aachen_000000_000019_gtFine_labelTrainIds.png ...    0..18, 255: ignored
+    gtFine/val/frankfurt/frankfurt_000000_000294_gtFine_labelTrainIds.png ...""",
+        demo=_SEGMENTATION_DEMO,
+        suffixes={'img_path': '_leftImg8bit.png', 'seg_map_path': '_gtFine_labelTrainIds.png'},
+    ),
+    Source(
+        type='ImageNet',
+        title='ImageNet (ILSVRC 2012: 1281167 training and 50000 validation images)',
+        steps='Get ILSVRC2012_img_train.tar (138 GB) and ILSVRC2012_img_val.tar (6.3 GB) from '
+        'https://www.image-net.org/download.php (free registration), unpack the tar of each class '
+        'into a folder of its name, sort the validation images into such folders, and link them: '
+        'ln -s WHERE_IT_IS {root}',
+        layout="""{root}/
+    train/n01440764/n01440764_10026.JPEG ...    1000 folders, one a class
+    val/n01440764/ILSVRC2012_val_00000293.JPEG ...
+or all images in train/ and val/, and meta/train.txt and meta/val.txt with lines `FILE LABEL`""",
+        demo='python tools/train.py configs/demo/resnet_ssn_digits.py',
+    ),
+    Source(
+        type='VideoDataset',
+        within='kinetics400',
+        title='Kinetics-400 (about 240000 training and 20000 validation videos)',
+        steps='Get the videos from https://github.com/cvdfoundation/kinetics-dataset (about '
+        '450 GB), and unpack or link them there: ln -s WHERE_IT_IS {root}\n'
+        "The lists have a line `FILE LABEL` a video; mmaction2's "
+        'tools/data/kinetics/generate_videos_filelist.sh writes them.',
+        layout="""{root}/
+    videos_train/abseiling/-3B32lodo2M_000059_000069.mp4 ...
+    videos_val/abseiling/0wR5jVB-WPk_000417_000427.mp4 ...
+    kinetics400_train_list_videos.txt    abseiling/-3B32lodo2M_000059_000069.mp4 0 ...
+    kinetics400_val_list_videos.txt""",
+        demo=_VIDEO_DEMO,
+    ),
+    Source(
+        type='VideoDataset',
+        title='The video dataset of this config',
+        steps='Put the videos and their list there, or say where they are: data_root, '
+        'data_prefix.video and ann_file of the dataset.',
+        layout="""folder of data_prefix.video/    any folders below
+list of ann_file    a line `FILE LABEL` a video, FILE relative to that folder""",
+        demo=_VIDEO_DEMO,
+    ),
+)
 
 
 class DatasetMissingError(FileNotFoundError):
@@ -35,33 +98,38 @@ class DatasetMissingError(FileNotFoundError):
 
 
 def check_datasets(cfg, loaders: tuple[str, ...] = ('train', 'val', 'test')) -> None:
-    """Checks that the folders a config's datasets read from are there and not empty.
+    """Checks that the folders and lists a config's datasets read are there and not empty.
 
     Args:
         cfg: An mmengine config. Datasets of a type not in ``SOURCES`` are left to their library.
         loaders: Which of the config's ``*_dataloader`` to check.
 
     Raises:
-        DatasetMissingError: Folders are missing or empty; says which, the layout that is
+        DatasetMissingError: Some are missing or empty; says which, the layout that is
             expected, where the dataset comes from, and a demo that needs none.
     """
-    missing: dict[tuple[str, Path], set[Path]] = {}
+    missing: dict[tuple[Source, str], set[str]] = {}
     for dataset in _datasets([cfg.get(f'{name}_dataloader') for name in loaders]):
-        if dataset['type'] in SOURCES:
-            root = Path(dataset.get('data_root') or '')
-            folders = {root / prefix for prefix in dataset['data_prefix'].values()}
-            gone = {folder for folder in folders if not any(folder.glob('*'))}
-            if gone:
-                missing.setdefault((dataset['type'], root), set()).update(gone)
+        paths = _paths(dataset)
+        source = _source(dataset, paths)
+        if source is None or any('://' in path for _, path in paths):  # not on a disk
+            continue
+        gone = {path for key, path in paths if not _is_there(path, _suffix(source, dataset, key))}
+        if gone:
+            root = dataset.get('data_root') or os.path.commonpath(
+                [os.path.abspath(path) for _, path in paths]
+            )
+            missing.setdefault((source, str(Path(root))), set()).update(gone)
     if missing:
-        (kind, root), folders = next(iter(missing.items()))
-        source = SOURCES[kind]
         raise DatasetMissingError(
-            f'{source.title} is not complete.\n'
-            f'Missing or empty: {", ".join(sorted(map(str, folders)))}\n'
-            f'Expected layout:\n{source.layout.format(root=root)}\n'
-            f'Get it from {source.url}, and unpack or link it there: ln -s WHERE_IT_IS {root}\n'
-            f'Without it, this trains the same network on embedded data: {source.demo}'
+            '\n\n'.join(
+                f'{source.title} is not complete.\n'
+                f'Missing or empty: {", ".join(sorted(paths))}\n'
+                f'Expected layout:\n{source.layout.format(root=root)}\n'
+                f'{source.steps.format(root=root)}\n'
+                f'Without it, this trains the same kind of network on embedded data: {source.demo}'
+                for (source, root), paths in missing.items()
+            )
         )
 
 
@@ -71,7 +139,39 @@ def _datasets(node) -> Iterator[dict]:
         for item in node:
             yield from _datasets(item)
     elif isinstance(node, dict):
-        if 'data_prefix' in node and isinstance(node.get('type'), str):
+        if 'type' in node and {'data_root', 'data_prefix', 'ann_file'} & node.keys():
             yield node
         for value in node.values():
             yield from _datasets(value)
+
+
+def _source(dataset: dict, paths: list[tuple[str, str]]) -> Source | None:
+    kind = dataset['type']
+    kind = kind.split('.')[-1] if isinstance(kind, str) else kind.__name__  # 'mmseg.X', or lazy
+    for source in SOURCES:
+        if source.type == kind and any(source.within in path for _, path in paths):
+            return source
+    return None
+
+
+def _paths(dataset: dict) -> list[tuple[str, str]]:
+    """The folders and the list that a dataset reads, each after its key in the config."""
+    root = dataset.get('data_root') or ''
+    prefix = dataset.get('data_prefix') or dataset.get('split') or ''
+    prefixes = prefix if isinstance(prefix, dict) else {'img_path': prefix}
+    paths = [(key, os.path.join(root, path or '')) for key, path in prefixes.items()]
+    if dataset.get('ann_file'):
+        paths.append(('ann_file', os.path.join(root, dataset['ann_file'])))
+    return paths
+
+
+def _suffix(source: Source, dataset: dict, key: str) -> str:
+    setting = {'img_path': 'img_suffix', 'seg_map_path': 'seg_map_suffix'}.get(key, '')
+    return dataset.get(setting) or source.suffixes.get(key, '')
+
+
+def _is_there(path: str, suffix: str) -> bool:
+    if os.path.isfile(path):
+        return os.path.getsize(path) > 0
+    walk = os.walk(path or '.', followlinks=True)  # yields nothing for a folder that is not there
+    return any(name.endswith(suffix) for _, _, names in walk for name in names)

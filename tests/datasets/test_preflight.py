@@ -54,3 +54,147 @@ def test_other_datasets_are_left_to_their_library(tmp_path):
     for loader in (cfg.train_dataloader, cfg.val_dataloader):
         loader.dataset.dataset.type = 'MyDataset'
     check_datasets(cfg)
+
+
+def imagenet(root, **settings):
+    return dict(type='ImageNet', data_root=str(root), **settings)
+
+
+def cityscapes(root, split):
+    prefix = dict(img_path=f'leftImg8bit/{split}', seg_map_path=f'gtFine/{split}')
+    return dict(type='CityscapesDataset', data_root=str(root), data_prefix=prefix)
+
+
+def videos(root, folder='videos_train', ann_file='kinetics400_train_list_videos.txt'):
+    prefix = dict(video=folder)
+    return dict(
+        type='mmaction.VideoDataset', data_root=str(root), data_prefix=prefix, ann_file=ann_file
+    )
+
+
+def loaders(**datasets):
+    return Config({f'{split}_dataloader': dict(dataset=data) for split, data in datasets.items()})
+
+
+def put(path, text='x'):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def message(cfg):
+    with pytest.raises(DatasetMissingError) as error:
+        check_datasets(cfg)
+    return str(error.value)
+
+
+@pytest.mark.parametrize(
+    ('dataset', 'parts'),
+    [
+        (
+            imagenet('data/imagenet', split='train'),
+            [
+                'Missing or empty: data/imagenet/train\n',
+                'data/imagenet/\n    train/n01440764/n01440764_10026.JPEG',
+                'https://www.image-net.org',
+                'ln -s WHERE_IT_IS data/imagenet',
+                'python tools/train.py configs/demo/resnet_ssn_digits.py',
+            ],
+        ),
+        (
+            cityscapes('data/cityscapes', 'val'),
+            [
+                'Missing or empty: data/cityscapes/gtFine/val, data/cityscapes/leftImg8bit/val\n',
+                'frankfurt_000000_000294_gtFine_labelTrainIds.png',
+                'https://www.cityscapes-dataset.com',
+                'dataset_converters/cityscapes.py" data/cityscapes --nproc 8',
+                'python tools/train.py configs/demo/deeplab_ssn_digits.py',
+            ],
+        ),
+        (
+            videos('data/kinetics400'),
+            [
+                'data/kinetics400/kinetics400_train_list_videos.txt, '
+                'data/kinetics400/videos_train\n',
+                'Kinetics-400',
+                'https://github.com/cvdfoundation/kinetics-dataset',
+                'a line `FILE LABEL` a video',
+                'python tools/train.py configs/demo/i3d_ssn_digits.py',
+            ],
+        ),
+    ],
+)
+def test_each_dataset_says_what_is_missing_its_layout_its_source_and_the_demo(
+    tmp_path, monkeypatch, dataset, parts
+):
+    monkeypatch.chdir(tmp_path)
+    told = message(loaders(train=dataset))
+    for part in parts:
+        assert part in told
+
+
+@pytest.mark.parametrize(
+    'settings',
+    [
+        dict(split='train'),
+        dict(data_prefix='train'),
+        dict(data_prefix=dict(img_path='train')),
+        dict(data_prefix='train', ann_file='meta/train.txt'),
+    ],
+)
+def test_imagenets_folder_may_come_from_split_or_prefix_and_its_list_counts(tmp_path, settings):
+    cfg = loaders(train=imagenet(tmp_path, **settings))
+    (tmp_path / 'train/n01440764').mkdir(parents=True)  # a folder without images
+    assert str(tmp_path / 'train') in message(cfg).splitlines()[1]
+    put(tmp_path / 'train/n01440764/1.JPEG')
+    if 'ann_file' in settings:
+        put(tmp_path / 'meta/train.txt', '')
+        assert message(cfg).splitlines()[1] == f'Missing or empty: {tmp_path / "meta/train.txt"}'
+        put(tmp_path / 'meta/train.txt', 'n01440764/1.JPEG 0')
+    check_datasets(cfg)
+
+
+def test_cityscapes_without_train_ids_is_missing_them(tmp_path):
+    cfg = loaders(train=cityscapes(tmp_path, 'train'))
+    put(tmp_path / 'leftImg8bit/train/aachen/1_leftImg8bit.png')
+    put(tmp_path / 'gtFine/train/aachen/1_gtFine_labelIds.png')
+    assert message(cfg).splitlines()[1] == f'Missing or empty: {tmp_path / "gtFine/train"}'
+    put(tmp_path / 'gtFine/train/aachen/1_gtFine_labelTrainIds.png')
+    check_datasets(cfg)
+
+
+def test_a_config_with_other_suffixes_is_checked_for_those(tmp_path):
+    data = cityscapes(tmp_path, 'train') | dict(img_suffix='.jpg', seg_map_suffix='.png')
+    put(tmp_path / 'leftImg8bit/train/1.jpg')
+    put(tmp_path / 'gtFine/train/1.png')
+    check_datasets(loaders(train=data))
+
+
+def test_videos_of_ones_own_are_checked_and_not_called_kinetics(tmp_path):
+    cfg = loaders(train=videos(tmp_path, 'clips', 'train.txt'))
+    put(tmp_path / 'clips/a/1.mp4')
+    told = message(cfg)
+    assert told.splitlines()[1] == f'Missing or empty: {tmp_path / "train.txt"}'
+    assert 'Kinetics' not in told
+    put(tmp_path / 'train.txt', 'a/1.mp4 0')
+    check_datasets(cfg)
+
+
+def test_videos_without_data_root_are_found_as_mmactions_own_configs_write_them(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    data = videos('', 'data/kinetics400/videos_train', 'data/kinetics400/train.txt')
+    told = message(loaders(train=data))
+    assert 'Missing or empty: data/kinetics400/train.txt, data/kinetics400/videos_train' in told
+    assert f'ln -s WHERE_IT_IS {tmp_path / "data/kinetics400"}' in told
+
+
+def test_data_in_an_object_store_is_left_to_its_library():
+    check_datasets(loaders(train=videos('s3://bucket/kinetics400')))
+
+
+def test_all_that_is_missing_is_told_at_once(tmp_path):
+    cfg = loaders(train=imagenet(tmp_path, split='train'), val=cityscapes(tmp_path, 'val'))
+    told = message(cfg)
+    assert 'ImageNet (ILSVRC 2012' in told
+    assert 'Cityscapes (2975' in told

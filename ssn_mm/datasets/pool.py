@@ -1,0 +1,116 @@
+"""Maps a function over items in processes that may die, as a broken file can kill a decoder.
+
+concurrent.futures gives up a whole pool when one of its processes dies, and cannot say at which
+item. Here a process holds one item at a time, so that its death is that item's result.
+"""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import islice
+from multiprocessing import get_all_start_methods, get_context
+from multiprocessing.connection import wait
+from typing import Any
+
+# fork, as OpenMMLab's data loaders do: spawn imports PyTorch again for every process
+CONTEXT: Any = get_context('fork' if 'fork' in get_all_start_methods() else 'spawn')
+
+
+@dataclass(frozen=True)
+class Failure:
+    """In place of a result: why there is none."""
+
+    reason: str
+
+
+def map_in_processes(
+    function: Callable[[Any], Any], items: Iterable[Any], workers: int, timeout: float = 300
+) -> Iterator[tuple[Any, Any]]:
+    """Yields each item with its result, as they become ready.
+
+    Args:
+        function: Runs in the processes; what it writes to stderr is dropped.
+        items: Its arguments; small, as they travel through a pipe.
+        workers: Number of processes, at least 1.
+        timeout: Seconds after which a process is killed that has not finished its item.
+
+    Yields:
+        Item and result, or :class:`Failure` where the function raised, took too long, or took
+        its process along.
+    """
+    queue = iter(items)
+    pool = [_Worker(function, item) for item in islice(queue, workers)]
+    try:
+        while pool:
+            ready = wait([worker.connection for worker in pool], min(timeout / 4, 1))
+            for worker in list(pool):
+                if worker.connection in ready:
+                    yield worker.item, worker.take()
+                    try:
+                        worker.give(next(queue))
+                    except StopIteration:
+                        pool.remove(worker)
+                        worker.stop()
+                elif time.monotonic() - worker.since > timeout:
+                    worker.reason = f'was stopped after {timeout:g} s'
+                    worker.process.kill()  # its connection is ready then
+    finally:
+        for worker in pool:
+            worker.stop()
+
+
+class _Worker:
+    """A process, replaced when it has died, and the item it is at."""
+
+    def __init__(self, function: Callable[[Any], Any], item: Any) -> None:
+        self.function = function
+        self._start()
+        self.give(item)
+
+    def give(self, item: Any) -> None:
+        if self.connection.closed:
+            self._start()
+        self.item, self.since, self.reason = item, time.monotonic(), ''
+        with suppress(OSError):  # it has died since; take() says so
+            self.connection.send(item)
+
+    def take(self) -> Any:
+        try:
+            return self.connection.recv()
+        except (EOFError, OSError):
+            self.process.join()
+            code = self.process.exitcode
+            name = signal.Signals(-code).name if code < 0 else f'exit code {code}'
+            self.stop()
+            return Failure(self.reason or f'killed the process that decoded it ({name})')
+
+    def stop(self) -> None:
+        self.connection.close()
+        self.process.kill()
+        self.process.join()
+
+    def _start(self) -> None:
+        self.connection, theirs = CONTEXT.Pipe()
+        self.process = CONTEXT.Process(
+            target=_serve, args=(self.function, theirs, self.connection), daemon=True
+        )
+        self.process.start()
+        theirs.close()  # so that the end of the process ends the connection
+
+
+def _serve(function: Callable[[Any], Any], connection: Any, parents: Any) -> None:
+    parents.close()  # so that the end of the parent ends the connection
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's
+    with open(os.devnull, 'w') as nowhere:
+        os.dup2(nowhere.fileno(), 2)  # decoders complain there, in the midst of a progress bar
+    with suppress(EOFError, OSError):
+        while True:
+            item = connection.recv()
+            try:
+                result = function(item)
+            except Exception as error:
+                result = Failure(f'{type(error).__name__}: {error}')
+            connection.send(result)

@@ -1,0 +1,68 @@
+"""Verify a dataset before a long training: python tools/check_data.py CONFIG"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from mmengine.config import DictAction
+from rich.console import Console
+
+from ssn_mm.datasets.check import SPLITS, check
+from ssn_mm.datasets.check_report import print_report, write_report
+from ssn_mm.engine.run import load_config, run_tool
+
+
+def json_file(text: str) -> Path:
+    path = Path(text)
+    if not path.parent.is_dir():  # told now, not after hours of decoding
+        raise argparse.ArgumentTypeError(f'there is no folder {str(path.parent)!r}')
+    return path
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description='Decode every image, annotation and video that a config reads, and report '
+        'missing, empty, unreadable and truncated files, labels that are no class, annotations '
+        'that are missing or of another size than their image, classes that never occur, and '
+        'duplicates in lists, with the number of images, pixels or videos of each class.',
+        epilog='exit code: 0 no fault, 1 faults, 2 the command, the config or a whole dataset '
+        'is wrong or missing',
+    )
+    parser.add_argument('config', help='config file, such as configs/deeplab_ssn_ade20k.py')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='override config entries, such as train_dataloader.dataset.data_root=FOLDER',
+    )
+    parser.add_argument(
+        '--split', nargs='+', choices=SPLITS, help='what to check (default: all the config has)'
+    )
+    parser.add_argument(
+        '--workers', type=int, metavar='N', help='processes (default: as many as CPU cores)'
+    )
+    parser.add_argument(
+        '--limit',
+        type=int,
+        metavar='N',
+        help='decode N samples of a dataset, evenly spread; lists are checked in full',
+    )
+    parser.add_argument(
+        '--json', type=json_file, metavar='FILE', help='write all counts and faults there'
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    cfg = load_config(args.config, options=args.cfg_options)
+    found = check(cfg, args.split, args.workers, args.limit)
+    print_report(found, Console())
+    if args.json:
+        write_report(found, args.config, args.json)
+    sys.exit(any(split.faults for split in found))
+
+
+if __name__ == '__main__':
+    run_tool(main)
