@@ -18,7 +18,7 @@ PACKAGE::CONFIG becomes the path of a config that one ships:
     python -m ssn_mm ssn_mm::train.py ssn_mm::demo/deeplab_ssn_digits.py
     python -m ssn_mm mmseg::train.py CONFIG --work-dir FOLDER
     python -m ssn_mm mmpretrain::test.py CONFIG CHECKPOINT
-    torchrun --nproc-per-node=8 -m ssn_mm mmaction::train.py CONFIG --launcher pytorch"""
+    torchrun --nproc-per-node=2 -m ssn_mm ssn_mm::train.py CONFIG --launcher pytorch"""
 
 
 def find_script(name: str) -> Path:
