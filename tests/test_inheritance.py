@@ -101,6 +101,15 @@ def test_a_program_that_never_heard_of_ssn_mm_reads_an_expression_and_not_the_pl
     assert (code, output) == (0, 'work_dirs/deeplab_ssn_ade20k\n')
 
 
+def test_an_editable_install_reads_the_checkout_and_not_the_copies_beside_its_pth_file(tmp_path):
+    stale = tmp_path / 'site/ssn_mm/.mim/configs/deeplab_ssn_ade20k.py'  # hatchling leaves them
+    stale.parent.mkdir(parents=True)
+    stale.write_text("work_dir = 'stale'\n")
+    path = os.pathsep.join([str(tmp_path / 'site'), str(ROOT)])
+    code, output = python('import ssn_mm; ' + READ, child(tmp_path, FRONT_DOOR), path=path)
+    assert (code, output) == (0, 'work_dirs/deeplab_ssn_ade20k\n')
+
+
 def test_the_wheel_alone_inherits_and_brings_the_tools(tmp_path, run_tool, wheel_and_sdist):
     site = tmp_path / 'site'
     install = [sys.executable, '-m', 'pip', 'install', '--no-deps', '--no-compile', '--target']
