@@ -46,3 +46,13 @@ def run_tool(tmp_path):
         return done.returncode, done.stdout
 
     return run
+
+
+@pytest.fixture(scope='session')
+def wheel_and_sdist(tmp_path_factory):
+    """Both distributions, built as for a release."""
+    folder = tmp_path_factory.mktemp('dist')
+    command = [sys.executable, '-m', 'build', '--outdir', folder, ROOT]
+    subprocess.run(list(map(str, command)), check=True, capture_output=True)
+    (wheel,), (sdist,) = folder.glob('*.whl'), folder.glob('*.tar.gz')
+    return wheel, sdist

@@ -74,13 +74,8 @@ def test_sizes_stay_readable():
             assert len(file.read_text().splitlines()) <= most, file
 
 
-def test_wheel_and_sdist_build_and_the_wheel_carries_configs_and_tools(tmp_path):
-    subprocess.run(
-        [sys.executable, '-m', 'build', '--outdir', str(tmp_path), str(ROOT)],
-        check=True,
-        capture_output=True,
-    )
-    (wheel,), (sdist,) = tmp_path.glob('*.whl'), tmp_path.glob('*.tar.gz')
+def test_wheel_and_sdist_build_and_the_wheel_carries_configs_and_tools(wheel_and_sdist):
+    wheel, sdist = wheel_and_sdist
     names = set(zipfile.ZipFile(wheel).namelist())
     shipped = [
         p.relative_to(ROOT)
