@@ -8,7 +8,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import PARAM_SCHEDULERS
+from mmengine.registry import PARAM_SCHEDULERS, DefaultScope
 from mmpretrain.registry import MODELS
 from torch import nn
 
@@ -28,6 +28,12 @@ NORM = {
     'ssn': SSN,
 }
 BY_STEM = {path.stem: path for path in LEAVES}
+
+
+@pytest.fixture(autouse=True)
+def _mmpretrain():
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        yield
 
 
 def parts(path):
