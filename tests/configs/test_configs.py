@@ -33,7 +33,7 @@ def build(path):
 
 
 def norms(model):
-    kinds = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm, SSN, SN)
+    kinds = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, SSN, SN)
     return [m for m in model.modules() if isinstance(m, kinds)]
 
 
