@@ -22,7 +22,8 @@ def load_results(configs: Path) -> dict[str, dict[str, Any]]:
 
     Returns:
         Per folder its title, task, architecture and models; each model has norm, data, table,
-        metric, and its value in the paper and in ours (None until run).
+        metric, and its value in the paper and in ours (None until run); of several metrics,
+        lists.
 
     Raises:
         ValueError: A model lacks a key or has one too many, or its name does not tell the batch.
@@ -86,7 +87,7 @@ def _model(collection: str, folder: str, family: dict[str, Any], name: str) -> d
     def result(value: Any) -> list[dict[str, Any]] | None:
         if value is None:
             return None
-        metrics = {model['metric']: value}
+        metrics = dict(zip(_list(model['metric']), _list(value), strict=True))
         return [{'Task': family['task'], 'Dataset': model['data'], 'Metrics': metrics}]
 
     return {
@@ -113,13 +114,21 @@ def _table(family: dict[str, Any]) -> str:
     for name, model in family['models'].items():
         gpus, samples = batch(name)
         table = f'table {model["table"]}' if isinstance(model['table'], int) else model['table']
-        paper = '' if model['paper'] is None else f'{model["paper"]} ({table})'
-        ours = '' if model['ours'] is None else model['ours']
+        paper = '' if model['paper'] is None else f'{_joined(model["paper"])} ({table})'
         lines.append(
             f'| [{name}]({name}.py) | {model["data"]} | {model["norm"]} | {gpus} x {samples} '
-            f'| {model["metric"]} | {paper} | {ours} |'
+            f'| {_joined(model["metric"])} | {paper} | {_joined(model["ours"])} |'
         )
     return '\n'.join(lines) + '\n'
+
+
+def _list(value: Any) -> list[Any]:
+    """One metric or value, or several, of a row."""
+    return value if isinstance(value, list) else [value]
+
+
+def _joined(value: Any) -> str:
+    return '' if value is None else ' / '.join(map(str, _list(value)))
 
 
 def _yaml(content: dict[str, Any]) -> str:
