@@ -58,6 +58,7 @@ class SSNRadiusHook(Hook):
         largest = max(len(layer.normalizers) for layer in self.layers.values())
         check_schedule(self.schedule, circumscribed_radius(largest))
         _check_trainable(self.layers)
+        _check_preferences(self.layers, self.schedule(0.0))
         self.file = Path(runner.work_dir) / RATIOS_FILE
         if runner.rank == 0:
             _start_file(self.file, self.layers, runner.iter)
@@ -141,6 +142,21 @@ def _check_trainable(layers: dict[str, SSN]) -> None:
             f'{len(frozen)} SSN layers are frozen before they chose, {", ".join(frozen[:3])}...: '
             'the radius would choose for them by chance. Set frozen_stages=-1 (and no '
             'requires_grad=False in norm_cfg), or load a checkpoint whose layers have chosen'
+        )
+
+
+def _check_preferences(layers: dict[str, SSN], radius: float) -> None:
+    """Equal logits beyond r_c make a choice by position: of a checkpoint that was not loaded."""
+    tied = []
+    for name, layer in layers.items():
+        first, second = layer.ratio_logits.detach().topk(2).values.unbind(-1)
+        if radius >= circumscribed_radius(len(layer.normalizers)) and (first == second).any():
+            tied.append(name)
+    if tied:
+        raise ValueError(
+            f'the radius starts at {radius}, where every layer has chosen, but {len(tied)} SSN '
+            f'layers prefer nothing, {", ".join(tied[:3])}...: load a trained SN or SSN '
+            "(load_from, or a 3D backbone's pretrained), or let the radius grow: schedule='linear'"
         )
 
 
