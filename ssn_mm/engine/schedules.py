@@ -48,7 +48,8 @@ def constant(progress: float, radius: float = 1.0) -> float:
     """``radius`` throughout; beyond r_c each row is the vertex of its largest logit at once.
 
     For the paper's two stages (Sec. 4.1): a trained SN's checkpoint loaded into SSN layers is
-    fixed to its argmax from the first iteration on, and only the weights go on learning.
+    fixed to its argmax from the first iteration on, and only the weights go on learning. Layers
+    whose logits are equal, as without such a checkpoint, are refused by the hook.
 
     Args:
         progress: Share of the training that is done; does not matter.

@@ -198,6 +198,16 @@ def test_undecided_layers_that_are_frozen_are_refused(tmp_path):
     assert runner.model.norm.selected == ('LN', 'BN')
 
 
+def test_a_radius_beyond_r_c_from_the_start_needs_layers_that_prefer_one(tmp_path):
+    with pytest.raises(ValueError, match=r'2 SSN layers prefer nothing, norm, second\.\.\.'):
+        run(tmp_path / 'tied', SSNRadiusHook('constant'))
+    model = Net()
+    model.norm.ratio_logits.data = torch.tensor([[1, 3.0, 2], [4, 1, 2]])
+    model.second.ratio_logits.data = torch.eye(3)[[2, 0]]
+    _, watch = run(tmp_path / 'run', SSNRadiusHook('constant'), model)
+    assert set(watch.selected) == {('LN', 'IN', 'BN', 'IN')}
+
+
 def test_an_interval_below_one_is_refused():
     with pytest.raises(ValueError, match='got 0'):
         SSNRadiusHook(interval=0)
