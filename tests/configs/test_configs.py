@@ -5,9 +5,7 @@ import pytest
 import torch
 from mmcv.cnn import build_norm_layer
 from mmengine.config import Config
-from mmengine.registry import MODELS as ROOT_MODELS
-from mmseg.registry import MODELS
-from mmseg.utils import register_all_modules
+from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
 from ssn_mm import SN, SSN
@@ -19,16 +17,6 @@ LEAVES = sorted(
 NORM = {'sn': SN, 'ssn': SSN}
 
 
-@pytest.fixture(scope='module', autouse=True)
-def _mmseg():
-    register_all_modules()
-
-
-def build(path):
-    cfg = Config.fromfile(path)
-    return cfg, MODELS.build(cfg.model)
-
-
 def norms(model):
     kinds = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, SSN, SN)
     return [m for m in model.modules() if isinstance(m, kinds)]
@@ -37,8 +25,9 @@ def norms(model):
 @pytest.mark.parametrize('path', LEAVES, ids=lambda p: p.stem)
 def test_every_leaf_is_short_and_builds(path):
     assert len(path.read_text().splitlines()) <= 10
-    _, model = build(path)
-    assert norms(model)
+    cfg = Config.fromfile(path)
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        assert norms(MODELS.build(cfg.model))
 
 
 @pytest.mark.parametrize('dims', [2, 3])
@@ -71,7 +60,7 @@ def test_norm_fragments_are_right_for_images_and_videos(name, dims):
 def test_no_stock_type_is_overridden():
     stock = {'BN': nn.BatchNorm2d, 'GN': nn.GroupNorm, 'LN': nn.LayerNorm, 'IN': nn.InstanceNorm2d}
     for name, module in stock.items():
-        assert ROOT_MODELS.get(name) is module
+        assert MODELS.get(name) is module
 
 
 def test_ssn_layers_are_called_bn():
