@@ -56,7 +56,7 @@ class SSNRadiusHook(Hook):
         batchnorm.settle(runner, _unwrapped(runner))
         self.layers = dict(ssn_layers(_unwrapped(runner)))
         if not self.layers:
-            print_log('SSNRadiusHook: no SSN layer in the model, nothing to do', 'current')
+            print_log('SSNRadiusHook: no SSN layer in the model, no radius to set', 'current')
             return
         largest = max(len(layer.normalizers) for layer in self.layers.values())
         check_schedule(self.schedule, circumscribed_radius(largest))
