@@ -4,11 +4,12 @@ from mmengine.fileio import register_backend
 from mmengine.registry import HOOKS, MODELS, OPTIM_WRAPPER_CONSTRUCTORS
 
 from . import compat, inheritance
-from .engine import AtomicBackend, SSNOptimWrapperConstructor, SSNRadiusHook
+from .engine import AtomicBackend, SSNOptimWrapperConstructor, SSNRadiusHook, batchnorm
 from .layers import SN, SSN
 
 compat.apply()
 inheritance.apply()
+batchnorm.apply()
 
 # mmengine's root registries: a library's own registry falls back to them
 MODELS.register_module(name='SSN', module=SSN, force=True)
