@@ -4,12 +4,14 @@ from mmengine.fileio import register_backend
 from mmengine.registry import HOOKS, MODELS, OPTIM_WRAPPER_CONSTRUCTORS
 
 from . import compat, inheritance
+from .checkpoints import inflation
 from .engine import AtomicBackend, SSNOptimWrapperConstructor, SSNRadiusHook, batchnorm
 from .layers import SN, SSN
 
 compat.apply()
 inheritance.apply()
 batchnorm.apply()
+inflation.apply()
 
 # mmengine's root registries: a library's own registry falls back to them
 MODELS.register_module(name='SSN', module=SSN, force=True)

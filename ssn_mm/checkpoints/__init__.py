@@ -1,0 +1,1 @@
+"""Checkpoints of others: what it takes for them to start a network with SSN."""
