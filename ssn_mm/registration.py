@@ -5,11 +5,12 @@ from mmengine.registry import HOOKS, MODELS, OPTIM_WRAPPER_CONSTRUCTORS
 
 from . import compat, inheritance
 from .checkpoints import inflation
-from .engine import AtomicBackend, SSNOptimWrapperConstructor, SSNRadiusHook
+from .engine import AtomicBackend, SSNOptimWrapperConstructor, SSNRadiusHook, batchnorm
 from .layers import SN, SSN
 
 compat.apply()
 inheritance.apply()
+batchnorm.apply()
 inflation.apply()
 
 # mmengine's root registries: a library's own registry falls back to them

@@ -11,6 +11,7 @@ import pytest
 os.environ.setdefault('TORCHINDUCTOR_FORCE_DISABLE_CACHES', '1')
 
 import torch
+from mmengine.registry import DefaultScope
 
 import ssn_mm  # noqa: F401, repairs OpenMMLab before a test imports it
 
@@ -27,6 +28,13 @@ torch.set_num_threads(2)
 @pytest.fixture(autouse=True)
 def _seed():
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope='module', autouse=True)
+def _own_scope():
+    """A library's default scope, set in one module's tests, is not there in another's."""
+    yield
+    DefaultScope._instance_dict.clear()
 
 
 @pytest.fixture

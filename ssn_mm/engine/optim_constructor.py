@@ -1,66 +1,75 @@
 """Parameter groups for networks with SSN and SN layers."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
+from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS
 from torch import Tensor, nn
 
 from ..layers import SwitchNorm
 
 
 class SSNOptimWrapperConstructor(DefaultOptimWrapperConstructor):
-    """mmengine's default constructor, with the paper's rules for ratio logits (Sec. 4.1).
+    """mmengine's default constructor, or another, with the paper's rules for ratio logits.
 
-    Ratio logits learn at a tenth of the rate that their layer has, without weight decay, and
-    their gradients are clipped on their own: ``clip_grad`` neither counts nor touches them. SSN
-    and SN count as norms for ``norm_decay_mult`` and the bias rules. Parameters with equal
-    options share a group, which keeps the optimizer fast.
+    Ratio logits learn at a tenth of the rate that their layer has, without weight decay
+    (Sec. 4.1), and their gradients are clipped on their own: ``clip_grad`` neither counts nor
+    touches them. To the other constructor SSN and SN are norms, for ``norm_decay_mult`` and the
+    bias rules too. Parameters with equal options share a group, which keeps the optimizer fast.
 
     Args:
         optim_wrapper_cfg: As for the default constructor.
-        paramwise_cfg: As for the default constructor (``custom_keys``, ``norm_decay_mult``, ...),
-            and ``ratio_lr_mult`` (0.1), multiplied with what ``custom_keys`` say of the layer;
+        paramwise_cfg: As for the other constructor (``custom_keys``, ``norm_decay_mult``, ...),
+            and ``base``, its name, such as 'TSMOptimWrapperConstructor';
+            ``ratio_lr_mult`` (0.1), multiplied with the rate that it gives the layer;
             ``ratio_max_norm`` (1.0), the largest norm of all ratio logits' gradients together,
             None for no clipping.
 
     Raises:
-        ValueError: One of the two options is not a positive number.
+        ValueError: One of the two numbers is not positive; or ``fc_lr5``, which TSM's constructor
+            alone reads, is given to the default one.
     """
 
     def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None) -> None:
         options = dict(paramwise_cfg or {})
+        base = options.pop('base', 'DefaultOptimWrapperConstructor')
         self.ratio_lr_mult = options.pop('ratio_lr_mult', 0.1)
         self.ratio_max_norm = options.pop('ratio_max_norm', 1.0)
         if not self.ratio_lr_mult > 0:
             raise ValueError(f'ratio_lr_mult must be a number > 0, got {self.ratio_lr_mult}')
         if self.ratio_max_norm is not None and not self.ratio_max_norm > 0:
             raise ValueError(f'ratio_max_norm must be > 0 or None, got {self.ratio_max_norm}')
+        if 'fc_lr5' in options and base == 'DefaultOptimWrapperConstructor':
+            raise ValueError(
+                f'paramwise_cfg has fc_lr5={options["fc_lr5"]}, which has no effect: add '
+                "base='TSMOptimWrapperConstructor' to it"
+            )
         # the default constructor looks at single parameters only where there are options
         options.setdefault('bypass_duplicate', False)
         super().__init__(optim_wrapper_cfg, options)
+        self.base = OPTIM_WRAPPER_CONSTRUCTORS.build(
+            dict(type=base, optim_wrapper_cfg=optim_wrapper_cfg, paramwise_cfg=options)
+        )
 
-    def add_params(
-        self, params: list[dict], module: nn.Module, prefix: str = '', is_dcn_module=None
-    ) -> None:
-        if isinstance(module, SwitchNorm):
-            self._add_switch_norm(params, module, prefix)
-        else:
-            super().add_params(params, module, prefix, is_dcn_module)
-        if not prefix:  # the recursion has come back to the model
-            params[:] = _merge(params)
+    def add_params(self, params: list[dict], module: nn.Module, *args, **kwargs) -> None:
+        layers = [m for m in module.modules() if isinstance(m, SwitchNorm)]
+        found: list[dict] = []
+        with _counted_as_group_norms(layers):
+            self.base.add_params(found, module, *args, **kwargs)
+        params.extend(_merge(self._ratios_apart(found, {id(m.ratio_logits) for m in layers})))
 
-    def _add_switch_norm(self, params: list[dict], module: SwitchNorm, prefix: str) -> None:
-        norm = nn.GroupNorm(1, 1, affine=False)  # a type whose rules the default constructor has
-        for name, param in module.named_parameters(recurse=False):
-            norm.register_parameter(name, param)
-        added: list[dict] = []
-        super().add_params(added, norm, prefix)
-        for group in added:
-            if group['params'][0] is module.ratio_logits:
-                group['lr'] = group.get('lr', self.base_lr) * self.ratio_lr_mult
-                group['weight_decay'] = 0.0
-        params.extend(added)
+    def _ratios_apart(self, groups: list[dict], logits: set[int]) -> Iterator[dict]:
+        for group in groups:
+            given = group['params']
+            ours = [p for p in given if id(p) in logits]
+            others = [p for p in given if id(p) not in logits]
+            if others:
+                yield group | dict(params=others)
+            if ours:
+                lr = group.get('lr', self.base_lr) * self.ratio_lr_mult
+                yield group | dict(params=ours, lr=lr, weight_decay=0.0)
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
         optim_wrapper = super().__call__(model)
@@ -70,7 +79,20 @@ class SSNOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         return optim_wrapper
 
 
-def _merge(params: list[dict]) -> list[dict]:
+@contextmanager
+def _counted_as_group_norms(layers: list[SwitchNorm]) -> Iterator[None]:
+    """Lets every constructor take SSN and SN for a norm that it knows, with three parameters."""
+    kinds = [type(layer) for layer in layers]
+    for layer in layers:
+        layer.__class__ = nn.GroupNorm  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        for layer, kind in zip(layers, kinds, strict=True):
+            layer.__class__ = kind
+
+
+def _merge(params: Iterable[dict]) -> list[dict]:
     """Joins groups that differ in nothing but their parameters, in order of appearance."""
     merged: dict[tuple, dict] = {}
     for group in params:

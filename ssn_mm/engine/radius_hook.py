@@ -14,6 +14,7 @@ from torch import nn
 
 from ..layers import SSN, keep_selected, set_radius, ssn_layers
 from ..ops.sparsestmax import circumscribed_radius
+from . import batchnorm
 from .schedules import Schedule, build_schedule, check_schedule
 
 RATIOS_FILE = 'ssn_ratios.jsonl'
@@ -38,7 +39,8 @@ class SSNRadiusHook(Hook):
 
     Raises:
         ValueError: The schedule shrinks, is negative or never reaches r_c; ``interval`` is below
-            1; or undecided SSN layers are frozen (``frozen_stages``, ``requires_grad=False``).
+            1; undecided SSN layers are frozen (``frozen_stages``, ``requires_grad=False``); or what
+            :func:`ssn_mm.engine.batchnorm.settle` raises.
     """
 
     priority = 55  # after EMAHook (50), so that its copies can be pinned; before LoggerHook (60)
@@ -51,9 +53,10 @@ class SSNRadiusHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Checks model and schedule; opens the file of ratios."""
+        batchnorm.settle(runner, _unwrapped(runner))
         self.layers = dict(ssn_layers(_unwrapped(runner)))
         if not self.layers:
-            print_log('SSNRadiusHook: no SSN layer in the model, nothing to do', 'current')
+            print_log('SSNRadiusHook: no SSN layer in the model, no radius to set', 'current')
             return
         largest = max(len(layer.normalizers) for layer in self.layers.values())
         check_schedule(self.schedule, circumscribed_radius(largest))

@@ -65,7 +65,9 @@ def train(cfg: Config, resume: bool = False, amp: bool = False) -> None:
     runner = _build_runner(cfg)
     try:
         runner.train()
-    except KeyboardInterrupt:
+    except BaseException as error:
+        if not _is_interrupt(error):
+            raise
         last = find_latest_checkpoint(cfg.work_dir)
         kept = f'the last checkpoint is {last}' if last else 'there is no checkpoint yet'
         print(f'\nInterrupted at iteration {runner.iter}; {kept}. Go on with --resume.')
@@ -131,17 +133,21 @@ def run_tool(main: Callable[[], object]) -> None:
         print(f'\nerror: {error}', file=sys.stderr)
         sys.exit(2)
     except BaseException as error:
-        if isinstance(error, SystemExit) or not _is_interrupt(error):
+        if not _is_interrupt(error):
             raise
         print('\nInterrupted.', file=sys.stderr)
         sys.exit(130)
 
 
 def _is_interrupt(error: BaseException | None) -> bool:
-    """Whether Ctrl-C began it; mmengine makes a SyntaxError of one while it formats a config."""
-    return isinstance(error, KeyboardInterrupt) or (
-        error is not None and _is_interrupt(error.__context__)
-    )
+    """Whether Ctrl-C began it; the code that it falls into may make another error of it.
+
+    mmengine raises a SyntaxError where it formats a config, PyTorch a RuntimeError where it
+    writes a checkpoint.
+    """
+    if error is None or isinstance(error, SystemExit):
+        return False
+    return isinstance(error, KeyboardInterrupt) or _is_interrupt(error.__context__)
 
 
 def _build_runner(cfg: Config) -> Runner:

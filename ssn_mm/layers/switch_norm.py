@@ -195,7 +195,7 @@ class SSN(SwitchNorm):
         y, ratios = sparse_switch_norm(
             x, self.ratio_logits, self.radius, self.normalizers, **options
         )
-        if self.training:
+        if torch.is_grad_enabled():  # so a step may follow, in evaluation mode too (norm_eval)
             vars(self)['_last_ratios'] = ratios  # a module's own assignment is slow
         return y
 

@@ -1,6 +1,7 @@
 import pytest
 import torch
 from mmengine.optim import build_optim_wrapper
+from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
 from ssn_mm import SN, SSN
@@ -104,6 +105,74 @@ def test_scaled_gradients_are_clipped_after_unscaling():
     scaler.step(wrapper.optimizer)
     logits = torch.cat([m.ratio_logits.detach().flatten() for m in (model[1], model[4])])
     assert (logits - 1).norm().item() == pytest.approx(0.01, rel=1e-4)
+
+
+def tsn(norm):
+    with DefaultScope.overwrite_default_scope('mmaction'):
+        return MODELS.build(
+            dict(
+                type='Recognizer2D',
+                backbone=dict(type='ResNetTSM', depth=18, pretrained2d=False, norm_cfg=norm),
+                cls_head=dict(type='TSMHead', num_classes=4, in_channels=512),
+            )
+        )
+
+
+def tsm_options(model, paramwise, **wrapper):
+    with DefaultScope.overwrite_default_scope('mmaction'):
+        return options(model, build(model, paramwise, **wrapper))
+
+
+TSM = 'TSMOptimWrapperConstructor'
+
+
+@pytest.mark.parametrize('fc_lr5', [True, False])
+@pytest.mark.parametrize('norm', ['SSN', 'SN'])
+def test_tsms_groups_are_those_of_a_batch_norm_network_beside_the_ratio_logits(norm, fc_lr5):
+    plain = tsm_options(tsn(dict(type='BN')), dict(fc_lr5=fc_lr5), constructor=TSM)
+    model = tsn(dict(type=norm))
+    ours = tsm_options(model, dict(base=TSM, fc_lr5=fc_lr5))
+    assert plain['cls_head.fc_cls.weight'] == ((0.5, 1e-4) if fc_lr5 else (0.1, 1e-4))
+    assert plain['cls_head.fc_cls.bias'] == ((1.0, 0) if fc_lr5 else (0.2, 0))
+    ratios = {name: ours.pop(name) for name in list(ours) if 'ratio_logits' in name}
+    assert ours == plain
+    assert list(ratios.values()) == [(0.01, 0)] * 20
+
+
+def test_fc_lr5_without_tsms_constructor_is_refused():
+    with pytest.raises(ValueError, match=f"fc_lr5=True.* add base='{TSM}'"):
+        build(network(), dict(fc_lr5=True))
+
+
+def test_tsms_own_constructor_refuses_ssn():
+    with pytest.raises(ValueError, match=r'New atomic module type: .*SSN'):
+        tsm_options(tsn(dict(type='SSN')), dict(fc_lr5=True), constructor=TSM)
+
+
+def test_layer_wise_decay_reaches_ratio_logits_through_their_layer():
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        model = MODELS.build(
+            dict(
+                type='ImageClassifier',
+                backbone=dict(type='ResNet', depth=50, norm_cfg=dict(type='SSN')),
+                head=dict(type='LinearClsHead', num_classes=4, in_channels=2048),
+            )
+        )
+        base = 'LearningRateDecayOptimWrapperConstructor'
+        paramwise = dict(base=base, layer_decay_rate=0.5, norm_decay_mult=0.0)
+        found = options(model, build(model, paramwise))
+    first, last = found['backbone.bn1.weight'][0], found['backbone.layer4.2.bn3.weight'][0]
+    assert first.expected < last.expected
+    for name, lr in (('backbone.bn1', first), ('backbone.layer4.2.bn3', last)):
+        assert found[f'{name}.weight'] == found[f'{name}.bias'] == (lr.expected, 0)
+        assert found[f'{name}.ratio_logits'] == (lr.expected / 10, 0)
+
+
+def test_layers_are_ssn_again_when_a_constructor_raises():
+    model = network()
+    with pytest.raises(KeyError):
+        build(model, dict(base=TSM))  # which asks for fc_lr5
+    assert type(model[1]) is SSN
 
 
 @pytest.mark.parametrize('paramwise', [dict(ratio_lr_mult=0), dict(ratio_max_norm=-1)])

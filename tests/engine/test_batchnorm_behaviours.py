@@ -1,0 +1,230 @@
+"""What OpenMMLab does for batch norm alone, in its own networks with SSN; docs/openmmlab.md."""
+
+import copy
+import re
+from pathlib import Path
+
+import mmaction.models
+import mmpretrain.models
+import mmseg.models
+import pytest
+import torch
+from mmcv.cnn import fuse_conv_bn
+from mmengine.model import convert_sync_batchnorm, revert_sync_batchnorm
+from torch import nn
+
+from ssn_mm import SN, SSN, keep_selected
+from ssn_mm.deploy import freeze
+from ssn_mm.layers import MixedNorm, SwitchNorm
+
+ROOT = Path(__file__).parents[2]
+FRAMES, CLIPS = (4, 3, 32, 32), (2, 3, 4, 32, 32)
+SMALL = dict(depth=18, base_channels=8)
+NETWORKS = {
+    'mmseg': (mmseg.models.ResNet, dict(SMALL, stem_channels=8), FRAMES),
+    'mmpretrain': (mmpretrain.models.ResNet, dict(SMALL, stem_channels=8), FRAMES),
+    'tsn': (mmaction.models.ResNet, dict(depth=18), FRAMES),
+    'tsm': (mmaction.models.ResNetTSM, dict(depth=18, num_segments=4, pretrained2d=False), FRAMES),
+    'i3d': (mmaction.models.ResNet3d, dict(SMALL, pretrained=None, pretrained2d=False), CLIPS),
+}
+
+
+def network(name, norm='SSN', **options):
+    kind, own, shape = NETWORKS[name]
+    norms = {'BN': 'BN3d' if name == 'i3d' else 'BN'}
+    torch.manual_seed(0)
+    return kind(norm_cfg=dict(type=norms.get(norm, norm)), **own, **options), torch.randn(shape)
+
+
+def switch_norms(model):
+    return [m for m in model.modules() if isinstance(m, SwitchNorm)]
+
+
+def statistics(model):
+    return {n: b.clone() for n, b in model.named_buffers() if 'running' in n}
+
+
+@torch.no_grad()
+def choose(model, *choices):
+    """Layer i chooses normalizers ``choices[i]`` out of IN, LN, BN for mean and variance."""
+    for i, layer in enumerate(switch_norms(model)):
+        layer.ratio_logits.copy_(torch.eye(3)[list(choices[i % len(choices)])])
+
+
+def learn(model, x, lr=0.1):
+    """One step of training; returns the last map."""
+    y = model(x)
+    y = y[-1] if isinstance(y, tuple) else y
+    y.square().mean().backward()
+    torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr).step()
+    return y
+
+
+BEHAVIOURS = [
+    *((name, dict(norm_eval=True)) for name in NETWORKS),
+    *((name, dict(norm_eval=False, frozen_stages=2)) for name in NETWORKS),
+    ('tsn', dict(partial_bn=True)),
+]
+
+
+@pytest.mark.parametrize(('name', 'options'), BEHAVIOURS, ids=str)
+def test_a_network_of_ssn_that_chose_batch_norm_trains_as_the_one_of_batch_norm(name, options):
+    plain, x = network(name, 'BN', **options)
+    model, _ = network(name, 'SSN', **options)
+    model.load_state_dict(plain.state_dict(), strict=False)
+    choose(model, (2, 2))
+    frozen = statistics(model)
+    for net in (plain, model):
+        net.eval()
+        net.train()
+    torch.testing.assert_close(learn(model, x), learn(plain, x), rtol=1e-4, atol=1e-4)
+    kept = [name for name, old in frozen.items() if torch.equal(statistics(model)[name], old)]
+    assert kept
+    assert kept == [n for n, old in frozen.items() if torch.equal(statistics(plain)[n], old)]
+    parameters = dict(model.named_parameters())
+    for key, param in plain.named_parameters():
+        assert parameters[key].requires_grad == param.requires_grad, key
+        torch.testing.assert_close(parameters[key], param, rtol=1e-4, atol=1e-4, msg=key)
+
+
+@pytest.mark.parametrize('name', NETWORKS)
+def test_under_norm_eval_running_statistics_stand_still_while_ratios_learn(name):
+    for norm in ('SSN', 'SN'):
+        model, x = network(name, norm, norm_eval=True)
+        model.train()
+        before = statistics(model)
+        learn(model, x)
+        layers = switch_norms(model)
+        assert not any(layer.training for layer in layers)
+        assert all(torch.equal(before[n], b) for n, b in statistics(model).items())
+        assert any((layer.ratio_logits != 1).any() for layer in layers)
+
+
+@pytest.mark.parametrize('name', NETWORKS)
+def test_frozen_stages_freeze_ratios_too(name):
+    model, x = network(name, frozen_stages=2)
+    model.train()
+    learn(model, x)
+    layers = {n: m for n, m in model.named_modules() if isinstance(m, SSN)}
+    frozen = {n for n, m in layers.items() if not m.ratio_logits.requires_grad}
+    assert frozen == {n for n in layers if not n.startswith(('layer3', 'layer4'))}
+    assert all(layers[n].training == (n not in frozen) for n in layers)
+    assert all((layers[n].ratio_logits == 1).all() for n in frozen)
+
+
+def moved(layer):
+    """Moves both rows off their vertex, as a step with momentum may."""
+    with torch.no_grad():
+        layer.ratio_logits.copy_(torch.tensor([[0.9, 0.1, 0.0], [0.0, 0.2, 0.8]]))
+
+
+def test_a_row_selected_in_evaluation_mode_is_kept():
+    layer = SSN(4).eval()
+    choose(layer, (0, 2))
+    layer(torch.randn(2, 4, 3, 3)).sum().backward()
+    moved(layer)
+    keep_selected(layer)
+    assert layer.selected == ('IN', 'BN')
+
+
+def test_a_recomputation_of_statistics_between_step_and_keeping_loses_no_selection():
+    layer, x = SSN(4), torch.randn(2, 4, 3, 3)
+    choose(layer, (0, 2))
+    layer(x).sum().backward()
+    moved(layer)
+    with torch.no_grad():
+        layer(x)  # as PreciseBN does, in training mode
+    keep_selected(layer)
+    assert layer.selected == ('IN', 'BN')
+
+
+CONVERSIONS = {
+    'torch': nn.SyncBatchNorm.convert_sync_batchnorm,
+    'mmengine': convert_sync_batchnorm,
+}
+
+
+@pytest.mark.parametrize('convert', CONVERSIONS)
+@pytest.mark.parametrize('sync', [False, True])
+def test_conversions_to_and_from_sync_batch_norm_leave_ssn_as_it_is(convert, sync):
+    model, _ = network('mmpretrain')
+    for layer in switch_norms(model):
+        layer.sync = sync
+    choose(model, (0, 1), (2, 2))
+    layers = switch_norms(model)
+    whole = nn.Sequential(model, nn.BatchNorm2d(64))
+    state = copy.deepcopy(whole.state_dict())
+    whole = CONVERSIONS[convert](whole)
+    assert type(whole[1]) is nn.SyncBatchNorm
+    whole = revert_sync_batchnorm(whole)
+    assert type(whole[1]).__name__ == '_BatchNormXd'
+    assert [id(m) for m in switch_norms(whole)] == [id(m) for m in layers]
+    assert all(m.sync == sync and m.training for m in layers)
+    assert all(torch.equal(value, state[key]) for key, value in whole.state_dict().items())
+
+
+def test_a_synchronised_layer_needs_no_revert_to_train_in_one_process():
+    layer, x = SSN(4, sync=True), torch.randn(2, 4, 3, 3)
+    torch.testing.assert_close(revert_sync_batchnorm(layer)(x), SSN(4)(x))
+
+
+NORMS = {
+    'SSN': lambda: SSN(6),
+    'SN': lambda: SN(6),
+    'MixedNorm': lambda: MixedNorm(6, 'LN', 'BN'),
+    'GN': lambda: nn.GroupNorm(2, 6),
+    'IN': lambda: nn.InstanceNorm2d(6, affine=True),
+}
+
+
+@torch.no_grad()
+def settled(model, x):
+    """With statistics that differ from a fresh layer's, in evaluation mode."""
+    for _ in range(3):
+        model(x)
+    model.eval()  # which returns None in most backbones
+    return model
+
+
+@pytest.mark.parametrize('norm', NORMS)
+def test_batch_norm_is_never_folded_across_another_norm(norm):
+    x = torch.randn(4, 3, 8, 8)
+    model = nn.Sequential(nn.Conv2d(3, 6, 3), NORMS[norm](), nn.ReLU(), nn.BatchNorm2d(6))
+    model = settled(model, x)
+    expected = model(x)
+    fused = fuse_conv_bn(model)
+    torch.testing.assert_close(fused(x), expected, rtol=1e-4, atol=1e-4)
+    assert type(fused[3]) is nn.BatchNorm2d
+
+
+@pytest.mark.parametrize('name', ['mmseg', 'mmpretrain'])
+def test_networks_of_batch_norm_and_frozen_ssn_fold_to_the_same_outputs(name):
+    for norm, choices in (('BN', []), ('SSN', [(2, 2)]), ('SSN', [(2, 2), (0, 1), (1, 1)])):
+        model, x = network(name, norm)
+        if choices:
+            choose(model, *choices)
+        model = freeze(settled(model, x))
+        norms = sum(isinstance(m, nn.BatchNorm2d) for m in model.modules())
+        others = sum(isinstance(m, nn.GroupNorm | MixedNorm) for m in model.modules())
+        expected = model(x)[-1]
+        fused = fuse_conv_bn(model)
+        torch.testing.assert_close(fused(x)[-1], expected, rtol=1e-3, atol=1e-3)
+        assert norms
+        assert bool(others) == (len(choices) > 1)
+        assert not any(isinstance(m, nn.BatchNorm2d) for m in fused.modules())
+
+
+def test_a_network_of_ssn_is_not_folded_before_it_is_frozen():
+    model, x = network('mmpretrain')
+    choose(model, (2, 2))
+    expected = settled(model, x)(x)[-1]
+    assert torch.equal(fuse_conv_bn(model)(x)[-1], expected)
+    assert len(switch_norms(model)) == 20
+
+
+def test_every_test_that_the_page_names_exists():
+    page = (ROOT / 'docs' / 'openmmlab.md').read_text()
+    named = set(re.findall(r'`(test_\w+)`', page))
+    source = '\n'.join(path.read_text() for path in (ROOT / 'tests' / 'engine').glob('*.py'))
+    assert len(named) > 10
+    assert {name for name in named if f'def {name}(' not in source} == set()
