@@ -39,7 +39,8 @@ class SSNRadiusHook(Hook):
 
     Raises:
         ValueError: The schedule shrinks, is negative or never reaches r_c; ``interval`` is below
-            1; undecided SSN layers are frozen (``frozen_stages``, ``requires_grad=False``); or what
+            1; undecided SSN layers are frozen (``frozen_stages``, ``requires_grad=False``); the
+            radius is beyond r_c from the start and layers prefer nothing; or what
             :func:`ssn_mm.engine.batchnorm.settle` raises.
     """
 
