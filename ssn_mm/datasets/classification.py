@@ -44,7 +44,7 @@ def write_classification(
         seed: 0..2**32-1; chooses the glyphs of each split and everything in the pictures.
         num_train: Training pictures, at least 10.
         num_val: Validation pictures, at least 10, of glyphs that no training picture shows.
-        size: Height and width of a picture in pixels, at least 32; digits grow with it.
+        size: Height and width of a picture in pixels, at least 40; digits grow with it.
         progress: Whether the process that writes shows a progress bar (on stderr).
 
     Returns:
@@ -61,7 +61,7 @@ def write_classification(
         'seed': checked('seed', seed, 0, 2**32 - 1),
         'num_train': checked('num_train', num_train, 10),  # mmpretrain wants a folder a class
         'num_val': checked('num_val', num_val, 10),
-        'size': checked('size', size, 32),
+        'size': checked('size', size, 40),
     }
 
     def fill(folder: Path) -> None:
@@ -96,12 +96,12 @@ def draw_picture(rng: np.random.Generator, glyph: np.ndarray, size: int) -> np.n
         centre, axes = rng.integers(0, size, 2), rng.integers(size // 10, size // 2, 2)
         turn, start, length = rng.uniform((0, 0, 40), (180, 360, 200)).tolist()  # degrees
         width = int(rng.integers(1, size // 16 + 1))
-        ink = (rng.choice([-1, 1]) * _ink(rng, 0.15, 0.4)).tolist()
+        ink = (rng.choice([-1, 1]) * _ink(rng, 0.1, 0.3)).tolist()
         cv2.ellipse(scene, centre.tolist(), axes.tolist(), turn, start, start + length, ink, width)
-    placed = place_glyph(rng, glyph, np.zeros((size, size), bool), extent=(0.5, 0.8))
+    placed = place_glyph(rng, glyph, np.zeros((size, size), bool), extent=(0.55, 0.85))
     if placed is None:  # cannot be: nothing is taken
         raise RuntimeError(f'no room for a digit in {size} pixels')
-    ink = _ink(rng, 0.7, 1.1)
+    ink = _ink(rng, 0.9, 1.3)
     scene += placed[0][..., None] * (ink - rng.uniform(0.7, 1) * scene)  # texture shines through
     return expose(rng, scene)
 

@@ -9,7 +9,7 @@ from mmengine.registry import DefaultScope
 from ssn_mm.datasets import CLASSES, classification, digits
 from ssn_mm.datasets.classification import DigitsClsDataset, write_classification
 
-TINY = {'num_train': 23, 'num_val': 10, 'size': 32}
+TINY = {'num_train': 23, 'num_val': 10, 'size': 40}
 FOLDERS = [f'digit{digit}' for digit in range(10)]
 
 
@@ -52,7 +52,7 @@ def test_layout_is_that_of_imagenet(world):
     assert {path.read_bytes()[:3] for path in files} == {b'\xff\xd8\xff'}  # JPEG's own mark
 
 
-@pytest.mark.parametrize(('size', 'split'), [(32, 'train'), (64, 'val')])
+@pytest.mark.parametrize(('size', 'split'), [(40, 'train'), (64, 'val')])
 def test_pictures_are_square_colour_images_of_the_asked_size(tmp_path, size, split):
     root = write_classification(tmp_path / 'w', num_train=10, num_val=10, size=size, progress=False)
     pictures = [cv2.imread(str(p), cv2.IMREAD_UNCHANGED) for p in (root / split).rglob('*.JPEG')]
@@ -151,7 +151,7 @@ def test_a_lazy_dataset_leaves_the_disk_alone_and_a_loaded_one_writes(tmp_path):
     assert not (tmp_path / 'w').exists()
     lazy.full_init()
     assert len(lazy) == 10
-    assert lazy[3]['img'].shape == (32, 32, 3)
+    assert lazy[3]['img'].shape == (40, 40, 3)
 
 
 def test_another_worlds_folder_is_refused(tmp_path):
@@ -162,7 +162,7 @@ def test_another_worlds_folder_is_refused(tmp_path):
 
 @pytest.mark.parametrize(
     ('argument', 'value'),
-    [('num_train', 9), ('num_val', 0), ('size', 31), ('seed', -1), ('size', 64.5)],
+    [('num_train', 9), ('num_val', 0), ('size', 39), ('seed', -1), ('size', 64.5)],
 )
 def test_bad_arguments_are_quoted(tmp_path, argument, value):
     with pytest.raises(ValueError, match=rf'{argument} must be .*got {value}'):
