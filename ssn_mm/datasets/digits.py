@@ -62,10 +62,10 @@ def write_segmentation(
     settings = {
         'world': 'segmentation',
         'version': VERSION,
-        'seed': _checked('seed', seed, 0, 2**32 - 1),
-        'num_train': _checked('num_train', num_train, 1),
-        'num_val': _checked('num_val', num_val, 1),
-        'size': _checked('size', size, 64),
+        'seed': checked('seed', seed, 0, 2**32 - 1),
+        'num_train': checked('num_train', num_train, 1),
+        'num_val': checked('num_val', num_val, 1),
+        'size': checked('size', size, 64),
     }
 
     def fill(folder: Path) -> None:
@@ -81,8 +81,8 @@ def write_segmentation(
             rng = np.random.default_rng([seed, SPLITS[split], i])
             image, label = draw_scene(rng, glyphs[split], size)
             stem = f'digits_{split}_{i:08d}'
-            _write_image(folder / 'images' / split / f'{stem}.jpg', image[..., ::-1])  # to BGR
-            _write_image(folder / 'annotations' / split / f'{stem}.png', label)
+            write_image(folder / 'images' / split / f'{stem}.jpg', image[..., ::-1])  # to BGR
+            write_image(folder / 'annotations' / split / f'{stem}.png', label)
 
     return write_once(root, settings, fill)
 
@@ -157,8 +157,7 @@ def draw_scene(
     Returns:
         Image (size, size, 3), uint8 RGB, and label (size, size), uint8 in ADE20K's convention.
     """
-    scene = rng.uniform(0.15, 0.4) * draw_texture(rng, size)
-    scene = scene + rng.uniform(0, 0.15) * draw_texture(rng, size)
+    scene = draw_background(rng, size)
     digits = np.unique(glyphs[1])
     polarity = rng.choice([-1, 1])
     mixed = rng.random() < 0.15  # both polarities in one image
@@ -178,13 +177,18 @@ def draw_scene(
         border: np.ndarray = cv2.morphologyEx(body, cv2.MORPH_GRADIENT, brush)
         edge = np.where(body > 0, border, edge | border)
     label[edge > 0] = 0
-    return _expose(rng, scene), label
+    return expose(rng, scene), label
 
 
 def place_glyph(
-    rng: np.random.Generator, glyph: np.ndarray, taken: np.ndarray
+    rng: np.random.Generator,
+    glyph: np.ndarray,
+    taken: np.ndarray,
+    extent: tuple[float, float] = (0.25, 0.56),
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """Puts a glyph (8, 8) at a random place, scale and slant where little is ``taken`` (S, S).
+
+    Its longer side becomes a share of S between the two of ``extent``: 32 to 72 of 128 pixels.
 
     Returns:
         Stroke opacity (S, S), float32 in [0, 1], and body (S, S), uint8 0 or 1; None if there is
@@ -200,8 +204,7 @@ def place_glyph(
         angle, shear = rng.uniform(-0.25, 0.25, 2)  # radians; a 6 must not become a 9
         cos, sin = np.cos(angle), np.sin(angle)
         matrix = np.array([[cos, -sin], [sin, cos]]) @ [[rng.uniform(0.9, 1.2), shear], [0, 1]]
-        extent = np.ptp(hull @ matrix.T, axis=0).max()
-        matrix *= size * rng.uniform(0.25, 0.56) / extent  # 32 to 72 of 128 pixels
+        matrix *= size * rng.uniform(*extent) / np.ptp(hull @ matrix.T, axis=0).max()
         points = hull @ matrix.T
         shift = rng.uniform(2 - points.min(0), size - 3 - points.max(0))
         body: np.ndarray = np.zeros((size, size), np.uint8)
@@ -211,6 +214,12 @@ def place_glyph(
             body = cv2.dilate(body, np.ones((3, 3), np.uint8))
             return cv2.warpAffine(opaque, affine, (size, size)), body
     return None
+
+
+def draw_background(rng: np.random.Generator, size: int) -> np.ndarray:
+    """Draws a coarse and a faint texture over each other: (size, size, 3), float32."""
+    scene = rng.uniform(0.15, 0.4) * draw_texture(rng, size)
+    return scene + rng.uniform(0, 0.15) * draw_texture(rng, size)
 
 
 def draw_texture(rng: np.random.Generator, size: int) -> np.ndarray:
@@ -238,7 +247,7 @@ def draw_texture(rng: np.random.Generator, size: int) -> np.ndarray:
     return (field / np.abs(field).max())[..., None] * colour
 
 
-def _expose(rng: np.random.Generator, scene: np.ndarray) -> np.ndarray:
+def expose(rng: np.random.Generator, scene: np.ndarray) -> np.ndarray:
     """Gives a scene its own contrast, brightness, colour cast and noise: uint8."""
     low, high = np.percentile(scene[::4, ::4], [0.5, 99.5]).tolist()
     scene = (scene - low) / (high - low)
@@ -249,7 +258,8 @@ def _expose(rng: np.random.Generator, scene: np.ndarray) -> np.ndarray:
     return np.clip(255 * scene, 0, 255).astype(np.uint8)
 
 
-def _checked(name: str, value: int, least: int, most: int | None = None) -> int:
+def checked(name: str, value: int, least: int, most: int | None = None) -> int:
+    """``value`` as an int in these bounds; ValueError if it is not."""
     try:
         value = index(value)
     except TypeError:
@@ -280,7 +290,8 @@ def _is_written(world: Path, settings: dict) -> bool:
     return True
 
 
-def _write_image(path: Path, image: np.ndarray) -> None:
-    params = [cv2.IMWRITE_JPEG_QUALITY, 92] if path.suffix == '.jpg' else []
+def write_image(path: Path, image: np.ndarray) -> None:
+    """Writes an image (H, W, 3), BGR, or (H, W), uint8."""
+    params = [cv2.IMWRITE_JPEG_QUALITY, 92] if path.suffix.lower() in ('.jpg', '.jpeg') else []
     _, data = cv2.imencode(path.suffix, np.ascontiguousarray(image), params)
     path.write_bytes(data.tobytes())  # raises on a full disk, where cv2.imwrite returns False

@@ -184,7 +184,9 @@ def _enable_tta(cfg: Config) -> None:
 def _enable_painting(cfg: Config, show_dir: str) -> None:
     if 'visualization' not in cfg.get('default_hooks', {}):
         raise ValueError('--show-dir needs default_hooks.visualization, the config has none')
-    cfg.default_hooks.visualization.update(draw=True, interval=1)
+    hook = cfg.default_hooks.visualization
+    switch = 'draw' if cfg.get('default_scope') == 'mmseg' else 'enable'  # the libraries differ
+    hook.update({switch: True, 'interval': 1})
     cfg.visualizer.save_dir = show_dir
 
 
