@@ -62,10 +62,10 @@ def write_segmentation(
     settings = {
         'world': 'segmentation',
         'version': VERSION,
-        'seed': _checked('seed', seed, 0, 2**32 - 1),
-        'num_train': _checked('num_train', num_train, 1),
-        'num_val': _checked('num_val', num_val, 1),
-        'size': _checked('size', size, 64),
+        'seed': checked('seed', seed, 0, 2**32 - 1),
+        'num_train': checked('num_train', num_train, 1),
+        'num_val': checked('num_val', num_val, 1),
+        'size': checked('size', size, 64),
     }
 
     def fill(folder: Path) -> None:
@@ -157,8 +157,7 @@ def draw_scene(
     Returns:
         Image (size, size, 3), uint8 RGB, and label (size, size), uint8 in ADE20K's convention.
     """
-    scene = rng.uniform(0.15, 0.4) * draw_texture(rng, size)
-    scene = scene + rng.uniform(0, 0.15) * draw_texture(rng, size)
+    scene = draw_background(rng, size)
     digits = np.unique(glyphs[1])
     polarity = rng.choice([-1, 1])
     mixed = rng.random() < 0.15  # both polarities in one image
@@ -213,6 +212,12 @@ def place_glyph(
     return None
 
 
+def draw_background(rng: np.random.Generator, size: int) -> np.ndarray:
+    """Draws a coarse and a faint texture over each other: (size, size, 3), float32."""
+    scene = rng.uniform(0.15, 0.4) * draw_texture(rng, size)
+    return scene + rng.uniform(0, 0.15) * draw_texture(rng, size)
+
+
 def draw_texture(rng: np.random.Generator, size: int) -> np.ndarray:
     """Draws coloured noise, grating, gradient or tiles: (size, size, 3), float32 in about ±1."""
     kind = rng.choice(['noise', 'grating', 'gradient', 'tiles'], p=[0.4, 0.25, 0.15, 0.2])
@@ -249,7 +254,8 @@ def _expose(rng: np.random.Generator, scene: np.ndarray) -> np.ndarray:
     return np.clip(255 * scene, 0, 255).astype(np.uint8)
 
 
-def _checked(name: str, value: int, least: int, most: int | None = None) -> int:
+def checked(name: str, value: int, least: int, most: int | None = None) -> int:
+    """``value`` as an int in these bounds; ValueError if it is not."""
     try:
         value = index(value)
     except TypeError:
