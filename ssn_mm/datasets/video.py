@@ -22,16 +22,16 @@ MOTIONS = {  # which part of a pose runs, and in which direction; y points down
     'shrink': (3, -1),
 }
 FOLDERS = {'train': 'training', 'val': 'validation'}  # Kinetics' names of the splits
-LOOP = (28, 44)  # frames that a motion takes before it starts over
+LOOP = (14, 22)  # frames that a motion takes before it starts over
 WAY = 0.4  # share of the picture that a digit moves through
-HEIGHTS = (0.22, 0.5)  # of a digit, as a share of the picture's
+HEIGHTS = (0.28, 0.6)  # of a digit, as a share of the picture's
 FPS = 15
 
 
 def write_video_world(
     root: str | Path = 'data/digits/kinetics',
     seed: int = 0,
-    num_train: int = 2000,
+    num_train: int = 1600,
     num_val: int = 400,
     size: int = 64,
     frames: int = 24,
@@ -126,15 +126,15 @@ def draw_video(
     ink *= rng.choice([-1, 1])
     cover = rng.uniform(0.7, 1)  # the texture shines through
     threshold = rng.uniform(0.2, 0.4)  # pens of several widths
-    contrast = rng.uniform(0.4, 1)
-    black = rng.uniform(0, 1 - contrast)
+    contrast = rng.uniform(0.6, 1)
+    bare = 255 * (rng.uniform(0, 1 - contrast) + contrast * (background + 1) / 2)
+    change = 255 * contrast * (ink - cover * background) / 2  # where the stroke is opaque
     video = np.empty((frames, size, size, 3), np.uint8)
     for frame, pose in zip(video, draw_poses(rng, motion, frames), strict=True):
         affine = _placement(pose, size)
         stroke = cv2.warpAffine(glyph, affine, (size, size), flags=cv2.INTER_CUBIC)
-        stroke = np.clip((stroke - threshold) / 0.25, 0, 1)[..., None]
-        scene = background + stroke * (ink - cover * background)
-        frame[:] = np.clip(255 * (black + contrast * (scene + 1) / 2), 0, 255)
+        stroke = np.clip((stroke - threshold) / 0.25, 0, 1)
+        frame[:] = np.clip(bare + stroke[..., None] * change, 0, 255)
     return video
 
 
@@ -153,7 +153,7 @@ def _write_video(path: Path, video: np.ndarray) -> None:
     size = video.shape[2], video.shape[1]
     writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*'mp4v'), FPS, size)
     for frame in video:
-        writer.write(np.ascontiguousarray(frame[..., ::-1]))  # to BGR
+        writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
     writer.release()
     # OpenCV raises nothing, neither where it has no encoder nor on a full disk
     reader = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG) if path.exists() else None
@@ -182,7 +182,7 @@ class DigitsVideoDataset(VideoDataset):
         self,
         data_root: str = 'data/digits/kinetics',
         seed: int = 0,
-        num_train: int = 2000,
+        num_train: int = 1600,
         num_val: int = 400,
         size: int = 64,
         frames: int = 24,

@@ -94,7 +94,7 @@ def test_the_label_is_how_the_digit_moves(inks):
         errors = []
         for now, later in zip(ink[:-4], ink[4:], strict=True):
             x, y, *_ = lie(now)
-            step, scale = way * 4 / 36, 1.0
+            step, scale = way * 4 / 18, 1.0
             affine = np.eye(2, 3)
             if axis < 2:
                 affine[axis, 2] = 64 * video.WAY * step
@@ -125,7 +125,7 @@ def test_a_motion_moves_one_part_of_the_pose_and_the_others_rest():
         steps = np.diff(draw_poses(np.random.default_rng(0), motion, 24), axis=0)
         assert not np.delete(steps, axis, 1).any()
         running = steps[:, axis][np.abs(steps[:, axis]) < 0.5]
-        assert len(running) >= 22
+        assert len(running) >= 21  # the rest start over
         np.testing.assert_allclose(running, running[0])
         assert np.sign(running[0]) == way
 
@@ -236,8 +236,8 @@ def test_the_pipelines_take_clips_in_the_models_form(tmp_path):
         train, val = (DATASETS.build(settings(s, tmp_path / 'world')) for s in ('train', 'val'))
     assert (len(train), len(val)) == (16, 8)
     assert train.metainfo['classes'] == tuple(MOTIONS)
-    assert train[9]['inputs'].shape == (1, 3, 8, 48, 48)
-    assert val[0]['inputs'].shape == (3, 3, 8, 48, 48)
+    assert train[9]['inputs'].shape == (1, 3, 8, 32, 32)
+    assert val[0]['inputs'].shape == (3, 3, 8, 32, 32)
     assert [int(val[i]['data_samples'].gt_label) for i in range(8)] == list(range(8))
 
 

@@ -1,11 +1,13 @@
 # The embedded digit world in Kinetics' layout: 64x64 videos of 24 frames, written on first use.
-# Clips of 8 frames with a one-frame gap; nothing is flipped, a flip would change the class.
+# Clips of 8 frames with a one-frame gap, cropped to 32x32; none is flipped, which would change the
+# class.
 world = dict(type='DigitsVideoDataset', data_root='data/digits/kinetics')
 train_pipeline = [
     dict(type='DecordInit', num_threads=1),
     dict(type='SampleFrames', clip_len=8, frame_interval=2, num_clips=1),
     dict(type='DecordDecode'),
-    dict(type='RandomCrop', size=48),
+    dict(type='Resize', scale=(-1, 36)),
+    dict(type='RandomCrop', size=32),
     dict(type='FormatShape', input_format='NCTHW'),
     dict(type='PackActionInputs'),
 ]
@@ -13,7 +15,8 @@ test_pipeline = [
     dict(type='DecordInit', num_threads=1),
     dict(type='SampleFrames', clip_len=8, frame_interval=2, num_clips=3, test_mode=True),
     dict(type='DecordDecode'),
-    dict(type='CenterCrop', crop_size=48),
+    dict(type='Resize', scale=(-1, 36)),
+    dict(type='CenterCrop', crop_size=32),
     dict(type='FormatShape', input_format='NCTHW'),
     dict(type='PackActionInputs'),
 ]
