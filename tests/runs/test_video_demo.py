@@ -1,0 +1,102 @@
+"""The video demos, run as a user runs them, at a size that takes seconds."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ssn_mm.engine.run import evaluate, load_config
+
+ROOT = Path(__file__).parents[2]
+DEMO = ROOT / 'configs/demo'
+NORMS = ('bn', 'gn', 'in', 'ln', 'sn', 'ssn')
+LOADERS = ('train', 'val', 'test')
+SMALL = {
+    'model.backbone.base_channels': 8,
+    'model.cls_head.in_channels': 64,
+    'train_dataloader.batch_size': 2,
+    'train_cfg.max_iters': 2,
+    'train_cfg.val_interval': 2,
+    **{f'{loader}_dataloader.num_workers': 0 for loader in LOADERS},
+    **{f'{loader}_dataloader.persistent_workers': False for loader in LOADERS},
+}
+# tools/train.py for one config after the other: processes of their own would mostly import
+TRAIN = """
+import runpy, sys
+tool, *configs, last = sys.argv[1:]
+for config in configs:
+    print('=====', flush=True)
+    sys.argv = [tool, config, '--cfg-options', *last.split()]
+    runpy.run_path(tool, run_name='__main__')
+"""
+
+
+@pytest.fixture(scope='module')
+def options(tmp_path_factory):
+    """Overrides of a demo that takes seconds; all share one world."""
+    world = {'data_root': str(tmp_path_factory.mktemp('digits') / 'kinetics')}
+    world |= {'num_train': 8, 'num_val': 8}
+    data = {f'{loader}_dataloader.dataset.{k}': v for loader in LOADERS for k, v in world.items()}
+    return {**SMALL, **data}
+
+
+@pytest.fixture(scope='module')
+def trained(options, tmp_path_factory):
+    """The folder of finished demos, and what each said."""
+    folder = tmp_path_factory.mktemp('demos')
+    configs = [DEMO / f'i3d_{norm}_digits.py' for norm in NORMS]
+    overrides = ' '.join(f'{key}={value}' for key, value in options.items())
+    command = (sys.executable, '-c', TRAIN, ROOT / 'tools/train.py', *configs, overrides)
+    done = subprocess.run(
+        [str(c) for c in command], cwd=folder, text=True, capture_output=True, timeout=600
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return folder, dict(zip(NORMS, done.stdout.split('=====')[1:], strict=True))
+
+
+def top1(output):
+    return float(re.findall(r'acc/top1: ([\d.]+)', output)[-1])
+
+
+@pytest.mark.parametrize('norm', NORMS)
+def test_a_demo_trains_and_validates(trained, norm):
+    folder, said = trained
+    assert 0 <= top1(said[norm]) <= 1
+    assert (folder / f'work_dirs/i3d_{norm}_digits/iter_2.pth').is_file()
+    assert f'tools/test.py work_dirs/i3d_{norm}_digits/i3d_{norm}_digits.py' in said[norm]
+
+
+def test_ssn_alone_chooses_and_chooses_everywhere(trained):
+    _, said = trained
+    assert [norm for norm in NORMS if 'SSN layers) have chosen' in said[norm]] == ['ssn']
+    assert '40 of 40 ratios' in said['ssn']
+
+
+def test_testing_repeats_the_last_validation(trained, options, run_tool):
+    folder, said = trained
+    overrides = [f'{key}={value}' for key, value in options.items()]
+    code, tested = run_tool(
+        sys.executable, ROOT / 'tools/test.py', DEMO / 'i3d_ssn_digits.py',
+        folder / 'work_dirs/i3d_ssn_digits/iter_2.pth', '--out', folder / 'scores.pkl',
+        '--cfg-options', *overrides,
+    )  # fmt: skip
+    assert code == 0, tested[-3000:]
+    assert top1(tested) == top1(said['ssn'])
+    assert (folder / 'scores.pkl').is_file()
+
+
+@pytest.mark.parametrize(
+    ('flag', 'missing'),
+    [
+        ({'tta': True}, '--tta needs tta_pipeline and tta_model'),
+        ({'show_dir': 'shown'}, '--show-dir needs default_hooks.visualization'),
+    ],
+)
+def test_what_the_videos_cannot_do_is_said_before_anything_is_built(trained, flag, missing):
+    folder, _ = trained
+    cfg = load_config(str(DEMO / 'i3d_ssn_digits.py'), str(folder / 'test'))
+    with pytest.raises(ValueError, match=missing):
+        evaluate(cfg, str(folder / 'work_dirs/i3d_ssn_digits/iter_2.pth'), **flag)
+    assert not (folder / 'test').exists()
