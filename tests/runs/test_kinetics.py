@@ -78,13 +78,6 @@ def test_the_kinetics_config_trains_the_whole_i3d_and_tests_it_on_10_clips(
     assert (tmp_path / 'scores.pkl').is_file()
 
 
-def test_missing_kinetics_is_said_before_anything_is_built(run_tool):
-    code, output = run_tool(*train(FRONT_DOOR))
-    assert code == 2
-    assert 'Kinetics-400 (about 240000 training and 20000 validation videos)' in output
-    assert 'data/kinetics400/kinetics400_train_list_videos.txt' in output
-
-
 def test_ssn1_without_the_choices_of_a_trained_ssn_is_refused(run_tool, kinetics):
     code, output = run_tool(*train(SSN1, '--work-dir', 'run', *SMALL))
     assert code == 2, output[-3000:]
