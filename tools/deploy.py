@@ -20,7 +20,7 @@ def parse_args() -> argparse.Namespace:
         type=int,
         nargs=2,
         metavar=('HEIGHT', 'WIDTH'),
-        help='size of the input in pixels (default: what the config crops to)',
+        help='size of the input in pixels (default: that of the training)',
     )
     return parser.parse_args()
 

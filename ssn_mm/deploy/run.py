@@ -23,7 +23,7 @@ def deploy(
         cfg: The config it was trained with.
         checkpoint: Its weights; every SSN has chosen.
         out: Program to write, .pt2.
-        shape: Height and width of the input in pixels; else what the config crops to.
+        shape: Height and width of the input in pixels; else the size of the training.
 
     Returns:
         The frozen network.
