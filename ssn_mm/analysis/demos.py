@@ -67,11 +67,11 @@ def run_demos(
                 began = time.monotonic()
                 for left in _follow(command, work_dir / 'output.txt'):
                     progress.update(task, left=f'ends in {left}')
-                row = read_run(work_dir)
-                row |= dict(demo=config.stem, options=list(options), seed=seed)
-                row |= dict(seconds=round(time.monotonic() - began, 1))
+                seconds = round(time.monotonic() - began, 1)
+                row = dict(demo=config.stem, options=list(options), seed=seed)
                 device = 'cuda' if torch.cuda.is_available() else 'cpu'
-                row |= dict(environment=environment(device, seed))
+                where = environment(device, seed)
+                row |= read_run(work_dir) | dict(seconds=seconds, environment=where)
                 write_atomically(done, _line(row).encode())
             progress.advance(task)
             yield row
@@ -171,8 +171,7 @@ def _follow(command: list[str], log: Path) -> Iterable[str]:
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         ) as process,
     ):
-        assert process.stdout is not None  # for mypy: it is a pipe
-        for line in process.stdout:
+        for line in process.stdout or ():
             file.write(line)
             if found := re.search(r'eta: (\S+)', line):
                 yield found[1]

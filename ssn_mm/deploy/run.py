@@ -36,7 +36,7 @@ def deploy(
         raise FileNotFoundError(
             f'no checkpoint {checkpoint!r}; training writes them to its work dir'
         )
-    shape = shape or cfg.model.get('data_preprocessor', {}).get('size')
+    shape = shape or _input_size(cfg)
     if shape is None:
         raise ValueError('the config tells no input size; give --shape HEIGHT WIDTH')
     init_default_scope(cfg.get('default_scope', 'mmengine'))
@@ -63,3 +63,12 @@ def deploy(
         f"Run it with PyTorch alone: torch.export.load('{out}').module()(images)"
     )
     return frozen
+
+
+def _input_size(cfg: Config) -> tuple[int, int] | None:
+    """Height and width of what the network sees, where the config tells."""
+    size = cfg.model.get('data_preprocessor', {}).get('size')  # segmentation pads to it
+    if size is None:
+        steps = (cfg.get('test_dataloader') or {}).get('dataset', {}).get('pipeline', [])
+        size = next((s['crop_size'] for s in reversed(steps) if s['type'] == 'CenterCrop'), None)
+    return (size, size) if isinstance(size, int) else size

@@ -51,6 +51,11 @@ def test_every_demo_trains_and_validates(run_tool, tmp_path, norm):
         assert code == 0, tested[-3000:]
         assert top1(tested) == top1(output)
         assert len(list((tmp_path / 'shown').rglob('*.png'))) == 10
+        (command,) = re.findall(r'deploy: python tools/deploy.py (\S+) (\S+)', output)
+        code, said = run_tool(sys.executable, ROOT / 'tools/deploy.py', *command)
+        assert code == 0, said[-3000:]
+        assert '15 SSN layers became' in said
+        assert 'for inputs (1, 3, 64, 64)' in said
 
 
 @pytest.fixture

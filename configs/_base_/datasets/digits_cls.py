@@ -5,7 +5,11 @@ train_pipeline = [
     dict(type='RandomResizedCrop', scale=64, crop_ratio_range=(0.8, 1)),
     dict(type='PackInputs'),
 ]
-test_pipeline = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='CenterCrop', crop_size=64),
+    dict(type='PackInputs'),
+]
 train_dataloader = dict(
     num_workers=1,
     persistent_workers=True,
