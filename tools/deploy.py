@@ -18,9 +18,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--shape',
         type=int,
-        nargs=2,
-        metavar=('HEIGHT', 'WIDTH'),
-        help='size of the input in pixels (default: that of the training)',
+        nargs='+',
+        metavar='SIZE',
+        help='height and width of the input in pixels, for videos the frames of a clip before '
+        'them (default: that of the training, where the config tells it)',
     )
     return parser.parse_args()
 

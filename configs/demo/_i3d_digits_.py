@@ -38,10 +38,10 @@ train_dataloader = dict(batch_size=16)
 optim_wrapper = dict(optimizer=dict(_delete_=True, type='AdamW', lr=0.002, weight_decay=0.01))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.02, begin=0, end=60, by_epoch=False),
-    dict(type='PolyLR', power=0.9, eta_min=0.0, begin=60, end=1000, by_epoch=False),
+    dict(type='PolyLR', power=0.9, eta_min=0.0, begin=60, end=1600, by_epoch=False),
 ]
 randomness = dict(seed=0)
-train_cfg = dict(max_iters=1000, val_interval=500)
+train_cfg = dict(max_iters=1600, val_interval=400)
 default_hooks = dict(logger=dict(interval=20), checkpoint=dict(interval=100))
 vis_backends = [dict(type='LocalVisBackend')]
 visualizer = dict(type='ActionVisualizer', vis_backends=vis_backends, name='visualizer')

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 
-class _TensorMode(nn.Module):
+class TensorMode(nn.Module):
     """An OpenMMLab model as a function of its preprocessed input alone."""
 
     def __init__(self, model: nn.Module) -> None:
@@ -14,7 +14,9 @@ class _TensorMode(nn.Module):
         self.model = model
 
     def forward(self, inputs: Tensor) -> Tensor:
-        return self.model(inputs, mode='tensor')
+        # of clips (N, M, C, T, H, W) mmaction2 would return what the backbone found
+        stage = {'stage': 'head'} if inputs.dim() == 6 else {}
+        return self.model(inputs, mode='tensor', **stage)
 
 
 def export_program(model: nn.Module, inputs: Tensor, out: str | Path) -> float:
@@ -24,13 +26,14 @@ def export_program(model: nn.Module, inputs: Tensor, out: str | Path) -> float:
 
     Args:
         model: In evaluation, frozen.
-        inputs: Preprocessed images (N, 3, H, W); the program takes this shape.
+        inputs: Preprocessed images (N, 3, H, W), or clips (N, M, 3, T, H, W), whose scores are
+            (N * M, classes); the program takes this shape.
         out: File to write, .pt2.
 
     Returns:
         Largest absolute difference between the program's output and the model's.
     """
-    function = _TensorMode(model).eval()
+    function = TensorMode(model).eval()
     with torch.no_grad():
         expected = function(inputs)
         torch.export.save(torch.export.export(function, (inputs,)), str(out))

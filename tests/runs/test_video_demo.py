@@ -6,7 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
+from ssn_mm.deploy.run import deploy
 from ssn_mm.engine.run import evaluate, load_config
 
 ROOT = Path(__file__).parents[2]
@@ -100,3 +102,14 @@ def test_what_the_videos_cannot_do_is_said_before_anything_is_built(trained, fla
     with pytest.raises(ValueError, match=missing):
         evaluate(cfg, str(folder / 'work_dirs/i3d_ssn_digits/iter_2.pth'), **flag)
     assert not (folder / 'test').exists()
+
+
+def test_the_trained_model_deploys_as_a_program_that_scores_clips(trained, tmp_path):
+    folder, _ = trained
+    run = folder / 'work_dirs/i3d_ssn_digits'
+    cfg = load_config(str(run / 'i3d_ssn_digits.py'))  # with the overrides of the training
+    with pytest.raises(ValueError, match=r'--shape FRAMES HEIGHT WIDTH, got \(32, 32\)'):
+        deploy(cfg, str(run / 'iter_2.pth'), tmp_path / 'i3d.pt2', (32, 32))
+    deploy(cfg, str(run / 'iter_2.pth'), tmp_path / 'i3d.pt2')  # as large as its test's clips
+    program = torch.export.load(str(tmp_path / 'i3d.pt2')).module()
+    assert program(torch.randn(1, 1, 3, 8, 32, 32)).shape == (1, 8)
