@@ -56,6 +56,33 @@ def run_tool(tmp_path):
     return run
 
 
+# tools/train.py for one config after the other: processes of their own would mostly import
+TRAIN = """
+import runpy, sys
+tool, *configs, last = sys.argv[1:]
+for config in configs:
+    print('=====', flush=True)
+    sys.argv = [tool, config, '--cfg-options', *last.split()]
+    runpy.run_path(tool, run_name='__main__')
+"""
+
+
+@pytest.fixture(scope='session')
+def train_in_turn():
+    """Trains configs in one process, into ``folder``/work_dirs; returns what each said."""
+
+    def run(folder, configs, options):
+        command = [sys.executable, '-c', TRAIN, ROOT / 'tools/train.py', *configs]
+        command.append(' '.join(f'{key}={value}' for key, value in options.items()))
+        done = subprocess.run(
+            [str(c) for c in command], cwd=folder, text=True, capture_output=True, timeout=600
+        )
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+        return done.stdout.split('=====\n')[1:]
+
+    return run
+
+
 @pytest.fixture(scope='session')
 def wheel_and_sdist(tmp_path_factory):
     """Both distributions, built as for a release."""

@@ -78,8 +78,9 @@ def _input_size(cfg: Config) -> tuple[int, ...] | None:
     steps = {step['type']: step for step in pipeline}
     size = cfg.model.get('data_preprocessor', {}).get('size')  # segmentation pads to it
     size = size or steps.get('CenterCrop', {}).get('crop_size')
-    if size is None:
+    frames = steps.get('SampleFrames', {}).get('clip_len')
+    video = 'Recognizer3D' in str(cfg.model.type)
+    if size is None or (video and frames is None):
         return None
     size = (size, size) if isinstance(size, int) else tuple(size)
-    frames = [steps['SampleFrames']['clip_len']] if 'Recognizer3D' in str(cfg.model.type) else []
-    return (*frames, *size)
+    return (frames, *size) if video else size

@@ -1,4 +1,4 @@
-"""Small trainings of the classification configs, run as a user runs them."""
+"""The ImageNet config at full model size, two iterations."""
 
 import re
 import sys
@@ -15,47 +15,6 @@ TRAIN, TEST = ROOT / 'tools/train.py', ROOT / 'tools/test.py'
 
 def top1(output):
     return float(re.findall(r'accuracy/top1: ([\d.]+)', output)[-1])
-
-
-def digits(tmp_path):
-    """Options of a demo that takes seconds: two iterations, one validation."""
-    data = [
-        f'{loader}_dataloader.dataset.{key}={value}'
-        for loader in ('train', 'val', 'test')
-        for key, value in (('data_root', tmp_path / 'world'), ('num_train', 16), ('num_val', 10))
-    ]
-    return [
-        '--cfg-options', *data, 'train_dataloader.batch_size=8', 'train_cfg.max_epochs=1',
-        'model.backbone.base_channels=8', 'model.backbone.stem_channels=8',
-        'model.head.in_channels=32', 'train_dataloader.num_workers=0',
-        'train_dataloader.persistent_workers=False',
-    ]  # fmt: skip
-
-
-@pytest.mark.parametrize('norm', ['bn', 'in', 'ln', 'gn', 'sn', 'ssn'])
-def test_every_demo_trains_and_validates(run_tool, tmp_path, norm):
-    demo = ROOT / f'configs/demo/resnet_{norm}_digits.py'
-    code, output = run_tool(
-        sys.executable, TRAIN, demo, '--work-dir', tmp_path / 'run', *digits(tmp_path)
-    )
-    assert code == 0, output[-3000:]
-    assert re.search(r'Epoch\(val\) *\[1\]', output)
-    assert 0 <= top1(output) <= 100
-    assert (tmp_path / 'run/epoch_1.pth').is_file()
-    assert ('30 of 30 ratios' in output) == (norm == 'ssn')
-    if norm == 'ssn':
-        code, tested = run_tool(
-            sys.executable, TEST, tmp_path / 'run' / demo.name, tmp_path / 'run/epoch_1.pth',
-            '--work-dir', tmp_path / 'test', '--show-dir', tmp_path / 'shown',
-        )  # fmt: skip
-        assert code == 0, tested[-3000:]
-        assert top1(tested) == top1(output)
-        assert len(list((tmp_path / 'shown').rglob('*.png'))) == 10
-        (command,) = re.findall(r'deploy: python tools/deploy.py (\S+) (\S+)', output)
-        code, said = run_tool(sys.executable, ROOT / 'tools/deploy.py', *command)
-        assert code == 0, said[-3000:]
-        assert '15 SSN layers became' in said
-        assert 'for inputs (1, 3, 64, 64)' in said
 
 
 @pytest.fixture

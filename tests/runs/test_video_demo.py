@@ -1,7 +1,6 @@
 """The video demos, run as a user runs them, at a size that takes seconds."""
 
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -24,15 +23,6 @@ SMALL = {
     **{f'{loader}_dataloader.num_workers': 0 for loader in LOADERS},
     **{f'{loader}_dataloader.persistent_workers': False for loader in LOADERS},
 }
-# tools/train.py for one config after the other: processes of their own would mostly import
-TRAIN = """
-import runpy, sys
-tool, *configs, last = sys.argv[1:]
-for config in configs:
-    print('=====', flush=True)
-    sys.argv = [tool, config, '--cfg-options', *last.split()]
-    runpy.run_path(tool, run_name='__main__')
-"""
 
 
 @pytest.fixture(scope='module')
@@ -45,17 +35,11 @@ def options(tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
-def trained(options, tmp_path_factory):
+def trained(options, tmp_path_factory, train_in_turn):
     """The folder of finished demos, and what each said."""
     folder = tmp_path_factory.mktemp('demos')
-    configs = [DEMO / f'i3d_{norm}_digits.py' for norm in NORMS]
-    overrides = ' '.join(f'{key}={value}' for key, value in options.items())
-    command = (sys.executable, '-c', TRAIN, ROOT / 'tools/train.py', *configs, overrides)
-    done = subprocess.run(
-        [str(c) for c in command], cwd=folder, text=True, capture_output=True, timeout=600
-    )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return folder, dict(zip(NORMS, done.stdout.split('=====')[1:], strict=True))
+    said = train_in_turn(folder, [DEMO / f'i3d_{norm}_digits.py' for norm in NORMS], options)
+    return folder, dict(zip(NORMS, said, strict=True))
 
 
 def top1(output):
