@@ -115,3 +115,13 @@ def test_a_damaged_row_is_quoted(tmp_path):
     (tmp_path / 'demos.jsonl').write_text('{"demo": "x"')
     with pytest.raises(ValueError, match=r'line 1: expected .* got \'\{"demo": "x"'):
         read_rows(tmp_path / 'demos.jsonl')
+
+
+def test_the_docs_page_is_made_of_rows_of_three_seeds_that_reach_their_marks():
+    rows = read_rows(ROOT / 'docs/demos/demos.jsonl')
+    assert (ROOT / 'docs/demos.md').read_text(encoding='utf-8') == make_page(rows)
+    for name, least in (('resnet', 95), ('i3d', 85), ('deeplab', 60)):
+        own = {row['seed']: row for row in rows if row['demo'] == f'{name}_ssn_digits'}
+        assert own.keys() >= {0, 1, 2}
+        assert all(row['value'] >= least for row in own.values())
+        assert all(row['one_hot'] == 2 * row['layers'] for row in own.values())

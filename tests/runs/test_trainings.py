@@ -155,6 +155,8 @@ def test_an_interrupted_training_goes_on_from_its_last_checkpoint(run_tool, tmp_
     process = subprocess.Popen(
         [str(c) for c in command], cwd=tmp_path, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+        # a shell that puts pytest into the background has it and its children ignore Ctrl-C
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     deadline = time.monotonic() + 300
     while not (tmp_path / 'run/last_checkpoint').exists():
