@@ -1,6 +1,7 @@
 """From a trained SSN to plain layers."""
 
 from .export import export_program
+from .fold import fold
 from .freeze import freeze
 
-__all__ = ['export_program', 'freeze']
+__all__ = ['export_program', 'fold', 'freeze']

@@ -65,6 +65,7 @@ class SwitchNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(num_features)) if affine else None
         self.ratio_logits = nn.Parameter(torch.ones(2, len(self.normalizers)))
         self.spatial_rank: int | None = None  # of the last input
+        self.has_area = True  # whether the last input had more than one element per (n, c)
         self._warned_shape = False
         self._register_buffers()
 
@@ -97,7 +98,10 @@ class SwitchNorm(nn.Module):
             )
         if self.spatial_rank != rank:
             self.spatial_rank = rank
-        if not has_area(x):
+        area = bool(has_area(x))  # a tensor to torch.jit.trace
+        if self.has_area != area:
+            self.has_area = area
+        if not area:
             self._warn_of_shape(x)
         recomputing = self.training and _recomputing()
         update = self.training and not recomputing

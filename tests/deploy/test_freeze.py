@@ -63,3 +63,35 @@ def test_a_model_that_has_seen_no_input_is_refused():
     set_radius(layer, 1.0)
     with pytest.raises(ValueError, match='has seen no input'):
         freeze(nn.Sequential(layer))
+
+
+def test_force_takes_the_largest_ratio_of_an_undecided_row_and_says_so():
+    layer = SSN(8)
+    layer.ratio_logits.data.copy_(torch.tensor([[1.0, 1, 1.2], [0, 0, 1]]))
+    model = nn.Sequential(trained('IN', 'IN'), layer)
+    model(torch.randn(2, 3, 6, 6))
+    with pytest.warns(UserWarning, match=r'1 had not chosen, .* became BN and BN'):
+        freeze(model, force=True)
+    assert type(model[1]) is nn.BatchNorm2d
+    assert type(model[0][1]) is nn.InstanceNorm2d
+
+
+def test_a_layer_used_twice_is_replaced_in_both_places_by_one():
+    model = trained('BN', 'IN')
+    shared = nn.Sequential(model, model[1])
+    x = torch.randn(2, 3, 6, 6)
+    expected = shared(x).detach()
+    freeze(shared)
+    assert shared[1] is shared[0][1]
+    torch.testing.assert_close(shared(x), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize('shape', [(3, 8), (3, 8, 1), (3, 8, 1, 1)])
+@pytest.mark.parametrize('var', OMEGA)
+@pytest.mark.parametrize('mean', OMEGA)
+def test_on_maps_of_one_element_the_share_is_handed_over_as_in_training(mean, var, shape):
+    """As behind the image pooling of DeepLab, where IN has nothing to measure."""
+    model = nn.Sequential(trained(mean, var)[1])
+    x = torch.randn(shape)
+    expected = model(x).detach()
+    torch.testing.assert_close(freeze(model)(x), expected, rtol=1e-4, atol=1e-5)

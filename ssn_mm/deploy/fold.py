@@ -1,0 +1,202 @@
+"""Batch norm vanishes into the convolution or linear layer before it."""
+
+import gc
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from ..layers import MixedNorm
+
+Affine = _ConvNd | nn.Linear
+Norm = _BatchNorm | MixedNorm
+
+
+@torch.no_grad()
+def fold(model: nn.Module, *inputs: Any) -> nn.Module:
+    """Moves every batch norm that directly follows a convolution or linear layer into it, in place.
+
+    The norm becomes ``nn.Identity``, the layer before it gets new weights and a bias; outputs stay
+    the same to rounding. Convolutions may be grouped, dilated, transposed, of rank 1 to 3. A
+    ``MixedNorm`` with BN's mean and IN's variance, which no shift of the input changes, hands the
+    mean over to the bias and stays; LN's and GN's variances do depend on the mean, so those layers
+    stay as they are.
+
+    ``model(*inputs)`` is run once and every operator that it calls is watched: a layer is folded
+    only if nothing else than the norm reads its output, nothing holds that output afterwards,
+    each of the two runs once, and the weights are read and registered nowhere else.
+
+    Args:
+        model: In evaluation, frozen. Of an OpenMMLab model take ``TensorMode(model)``.
+        *inputs: One typical input; a path through the model that they do not take is left alone.
+
+    Returns:
+        ``model``.
+
+    Raises:
+        ValueError: A module of ``model`` is in training.
+    """
+    if training := [name for name, module in model.named_modules() if module.training]:
+        raise ValueError(f'{training[0] or "the model"} is in training; call model.eval() first')
+    names = {module: name for name, module in model.named_modules()}
+    for layer, norm in _foldable(model, inputs):
+        if isinstance(norm, MixedNorm):
+            _move_mean(layer, norm)
+        else:
+            _absorb(layer, norm)
+            parent, _, attribute = names[norm].rpartition('.')
+            setattr(model.get_submodule(parent), attribute, nn.Identity())
+    return model
+
+
+@dataclass(eq=False)
+class _Product:
+    """What became of the output of a layer."""
+
+    layer: Affine
+    readers: set[nn.Module | None] = field(default_factory=set)
+    normalized: bool = False  # the one argument of a norm
+
+
+class _Watch(TorchDispatchMode):
+    """Sees who reads what while a model runs.
+
+    Attributes:
+        products: Outputs of layers that are still alive, with what became of them.
+        all_products: Likewise, also of those that are gone.
+        readers: Parameters, with the modules inside which they were read.
+        calls: How often each layer and norm ran.
+    """
+
+    def __init__(self, candidates: list[nn.Module]) -> None:
+        super().__init__()
+        self.candidates = candidates
+        self.products = WeakTensorKeyDictionary()
+        self.all_products: list[_Product] = []
+        self.readers: dict[Tensor, set[nn.Module | None]] = {}
+        self.calls: Counter[nn.Module] = Counter()
+        self._inside: list[nn.Module | None] = [None]
+        self._convolved = WeakTensorKeyDictionary()  # output of the operator: its weight
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        for tensor in tree_leaves((args, kwargs)):
+            if isinstance(tensor, nn.Parameter):
+                self.readers.setdefault(tensor, set()).add(self._inside[-1])
+            elif isinstance(tensor, Tensor) and tensor in self.products:
+                self.products[tensor].readers.add(self._inside[-1])
+        result = func(*args, **(kwargs or {}))
+        if func is torch.ops.aten.convolution.default:
+            self._convolved[result] = args[1]
+        return result
+
+    @contextmanager
+    def hooks(self) -> Iterator[None]:
+        """Tells which module runs; first of all hooks, so that others' reading is seen."""
+        with ExitStack() as stack:
+            for module in self.candidates:
+                for handle in (
+                    module.register_forward_pre_hook(self._enter),
+                    module.register_forward_hook(self._leave, prepend=True),
+                ):
+                    stack.callback(handle.remove)
+            yield
+
+    def _enter(self, module: nn.Module, args: tuple) -> None:
+        self.calls[module] += 1
+        self._inside.append(module)
+        if isinstance(module, Norm) and len(args) == 1 and args[0] in self.products:
+            self.products[args[0]].normalized = True
+
+    def _leave(self, module: nn.Module, args: tuple, output: Tensor) -> None:
+        self._inside.pop()
+        if isinstance(module, nn.Linear):
+            # batch norm's channels are the second dimension
+            plain = type(module).forward is nn.Linear.forward and output.dim() == 2
+        else:
+            # others compute the weight that they convolve with, as weight standardization does
+            plain = self._convolved.get(output) is module.weight
+        if isinstance(module, Affine) and plain:
+            product = _Product(module)
+            self.all_products.append(product)
+            self.products[output] = product
+
+
+def _foldable(model: nn.Module, inputs: tuple) -> list[tuple[Affine, Norm]]:
+    """Pairs of a layer and the norm that alone reads its output."""
+    candidates = [m for m in model.modules() if _is_affine(m) or _is_constant(m)]
+    watch = _Watch(candidates)
+    with watch.hooks(), watch:
+        outputs = model(*inputs)
+    gc.collect()
+    held = set(watch.products.values())  # part of the outputs, or kept by a module
+    del outputs
+    places = Counter(m for _, m in model.named_modules(remove_duplicate=False))
+    homes = Counter(p for _, p in model.named_parameters(remove_duplicate=False))
+    pairs = []
+    for product in watch.all_products:
+        layer, readers = product.layer, product.readers
+        norm = next(iter(readers), None)
+        if product in held or not product.normalized or len(readers) != 1:
+            continue
+        if not isinstance(norm, Norm):
+            continue
+        if any(watch.calls[m] != 1 or places[m] != 1 for m in (layer, norm)):
+            continue
+        if all(watch.readers[p] == {layer} and homes[p] == 1 for p in layer.parameters()):
+            pairs.append((layer, norm))
+    return pairs
+
+
+def _is_affine(module: nn.Module) -> bool:
+    """Whether a layer's weights are its own: parametrized ones are computed anew."""
+    return isinstance(module, Affine) and 'weight' in module._parameters
+
+
+def _is_constant(module: nn.Module) -> bool:
+    """Whether a norm, or its mean, does not depend on the input."""
+    if isinstance(module, MixedNorm):
+        return module.mean == ('BN',) and module.var == ('IN',)
+    stock = (_BatchNorm.forward, nn.SyncBatchNorm.forward)
+    return (
+        isinstance(module, _BatchNorm)
+        and type(module).forward in stock
+        and module.running_mean is not None
+    )
+
+
+def _absorb(layer: Affine, norm: _BatchNorm) -> None:
+    """(W x + b - μ) γ / sqrt(σ² + ε) + β as one layer, computed in float64."""
+    assert norm.running_mean is not None  # _is_constant has looked
+    assert norm.running_var is not None
+    scale = torch.rsqrt(norm.running_var.double() + norm.eps)
+    if norm.weight is not None:
+        scale = scale * norm.weight.double()
+    shift = -norm.running_mean.double() * scale
+    if norm.bias is not None:
+        shift = shift + norm.bias.double()
+    weight = layer.weight.double()
+    if isinstance(layer, _ConvTransposeNd):  # (in, out / groups, *kernel)
+        grouped = weight.unflatten(0, (layer.groups, -1))  # (groups, in / groups, out / groups, …)
+        factors = scale.view(layer.groups, 1, -1, *(1 for _ in layer.kernel_size))
+        weight = (grouped * factors).flatten(0, 1)
+    else:
+        weight = weight * scale.view(-1, *(1 for _ in weight.shape[1:]))
+    bias = shift if layer.bias is None else layer.bias.double() * scale + shift
+    # new parameters, since what runs on another path may hold the old ones
+    layer.weight = nn.Parameter(weight.to(layer.weight), layer.weight.requires_grad)
+    layer.bias = nn.Parameter(bias.to(layer.weight), layer.weight.requires_grad)
+
+
+def _move_mean(layer: Affine, norm: MixedNorm) -> None:
+    bias = -norm.running_mean if layer.bias is None else layer.bias - norm.running_mean
+    layer.bias = nn.Parameter(bias.to(layer.weight), layer.weight.requires_grad)
+    norm.running_mean = torch.zeros_like(norm.running_mean)

@@ -1,0 +1,91 @@
+import pytest
+import torch
+
+from ssn_mm.layers import MixedNorm
+
+OMEGA = ('IN', 'LN', 'BN', 'GN')
+PAIRS = [(mean, var) for mean in OMEGA for var in OMEGA]
+
+
+def build(mean, var, dtype=torch.float32):
+    norm = MixedNorm(8, mean, var, num_groups=4)
+    torch.nn.init.normal_(norm.weight), torch.nn.init.normal_(norm.bias)
+    norm.running_mean.normal_(), norm.running_var.uniform_(0.5, 2)
+    return norm.to(dtype).requires_grad_(False)
+
+
+def definition(norm, x):
+    """Eq. 1, slowly, in float64."""
+    wide = x.double()
+    spatial, n = tuple(range(2, x.dim())), x.size(0)
+    to_map = (slice(None), slice(None), *(None for _ in spatial))
+    grouped = wide.reshape(n, 4, -1)
+
+    def moment(name, what):
+        if name == 'BN':
+            return {'mean': norm.running_mean, 'var': norm.running_var}[what].double()[None]
+        function = {'mean': torch.mean, 'var': lambda t, d: t.var(d, correction=0)}[what]
+        if name == 'GN':
+            return function(grouped, 2).repeat_interleave(2, 1)
+        if name == 'LN':
+            return function(wide.reshape(n, -1), 1)[:, None].expand(n, 8)
+        return function(wide.reshape(n, 8, -1), 2)
+
+    mean = sum(moment(name, 'mean') for name in norm.mean)[to_map] / len(norm.mean)
+    var = sum(moment(name, 'var') for name in norm.var)[to_map] / len(norm.var)
+    weight, bias = (p.double()[None][to_map] for p in (norm.weight, norm.bias))
+    return (wide - mean) / torch.sqrt(var + norm.eps) * weight + bias
+
+
+@pytest.mark.parametrize('shape', [(3, 8, 5), (2, 8, 7, 3), (1, 8, 1, 5), (2, 8, 3, 4, 5)])
+@pytest.mark.parametrize(('mean', 'var'), PAIRS)
+def test_every_pair_equals_the_definition(mean, var, shape):
+    norm, x = build(mean, var), torch.randn(shape) * 3 + 1
+    torch.testing.assert_close(norm(x).double(), definition(norm, x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(('mean', 'var'), PAIRS)
+def test_channels_last_and_strided_maps(mean, var):
+    norm, x = build(mean, var), torch.randn(2, 8, 6, 5)
+    expected = norm(x)
+    last = norm(x.contiguous(memory_format=torch.channels_last))
+    torch.testing.assert_close(last, expected, rtol=1e-4, atol=1e-5)
+    assert last.is_contiguous(memory_format=torch.channels_last)
+    strided = torch.randn(2, 8, 6, 10)[..., ::2].copy_(x)
+    torch.testing.assert_close(norm(strided), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16, torch.float64])
+@pytest.mark.parametrize(('mean', 'var'), [('BN', 'LN'), ('IN', 'BN'), ('LN', 'IN')])
+def test_other_dtypes(mean, var, dtype):
+    norm, x = build(mean, var), torch.randn(2, 8, 6, 5).to(dtype)
+    y = norm.double()(x) if dtype == torch.float64 else norm(x)
+    assert y.dtype == dtype
+    eps = torch.finfo(dtype).eps
+    torch.testing.assert_close(y.double(), definition(norm, x), rtol=4 * eps, atol=4 * eps)
+
+
+@pytest.mark.parametrize(('mean', 'var'), PAIRS)
+def test_a_network_that_is_trained_on_gets_exact_gradients(mean, var):
+    norm = build(mean, var, torch.float64).requires_grad_()
+    x = torch.randn(2, 8, 3, 2, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(norm, x)
+    norm(x).square().sum().backward()
+    assert norm.weight.grad.abs().min() > 0
+
+
+def test_several_normalizers_are_averaged():
+    x = torch.randn(2, 8, 3, 3)
+    norm = build(('LN', 'BN'), 'BN')
+    torch.testing.assert_close(norm(x).double(), definition(norm, x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize('mean', ['XN', (), ('IN', 'XN')])
+def test_an_unknown_name_is_refused(mean):
+    with pytest.raises(ValueError, match='unknown normalizer'):
+        MixedNorm(8, mean, 'BN')
+
+
+def test_groups_that_do_not_divide_the_channels_are_refused():
+    with pytest.raises(ValueError, match='num_groups=32'):
+        MixedNorm(8, 'GN', 'BN')
