@@ -1,4 +1,4 @@
-"""Freeze and export a trained network: python tools/deploy.py CONFIG CHECKPOINT"""
+"""Freeze, fold and export a trained network: python tools/deploy.py CONFIG CHECKPOINT"""
 
 import argparse
 from pathlib import Path
@@ -9,27 +9,60 @@ from ssn_mm.engine.run import load_config, run_tool
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description='Turn every SSN into the plain layer it selected, and export the network as '
-        'a program (torch.export) that runs with PyTorch alone.'
+        description='Turn every SSN into the plain layer it selected, fold those that chose batch '
+        'norm into the convolutions before them, and export the network as a program '
+        '(torch.export) that runs with PyTorch alone, if asked for as ONNX, too. Writes the '
+        'frozen checkpoint beside the program; prints what each layer became, sizes and speed.'
     )
     parser.add_argument('config', help='config file the model was trained with')
     parser.add_argument('checkpoint', help='checkpoint file; every SSN has chosen')
     parser.add_argument('--out', type=Path, help='program to write (default: CHECKPOINT.pt2)')
+    parser.add_argument('--onnx', type=Path, metavar='F', help='ONNX file to write')
+    parser.add_argument(
+        '--verify',
+        type=int,
+        nargs='?',
+        const=16,
+        default=0,
+        metavar='N',
+        help='compare outputs and labels of all networks on N samples of the test data (default: '
+        '16), or on photographs where the data is not there',
+    )
+    parser.add_argument(
+        '--force',
+        action='store_true',
+        help='let an SSN that has not chosen yet take its largest ratios; says which did',
+    )
     parser.add_argument(
         '--shape',
         type=int,
         nargs='+',
         metavar='SIZE',
-        help='height and width of the input in pixels, for videos the frames of a clip before '
-        'them (default: that of the training, where the config tells it)',
+        help='height and width of a typical input in pixels, for videos the frames of a clip '
+        'before them (default: that of the training, where the config tells it)',
     )
-    return parser.parse_args()
+    parser.add_argument(
+        '--seconds', type=float, default=5.0, help='how long the networks are timed (default: 5)'
+    )
+    args = parser.parse_args()
+    if args.verify < 0:
+        parser.error(f'--verify takes a number of samples, got {args.verify}')
+    return args
 
 
 def main() -> None:
     args = parse_args()
     out = args.out or Path(args.checkpoint).with_suffix('.pt2')
-    deploy(load_config(args.config), args.checkpoint, out, args.shape)
+    deploy(
+        load_config(args.config),
+        args.checkpoint,
+        out,
+        args.shape,
+        args.onnx,
+        args.verify,
+        args.force,
+        args.seconds,
+    )
 
 
 if __name__ == '__main__':

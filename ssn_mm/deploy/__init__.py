@@ -1,7 +1,17 @@
 """From a trained SSN to plain layers."""
 
-from .export import export_program
+from .export import export_onnx, export_program
 from .fold import fold
 from .freeze import freeze
+from .frozen import load_frozen, save_frozen
+from .onnx_program import OnnxProgram
 
-__all__ = ['export_program', 'fold', 'freeze']
+__all__ = [
+    'OnnxProgram',
+    'export_onnx',
+    'export_program',
+    'fold',
+    'freeze',
+    'load_frozen',
+    'save_frozen',
+]

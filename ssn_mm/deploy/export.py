@@ -1,9 +1,19 @@
 """Writes a frozen network as a program that runs without this package."""
 
+import io
+import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.export import Dim
+
+from ..analysis.benchmark_rows import write_atomically
+from .onnx_program import META_KEY, OnnxProgram, onnx_module
+
+TOLERANCE = 1e-4  # of the largest output; float32 reaches 1e-6 or so
 
 
 class TensorMode(nn.Module):
@@ -20,22 +30,100 @@ class TensorMode(nn.Module):
 
 
 def export_program(model: nn.Module, inputs: Tensor, out: str | Path) -> float:
-    """Exports an OpenMMLab model with torch.export and runs the file once, to compare.
+    """Exports an OpenMMLab model with torch.export.
 
-    ``torch.export.load(out).module()(inputs)`` then needs PyTorch alone.
+    ``torch.export.load(out).module()(inputs)`` then needs PyTorch alone, and takes any batch and
+    size. The program is run and compared before it is written.
 
     Args:
         model: In evaluation, frozen.
         inputs: Preprocessed images (N, 3, H, W), or clips (N, M, 3, T, H, W), whose scores are
-            (N * M, classes); the program takes this shape.
+            (N * M, classes). N and M at least 2, since torch.export takes a 1 for a constant.
         out: File to write, .pt2.
 
     Returns:
-        Largest absolute difference between the program's output and the model's.
+        Largest difference between the program's outputs and the model's, relative to the largest
+        output.
+
+    Raises:
+        ValueError: They differ by more than 1e-4; nothing is written.
     """
     function = TensorMode(model).eval()
+    file = io.BytesIO()
     with torch.no_grad():
-        expected = function(inputs)
-        torch.export.save(torch.export.export(function, (inputs,)), str(out))
-        loaded = torch.export.load(str(out)).module()(inputs)
-    return (loaded - expected).abs().max().item()
+        shapes = (_dynamic(inputs),)
+        torch.export.save(torch.export.export(function, (inputs,), dynamic_shapes=shapes), file)
+        file.seek(0)
+        program = torch.export.load(file).module()
+        difference = check_outputs(program, function, inputs, 'the exported program')
+    write_atomically(out, file.getvalue())
+    return difference
+
+
+def export_onnx(
+    model: nn.Module, inputs: Tensor, out: str | Path, meta: dict[str, Any] | None = None
+) -> float:
+    """Exports an OpenMMLab model as ONNX, for any batch and size.
+
+    The file is run by onnxruntime and compared before it is written.
+
+    Args:
+        model: In evaluation, frozen.
+        inputs: As for :func:`export_program`.
+        out: File to write, .onnx.
+        meta: What :class:`OnnxProgram` finds as its ``meta``: the names of the classes.
+
+    Returns:
+        As :func:`export_program`.
+
+    Raises:
+        ImportError: onnx, onnxscript or onnxruntime is not installed.
+        ValueError: The outputs differ by more than 1e-4; nothing is written.
+    """
+    for name in ('onnx', 'onnxscript', 'onnxruntime'):
+        onnx_module(name)
+    function = TensorMode(model).eval()
+    with torch.no_grad():
+        exported = torch.onnx.export(
+            function,
+            (inputs,),
+            dynamo=True,
+            dynamic_shapes=(_dynamic(inputs),),
+            input_names=['inputs'],
+            output_names=['outputs'],
+            verbose=False,
+        )
+        assert exported is not None  # it is only where a file is named
+        exported.model.metadata_props[META_KEY] = json.dumps(meta or {})
+        content = exported.model_proto.SerializeToString()
+        difference = check_outputs(OnnxProgram(content), function, inputs, 'the ONNX program')
+    write_atomically(out, content)
+    return difference
+
+
+def check_outputs(
+    program: Callable[[Tensor], Tensor],
+    reference: Callable[[Tensor], Tensor],
+    inputs: Tensor,
+    what: str,
+) -> float:
+    """Largest difference of two functions' outputs, relative to the largest output.
+
+    Raises:
+        ValueError: It is above 1e-4, or a number is NaN.
+    """
+    expected = reference(inputs)
+    scale = expected.abs().max().item()
+    difference = (program(inputs) - expected).abs().max().item() / (scale or 1.0)
+    if not difference <= TOLERANCE:
+        raise ValueError(
+            f'outputs of {what} differ by {difference:.2g} of the largest, {scale:.3g}; at most '
+            f'{TOLERANCE:g} is accepted, so it is not written'
+        )
+    return difference
+
+
+def _dynamic(inputs: Tensor) -> dict[int, Any]:
+    """Every dimension but the channels may vary."""
+    channels = inputs.dim() - (4 if inputs.dim() == 6 else 3)
+    return {d: Dim.DYNAMIC for d in range(inputs.dim()) if d != channels}

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+from torch.nn.modules.instancenorm import _InstanceNorm
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakTensorKeyDictionary
@@ -18,7 +19,8 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from ..layers import MixedNorm
 
 Affine = _ConvNd | nn.Linear
-Norm = _BatchNorm | MixedNorm
+Measured = MixedNorm | _InstanceNorm | nn.GroupNorm  # its statistics are the input's
+Norm = _BatchNorm | Measured
 
 
 @torch.no_grad()
@@ -26,10 +28,12 @@ def fold(model: nn.Module, *inputs: Any) -> nn.Module:
     """Moves every batch norm that directly follows a convolution or linear layer into it, in place.
 
     The norm becomes ``nn.Identity``, the layer before it gets new weights and a bias; outputs stay
-    the same to rounding. Convolutions may be grouped, dilated, transposed, of rank 1 to 3. A
-    ``MixedNorm`` with BN's mean and IN's variance, which no shift of the input changes, hands the
-    mean over to the bias and stays; LN's and GN's variances do depend on the mean, so those layers
-    stay as they are.
+    the same to rounding. Convolutions may be grouped, dilated, transposed, of rank 1 to 3.
+
+    Other norms in such a place overwrite the layer's output instead of asking for fresh memory,
+    which on a CPU costs more than the arithmetic: there IN, LN and GN become a ``MixedNorm``, too.
+    A mean of BN beside IN's variance, which no shift changes, moves into the layer's bias; LN's
+    and GN's variances depend on the channels' means, so there it stays.
 
     ``model(*inputs)`` is run once and every operator that it calls is watched: a layer is folded
     only if nothing else than the norm reads its output, nothing holds that output afterwards,
@@ -49,12 +53,15 @@ def fold(model: nn.Module, *inputs: Any) -> nn.Module:
         raise ValueError(f'{training[0] or "the model"} is in training; call model.eval() first')
     names = {module: name for name, module in model.named_modules()}
     for layer, norm in _foldable(model, inputs):
-        if isinstance(norm, MixedNorm):
-            _move_mean(layer, norm)
-        else:
+        new: nn.Module = nn.Identity()
+        if isinstance(norm, _BatchNorm):
             _absorb(layer, norm)
-            parent, _, attribute = names[norm].rpartition('.')
-            setattr(model.get_submodule(parent), attribute, nn.Identity())
+        else:
+            new = _overwriting(norm)
+            if isinstance(new, MixedNorm) and (new.mean, new.var) == (('BN',), ('IN',)):
+                _move_mean(layer, new)
+        parent, _, attribute = names[norm].rpartition('.')
+        setattr(model.get_submodule(parent), attribute, new)
     return model
 
 
@@ -132,7 +139,7 @@ class _Watch(TorchDispatchMode):
 
 def _foldable(model: nn.Module, inputs: tuple) -> list[tuple[Affine, Norm]]:
     """Pairs of a layer and the norm that alone reads its output."""
-    candidates = [m for m in model.modules() if _is_affine(m) or _is_constant(m)]
+    candidates = [m for m in model.modules() if _is_affine(m) or _is_norm(m)]
     watch = _Watch(candidates)
     with watch.hooks(), watch:
         outputs = model(*inputs)
@@ -161,21 +168,17 @@ def _is_affine(module: nn.Module) -> bool:
     return isinstance(module, Affine) and 'weight' in module._parameters
 
 
-def _is_constant(module: nn.Module) -> bool:
-    """Whether a norm, or its mean, does not depend on the input."""
-    if isinstance(module, MixedNorm):
-        return module.mean == ('BN',) and module.var == ('IN',)
-    stock = (_BatchNorm.forward, nn.SyncBatchNorm.forward)
-    return (
-        isinstance(module, _BatchNorm)
-        and type(module).forward in stock
-        and module.running_mean is not None
-    )
+def _is_norm(module: nn.Module) -> bool:
+    """Whether it does what its class says: torch's and ours, with no forward pass of its own."""
+    kinds = (_BatchNorm, nn.SyncBatchNorm, _InstanceNorm, nn.GroupNorm, MixedNorm)
+    stock = isinstance(module, Norm) and type(module).forward in [kind.forward for kind in kinds]
+    constants = getattr(module, 'running_mean', None) is not None
+    return stock and (constants == isinstance(module, _BatchNorm | MixedNorm))
 
 
 def _absorb(layer: Affine, norm: _BatchNorm) -> None:
     """(W x + b - μ) γ / sqrt(σ² + ε) + β as one layer, computed in float64."""
-    assert norm.running_mean is not None  # _is_constant has looked
+    assert norm.running_mean is not None  # _is_norm has looked
     assert norm.running_var is not None
     scale = torch.rsqrt(norm.running_var.double() + norm.eps)
     if norm.weight is not None:
@@ -194,6 +197,21 @@ def _absorb(layer: Affine, norm: _BatchNorm) -> None:
     # new parameters, since what runs on another path may hold the old ones
     layer.weight = nn.Parameter(weight.to(layer.weight), layer.weight.requires_grad)
     layer.bias = nn.Parameter(bias.to(layer.weight), layer.weight.requires_grad)
+
+
+def _overwriting(norm: Measured) -> Measured:
+    """A norm that overwrites its input; on a GPU torch's own kernels move less memory."""
+    if isinstance(norm, MixedNorm):
+        norm.inplace = True
+        return norm
+    groups = norm.num_groups if isinstance(norm, nn.GroupNorm) else norm.num_features
+    channels = norm.num_channels if isinstance(norm, nn.GroupNorm) else norm.num_features
+    if norm.weight is None or norm.weight.device.type != 'cpu':
+        return norm
+    name = {channels: 'IN', 1: 'LN'}.get(groups, 'GN')
+    new = MixedNorm(channels, name, name, norm.eps, groups, inplace=True)
+    new.weight, new.bias = norm.weight, norm.bias
+    return new.to(norm.weight.dtype).eval()
 
 
 def _move_mean(layer: Affine, norm: MixedNorm) -> None:

@@ -1,75 +1,163 @@
 """What tools/deploy.py does."""
 
 import copy
-from collections import Counter
+import warnings
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import load_checkpoint
+from torch import Tensor, nn
 
+from ..analysis.benchmark import Competitor, interleave
+from ..analysis.benchmark_rows import table
 from ..layers import ssn_layers
-from .export import TensorMode, export_program
+from .export import TensorMode, check_outputs, export_onnx, export_program
+from .fold import fold
 from .freeze import freeze
+from .frozen import save_frozen
+from .onnx_program import OnnxProgram
+from .verify import Program, verify_outputs
 
 
 def deploy(
-    cfg: Config, checkpoint: str, out: Path, shape: Sequence[int] | None = None
-) -> torch.nn.Module:
-    """Freezes a trained network, exports it and prints what became of it.
+    cfg: Config,
+    checkpoint: str,
+    out: Path,
+    shape: Sequence[int] | None = None,
+    onnx: Path | None = None,
+    verify: int = 0,
+    force: bool = False,
+    seconds: float = 5.0,
+) -> nn.Module:
+    """Freezes and folds a trained network, exports it and prints what became of it.
+
+    Writes the frozen checkpoint (``<out>.frozen.pth``), the program and, if asked for, ONNX.
 
     Args:
         cfg: The config it was trained with.
         checkpoint: Its weights; every SSN has chosen.
         out: Program to write, .pt2.
-        shape: Height and width of the input in pixels, before them the frames of a video's clip;
-            else the size of the training.
+        shape: Height and width of a typical input in pixels, before them the frames of a video's
+            clip; else the size of the training.
+        onnx: ONNX file to write.
+        verify: How many of the config's test samples the deployed networks are compared on;
+            photographs where its data is not there.
+        force: Takes the largest ratios of an SSN that has not chosen.
+        seconds: How long the networks are timed.
 
     Returns:
-        The frozen network.
+        The frozen and folded network.
 
     Raises:
         FileNotFoundError: There is no such checkpoint.
         ValueError: No shape is known, or it has too few or too many numbers; an SSN has not
-            chosen; or the results differ.
+            chosen; or the results differ, and then nothing more is written.
     """
     if not Path(checkpoint).is_file():
         raise FileNotFoundError(
             f'no checkpoint {checkpoint!r}; training writes them to its work dir'
         )
-    shape = shape or _input_size(cfg)
+    shape = _checked(shape or _input_size(cfg), cfg)
+    init_default_scope(cfg.get('default_scope', 'mmengine'))
+    model = MODELS.build(cfg.model).eval()
+    stored = load_checkpoint(model, checkpoint, map_location='cpu', strict=True)
+    dataset_meta = (stored.get('meta') or {}).get('dataset_meta')
+    # mmaction2's recognizers take several clips of a video, (N, M, C, T, H, W)
+    inputs = torch.randn(2, *([2] if len(shape) == 3 else []), 3, *shape)
+    with torch.no_grad():
+        TensorMode(model)(inputs)  # its layers see the rank of their maps
+        frozen, forced = _freeze(copy.deepcopy(model), force)
+        layers = {name: frozen.get_submodule(name) for name, _ in ssn_layers(model)}
+        trained = TensorMode(frozen if forced else model)
+        folded = copy.deepcopy(frozen)
+        fold(TensorMode(folded).eval(), inputs)
+        print(_became(model, layers, folded))
+        networks: dict[str, Program] = dict(trained=trained, frozen=TensorMode(frozen))
+        networks['folded'] = TensorMode(folded)
+        for name in ('frozen', 'folded'):
+            check_outputs(networks[name], trained, inputs, f'the {name} network')
+        files = {'trained': Path(checkpoint), 'frozen': out.with_suffix('.frozen.pth')}
+        save_frozen(frozen, layers, files['frozen'], dataset_meta)
+        export_program(folded, inputs, out)
+        files['program'], networks['program'] = out, torch.export.load(str(out)).module()
+        if onnx:
+            classes = list((dataset_meta or {}).get('classes') or []) or None
+            export_onnx(folded, inputs, onnx, dict(task=cfg.default_scope, classes=classes))
+            files['onnx'], networks['onnx'] = onnx, OnnxProgram(onnx)
+        if verify:
+            print(verify_outputs(cfg, model, networks, shape, verify))
+        print(_speed(networks, files, inputs[:1, :1] if len(shape) == 3 else inputs[:1], seconds))
+    print(
+        f"Run it with PyTorch alone: torch.export.load('{out}').module()(images); without ssn_mm "
+        'but with the config: docs/deploy.md'
+    )
+    return folded
+
+
+def _freeze(model: nn.Module, force: bool) -> tuple[nn.Module, bool]:
+    """The frozen network, and whether it is another than the trained one."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter('always')
+        freeze(model, force)
+    for warning in caught:
+        print(f'warning: {warning.message}')
+    return model, bool(caught)
+
+
+def _became(model: nn.Module, layers: dict[str, nn.Module], folded: nn.Module) -> str:
+    """A line an SSN: what it chose and what it is now."""
+    lines = []
+    for name, ssn in ssn_layers(model):
+        chosen = [
+            own or f'{ssn.normalizers[row.argmax()]} (forced)'
+            for own, row in zip(ssn.selected, ssn.ratios(), strict=True)
+        ]
+        now, plain = folded.get_submodule(name), type(layers[name]).__name__
+        if isinstance(now, nn.Identity):
+            plain += ', folded into the layer before it'
+        elif getattr(now, 'inplace', False):
+            plain += ', in place'
+        lines.append([name, *chosen, plain])
+    gone = sum(isinstance(folded.get_submodule(name), nn.Identity) for name in layers)
+    return (
+        table(['layer', 'mean', 'variance', 'became'], lines)
+        + f'\n\n{len(lines)} SSN layers, {gone} of them folded away.\n'
+    )
+
+
+def _speed(
+    networks: dict[str, Program], files: dict[str, Path], inputs: Tensor, seconds: float
+) -> str:
+    """Size of each file, and time of each network side by side."""
+    competitors = {
+        name: Competitor({'forward': partial(network, inputs)})
+        for name, network in networks.items()
+    }
+    times = {name: t['total'] for name, t in interleave(competitors, seconds=seconds).items()}
+    lines = []
+    for name, own in times.items():
+        file = files.get(name)
+        size = f'{file.stat().st_size / 1e6:.1f}' if file else ''
+        speed = np.median(times['trained'] / own)
+        lines.append(
+            [name, file or 'in memory', size, f'{np.median(own) * 1e3:.1f}', f'{speed:.2f}']
+        )
+    head = ['network', 'file', 'MB', 'ms', 'speed / trained']
+    return f'One input {tuple(inputs.shape)}, side by side:\n\n{table(head, lines)}\n'
+
+
+def _checked(shape: Sequence[int] | None, cfg: Config) -> Sequence[int]:
     wanted = 'FRAMES HEIGHT WIDTH' if 'Recognizer3D' in str(cfg.model.type) else 'HEIGHT WIDTH'
     if shape is None:
         raise ValueError(f'the config tells no input size; give --shape {wanted}')
     if len(shape) != len(wanted.split()):
         raise ValueError(f'{cfg.model.type} takes --shape {wanted}, got {tuple(shape)}')
-    init_default_scope(cfg.get('default_scope', 'mmengine'))
-    model = MODELS.build(cfg.model).eval()
-    load_checkpoint(model, checkpoint, map_location='cpu', strict=True)
-    # mmaction2's recognizers take several clips of a video, (N, M, C, T, H, W)
-    inputs = torch.randn(1, *([1] if len(shape) == 3 else []), 3, *shape)
-    with torch.no_grad():
-        expected = TensorMode(model)(inputs)
-        names = [name for name, _ in ssn_layers(model)]
-        frozen = freeze(copy.deepcopy(model))
-        difference = (TensorMode(frozen)(inputs) - expected).abs().max().item()
-    scale = expected.abs().max().item()
-    if not difference <= 1e-4 * scale:
-        raise ValueError(f'frozen outputs differ by {difference:.3g} of {scale:.3g}; not exported')
-    exported = export_program(frozen, inputs, out)
-    became = Counter(type(frozen.get_submodule(name)).__name__ for name in names)
-    layers = ', '.join(f'{count} {kind}' for kind, count in became.most_common())
-    print(f'{len(names)} SSN layers became {layers}.')
-    print(
-        f'Outputs up to {scale:.3g}; frozen differ by {difference:.2g}, exported by {exported:.2g}.'
-    )
-    print(
-        f'Written: {out} ({out.stat().st_size / 1e6:.1f} MB), for inputs {tuple(inputs.shape)}. '
-        f"Run it with PyTorch alone: torch.export.load('{out}').module()(images)"
-    )
-    return frozen
+    return shape
 
 
 def _input_size(cfg: Config) -> tuple[int, ...] | None:

@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 from mmengine.config import Config
 from mmengine.registry import RUNNERS
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner import CheckpointLoader, Runner, find_latest_checkpoint
 
 from ..datasets.preflight import check_datasets
 from ..layers import ssn_layers
@@ -98,13 +98,18 @@ def evaluate(
     Raises:
         FileNotFoundError: There is no such checkpoint.
         ValueError: ``tta`` for a config without ``tta_pipeline``, ``show_dir`` for one without a
-            visualization hook.
+            visualization hook, or the checkpoint of a frozen network.
     """
     if not Path(checkpoint).is_file():
         raise FileNotFoundError(
             f'no checkpoint {checkpoint!r}; training writes them to its work dir'
         )
     check_datasets(cfg, ('test',))
+    if 'frozen' in CheckpointLoader.load_checkpoint(checkpoint, 'cpu').get('meta', {}):
+        raise ValueError(
+            f'{checkpoint} is of a frozen network, which the config does not describe; test the '
+            'checkpoint that it was frozen from, its outputs are the same, or use tools/infer.py'
+        )
     cfg.load_from = checkpoint
     if show_dir:
         _enable_painting(cfg, show_dir)

@@ -5,14 +5,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..ops.moments import group_moments, instance_moments, layer_moments
-from ..ops.normalizers import NORMALIZERS, check_groups, dense
+from ..ops.moments import Moments, group_moments, layer_moments
+from ..ops.normalizers import NORMALIZERS, check_groups
+
+_BLOCK = 8 * 2**20  # bytes of samples that stay in a CPU's cache from pass to pass
 
 
 class MixedNorm(nn.Module):
     """Eq. 1 with one normalizer for the mean and another for the variance, for inference.
 
-    Only the two statistics that are needed are measured; BN's are constants.
+    Only what these two need is measured; BN's statistics are constants.
 
     Args:
         num_features: C of the (N, C, *spatial) input.
@@ -21,6 +23,8 @@ class MixedNorm(nn.Module):
         var: Normalizers of the variance, likewise.
         eps: Added to the variance.
         num_groups: GN's number of groups.
+        inplace: Whether the input may be overwritten, which needs no fresh memory: ``fold`` sets
+            it where nothing else reads the input. Ignored where gradients are recorded.
 
     Raises:
         ValueError: A name is unknown, or the groups do not divide the channels.
@@ -38,6 +42,7 @@ class MixedNorm(nn.Module):
         var: str | Sequence[str],
         eps: float = 1e-5,
         num_groups: int = 32,
+        inplace: bool = False,
     ) -> None:
         super().__init__()
         self.mean = (mean,) if isinstance(mean, str) else tuple(mean)
@@ -47,7 +52,7 @@ class MixedNorm(nn.Module):
                 raise ValueError(f'unknown normalizer in {names}; choose from {NORMALIZERS}')
         if 'GN' in (*self.mean, *self.var):
             check_groups(num_features, num_groups)
-        self.eps, self.num_groups = eps, num_groups
+        self.eps, self.num_groups, self.inplace = eps, num_groups, inplace
         self.weight = nn.Parameter(torch.ones(num_features))
         self.bias = nn.Parameter(torch.zeros(num_features))
         self.register_buffer('running_mean', torch.zeros(num_features))
@@ -55,58 +60,62 @@ class MixedNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalizes ``x`` (N, C, *spatial)."""
-        wide = x.to(torch.promote_types(x.dtype, torch.float32))
-        several = len(self.mean) > 1 or len(self.var) > 1
-        if several or (torch.is_grad_enabled() and (x.requires_grad or self.weight.requires_grad)):
-            y = self._from_moments(wide)  # its every step has a derivative
-        elif self.var == ('BN',):
-            scale = torch.rsqrt(self.running_var + self.eps) * self.weight
-            shift = self.bias - self._mean(wide) * scale
-            y = torch.addcmul(_on_map(shift, x), wide, _on_map(scale[None], x))
+        recorded = torch.is_grad_enabled() and (x.requires_grad or self.weight.requires_grad)
+        y = x.to(torch.promote_types(x.dtype, torch.float32))
+        if recorded or not (self.inplace or y is not x):
+            return self._normalize(y, False, recorded).to(x.dtype)
+        if not torch.compiler.is_compiling() and x.is_cpu and y.nbytes > 2 * _BLOCK:
+            for samples in y.split(max(1, _BLOCK // y[0].nbytes)):
+                self._normalize(samples, True)
         else:
-            y = self._from_group_norm(wide)
+            y = self._normalize(y, True)
         return y.to(x.dtype)
 
-    def _from_group_norm(self, x: Tensor) -> Tensor:
-        """Torch's fused kernel divides by the deviation; what its mean differs is added after."""
-        n, c = x.shape[:2]
-        groups = {'IN': c, 'LN': 1, 'GN': self.num_groups}[self.var[0]]
-        area = x.numel() // (n * c)
-        y, own, rstd = torch.ops.aten.native_group_norm(
-            dense(x), self.weight, self.bias, n, c, area, groups, self.eps
-        )
-        own, rstd = (t.repeat_interleave(c // groups, 1) for t in (own, rstd))  # (N, C)
-        mean = own.mean(1, True) if (self.mean, self.var) == (('LN',), ('IN',)) else self._mean(x)
-        return y.add_(_on_map((own - mean) * rstd * self.weight, x))
+    def _normalize(self, x: Tensor, free: bool, recorded: bool = False) -> Tensor:
+        """Likewise; ``free`` to overwrite ``x``, or what is computed on the way unless recorded."""
+        spatial = tuple(range(2, x.dim()))
+        measured = x.mean(spatial) if spatial else x.clone()
+        if self.var == ('BN',):
+            scale = self.weight * torch.rsqrt(self.running_var + self.eps)[None]
+            shift = (
+                self.bias - self._mix(self.mean, (measured, torch.zeros_like(measured)))[0] * scale
+            )
+        else:
+            x = x.sub_(_on_map(measured, x)) if free else x - _on_map(measured, x)
+            free = not recorded
+            own = (measured, _mean_square(x, spatial))
+            scale = self.weight * torch.rsqrt(self._mix(self.var, own)[1] + self.eps)
+            shift = self.bias + (measured - self._mix(self.mean, own)[0]) * scale
+        scale, shift = _on_map(scale, x), _on_map(shift, x)
+        return x.mul_(scale).add_(shift) if free else torch.addcmul(shift, x, scale)
 
-    def _mean(self, x: Tensor) -> Tensor:
-        """Of the one normalizer, (N or 1, C or 1)."""
-        name = self.mean[0]
+    def _mix(self, names: tuple[str, ...], own: Moments) -> Moments:
+        """Average moments of the normalizers, (N or 1, C or 1), from the instances', (N, C)."""
+        if len(names) == 1:
+            return self._moments(names[0], own)
+        means, variances = zip(*(self._moments(name, own) for name in names), strict=True)
+        return sum(means[1:], means[0]) / len(names), sum(variances[1:], variances[0]) / len(names)
+
+    def _moments(self, name: str, own: Moments) -> Moments:
         if name == 'BN':
-            return self.running_mean[None]
-        mean = x.mean(tuple(range(2, x.dim()))) if x.dim() > 2 else x
-        if name == 'GN':
-            grouped = mean.unflatten(1, (self.num_groups, -1))
-            return grouped.mean(2, True).expand_as(grouped).flatten(1)
-        return mean if name == 'IN' else mean.mean(1, True)
-
-    def _from_moments(self, x: Tensor) -> Tensor:
-        """The definition, for any names; slower."""
-        own = instance_moments(x)
-        moments = {
-            'IN': lambda: own,
-            'LN': lambda: layer_moments(*own),
-            'GN': lambda: group_moments(*own, self.num_groups),
-            'BN': lambda: (self.running_mean[None], self.running_var[None]),
-        }
-        mean = torch.stack([moments[name]()[0].expand_as(own[0]) for name in self.mean]).mean(0)
-        var = torch.stack([moments[name]()[1].expand_as(own[0]) for name in self.var]).mean(0)
-        scale = torch.rsqrt(var + self.eps) * self.weight
-        return torch.addcmul(_on_map(self.bias - mean * scale, x), x, _on_map(scale, x))
+            return self.running_mean[None], self.running_var[None]
+        if name == 'LN':
+            return layer_moments(*own)
+        return group_moments(*own, self.num_groups) if name == 'GN' else own
 
     def extra_repr(self) -> str:
         mean, var = ('+'.join(names) for names in (self.mean, self.var))
-        return f'{self.weight.numel()}, mean={mean}, var={var}, eps={self.eps}'
+        inplace = ', inplace=True' if self.inplace else ''
+        return f'{self.weight.numel()}, mean={mean}, var={var}, eps={self.eps}{inplace}'
+
+
+def _mean_square(x: Tensor, spatial: tuple[int, ...]) -> Tensor:
+    """(N, C), by torch's fastest kernel for it."""
+    if not spatial:
+        return x.square()
+    return torch.linalg.vector_norm(x, dim=spatial).square() / (
+        x.numel() // (x.size(0) * x.size(1))
+    )
 
 
 def _on_map(t: Tensor, x: Tensor) -> Tensor:

@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 from itertools import permutations
 
-import torch
 import torch.distributed as dist
 from torch import Tensor
 
@@ -39,14 +38,6 @@ def check_groups(num_channels: int, num_groups: int) -> None:
 def has_area(x: Tensor) -> bool:
     """Whether each (n, c) of ``x`` has more than one element: then every normalizer competes."""
     return x.numel() > x.size(0) * x.size(1)
-
-
-def dense(x: Tensor) -> Tensor:
-    """The map itself where it is contiguous or channels last, else a contiguous copy."""
-    last = {4: torch.channels_last, 5: torch.channels_last_3d}.get(x.dim())
-    if last is not None and x.is_contiguous(memory_format=last):
-        return x
-    return x.contiguous()
 
 
 def competing(

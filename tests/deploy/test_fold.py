@@ -109,6 +109,31 @@ def test_other_mixed_norms_are_left_alone(mean, var):
     assert model[0].bias is None
 
 
+@pytest.mark.parametrize(
+    'norm',
+    [
+        nn.GroupNorm(4, 8),
+        nn.GroupNorm(1, 8),
+        nn.InstanceNorm2d(8, affine=True),
+        MixedNorm(8, 'LN', 'IN'),
+    ],
+)
+def test_a_norm_that_measures_overwrites_what_nothing_else_reads(norm):
+    model = nn.Sequential(nn.Conv2d(4, 8, 3), norm, nn.ReLU())
+    check(model, image())
+    assert isinstance(model[1], MixedNorm)
+    assert model[1].inplace
+    behind = nn.Sequential(nn.Conv2d(4, 8, 3), nn.ReLU(), nn.GroupNorm(4, 8))
+    assert type(check(behind, image())[2]) is nn.GroupNorm
+
+
+def test_a_norm_does_not_overwrite_what_a_residual_reads():
+    model = Tap('residual')
+    model.norm = MixedNorm(4, 'LN', 'IN')
+    check(model, image())
+    assert not model.norm.inplace
+
+
 class Shared(nn.Module):
     """One convolution, two norms."""
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from ssn_mm.layers import MixedNorm
+from ssn_mm.layers import MixedNorm, mixed_norm
 
 OMEGA = ('IN', 'LN', 'BN', 'GN')
 PAIRS = [(mean, var) for mean in OMEGA for var in OMEGA]
@@ -72,6 +72,38 @@ def test_a_network_that_is_trained_on_gets_exact_gradients(mean, var):
     assert torch.autograd.gradcheck(norm, x)
     norm(x).square().sum().backward()
     assert norm.weight.grad.abs().min() > 0
+
+
+@pytest.mark.parametrize(('mean', 'var'), PAIRS)
+def test_in_place_it_overwrites_its_input_with_the_same_result(mean, var):
+    norm, x = build(mean, var), torch.randn(2, 8, 6, 5)
+    expected = norm(x)
+    norm.inplace = True
+    y = norm(x)
+    assert y.data_ptr() == x.data_ptr()
+    torch.testing.assert_close(y, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_map_above_the_cache_is_normalized_in_blocks_of_samples(monkeypatch):
+    monkeypatch.setattr(mixed_norm, '_BLOCK', 2 * 8 * 30 * 4)  # two samples
+    norm, x = build('LN', 'IN'), torch.randn(5, 8, 6, 5)
+    expected = definition(norm, x)
+    norm.inplace = True
+    torch.testing.assert_close(norm(x).double(), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_what_gradients_need_is_not_overwritten():
+    norm = build('BN', 'LN', torch.float64).requires_grad_()
+    norm.inplace = True
+    conv = torch.nn.Conv2d(3, 8, 1).double()
+    x = torch.randn(2, 3, 4, 4, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x: norm(conv(x).sigmoid()), x)
+
+
+def test_many_pixels_far_from_zero_are_measured_to_float32():
+    x = torch.randn(1, 8, 1024, 1024) + 100
+    norm = build('BN', 'IN')
+    torch.testing.assert_close(norm(x).double(), definition(norm, x), rtol=1e-4, atol=1e-3)
 
 
 def test_several_normalizers_are_averaged():

@@ -79,9 +79,12 @@ def test_the_commands_that_a_training_ends_with_work(trained, run_tool):
     assert code == 0, tested[-3000:]
     assert re.findall(metric, tested)[-1] == re.findall(metric, said['ssn'])[-1]
     assert len(list(shown.rglob('*.png'))) == 10
-    for command in (plot, deploy):
+    for command in (plot, f'{deploy} --onnx resnet.onnx --verify 4 --seconds 0'):
         tool, *arguments = command.split()
         code, output = run_tool(sys.executable, ROOT / 'tools' / tool, *arguments, cwd=folder)
         assert code == 0, output[-3000:]
-    assert '15 SSN layers became' in output
-    assert 'for inputs (1, 3, 64, 64)' in output
+    assert '15 SSN layers, ' in output
+    assert 'On 4 test samples' in output
+    for network in ('frozen', 'folded', 'program', 'onnx'):
+        assert re.search(rf'{network} +\| +\S+ \| +4 of 4 ', output), output
+    assert 'One input (1, 3, 64, 64)' in output

@@ -85,7 +85,11 @@ def test_the_commands_of_the_last_line_work(trained, run_tool):
         code, said = run_tool(sys.executable, ROOT / 'tools' / tool, *arguments, cwd=folder)
         assert code == 0, said[-3000:]
     assert (folder / 'run/ratios.png').is_file()
-    assert '22 SSN layers became' in said
+    assert '22 SSN layers, ' in said
+    frozen = folder / 'run/iter_8.frozen.pth'
+    code, said = run_tool(sys.executable, ROOT / 'tools/test.py', DEMO, frozen, *digits(folder))
+    assert code == 2
+    assert 'iter_8.frozen.pth is of a frozen network' in said
     program = torch.export.load(str(folder / 'run/iter_8.pt2')).module()
     assert program(torch.randn(1, 3, 64, 64)).shape == (1, 11, 8, 8)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from ssn_mm.deploy import OnnxProgram
 from ssn_mm.deploy.run import deploy
 from ssn_mm.engine.run import evaluate, load_config
 
@@ -94,6 +95,8 @@ def test_the_trained_model_deploys_as_a_program_that_scores_clips(trained, tmp_p
     cfg = load_config(str(run / 'i3d_ssn_digits.py'))  # with the overrides of the training
     with pytest.raises(ValueError, match=r'--shape FRAMES HEIGHT WIDTH, got \(32, 32\)'):
         deploy(cfg, str(run / 'iter_2.pth'), tmp_path / 'i3d.pt2', (32, 32))
-    deploy(cfg, str(run / 'iter_2.pth'), tmp_path / 'i3d.pt2')  # as large as its test's clips
+    onnx = tmp_path / 'i3d.onnx'  # as large as its test's clips
+    deploy(cfg, str(run / 'iter_2.pth'), tmp_path / 'i3d.pt2', onnx=onnx, verify=2, seconds=0)
+    clips = torch.randn(1, 3, 3, 8, 48, 32)
     program = torch.export.load(str(tmp_path / 'i3d.pt2')).module()
-    assert program(torch.randn(1, 1, 3, 8, 32, 32)).shape == (1, 8)
+    torch.testing.assert_close(OnnxProgram(onnx)(clips), program(clips), rtol=1e-3, atol=1e-4)

@@ -11,7 +11,6 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from ..normalizers import dense
 from ..tracing import is_traced
 from . import mix as plain
 from .loading import load_kernels
@@ -83,7 +82,7 @@ def _forward(
     source, normalizers, eps, num_groups, sync, kernels,
 ):  # fmt: skip
     module = load_kernels(kernels, x)
-    x = dense(x)
+    x = _dense(x)
     wide = torch.float64 if x.dtype is torch.float64 else torch.float32
     given = (logits, weight, bias, running_mean, running_var)
     logits, weight, bias, running_mean, running_var = (_cast(t, wide) for t in given)
@@ -116,7 +115,7 @@ def _backward(
     source, normalizers, num_groups, sync, kernels,
 ):  # fmt: skip
     module = load_kernels(kernels, x)
-    x = dense(x)
+    x = _dense(x)
     dy = _like_map(dy, x)
     wide = state.dtype
     given = (logits, weight, running_mean, running_var)
@@ -169,13 +168,13 @@ def _forward_fake(
     measures = 'BN' in normalizers and running_mean is None
     shapes = [(2, normalizers.count(',') + 1), (5 * n * c + 5,), (2, c if measures else 0)]
     wide = torch.promote_types(x.dtype, torch.float32)
-    return torch.empty_like(dense(x)), *(x.new_empty(shape, dtype=wide) for shape in shapes)
+    return torch.empty_like(_dense(x)), *(x.new_empty(shape, dtype=wide) for shape in shapes)
 
 
 def _backward_fake(dy, x, logits, weight, running_mean, running_var, ratios, state, *_):
     like = state if weight is None else weight
     per_channel = [like.new_empty(x.size(1)) for _ in range(2)]
-    return torch.empty_like(dense(x)), torch.empty_like(logits), *per_channel
+    return torch.empty_like(_dense(x)), torch.empty_like(logits), *per_channel
 
 
 def _setup_context(ctx, inputs, output):
@@ -242,6 +241,16 @@ torch.library.register_fake('ssn_mm::switch_norm_backward', _backward_fake, lib=
 torch.library.register_autograd(
     'ssn_mm::switch_norm', _gradients, setup_context=_setup_context, lib=_LIBRARY
 )
+
+
+def _dense(x: Tensor) -> Tensor:
+    """The map itself where it is contiguous or channels last, else a contiguous copy."""
+    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
+    if x.is_contiguous() or (
+        x.dim() in formats and x.is_contiguous(memory_format=formats[x.dim()])
+    ):
+        return x
+    return x.contiguous()
 
 
 def _like_map(dy: Tensor, x: Tensor) -> Tensor:

@@ -1,0 +1,81 @@
+"""Runs what ``export_onnx`` wrote."""
+
+import importlib
+import json
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+META_KEY = 'ssn_mm'
+
+
+class OnnxProgram:
+    """A network in an ONNX file, as a function on tensors, run by onnxruntime.
+
+    Args:
+        source: The file, or its bytes.
+        threads: Of onnxruntime; as many as PyTorch's where None.
+
+    Attributes:
+        meta: What was said at export: ``classes``, the names of the classes, and ``task``.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ImportError: onnxruntime is not installed.
+        ValueError: It is not an ONNX file.
+    """
+
+    def __init__(self, source: str | Path | bytes, threads: int | None = None) -> None:
+        runtime = onnx_module('onnxruntime')
+        if not isinstance(source, bytes):
+            if not Path(source).is_file():
+                raise FileNotFoundError(f'no ONNX file {str(source)!r}; tools/deploy.py writes it')
+            name, source = str(source), Path(source).read_bytes()
+        else:
+            name = 'the program'
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = threads or torch.get_num_threads()
+        options.log_severity_level = 3
+        providers = [p for p in _PROVIDERS if p in runtime.get_available_providers()]
+        try:
+            self._session = runtime.InferenceSession(source, options, providers=providers)
+        except Exception as error:  # onnxruntime's own kinds share no other base
+            raise ValueError(
+                f'{name} is not an ONNX file that onnxruntime runs: {error}'
+            ) from error
+        stored = self._session.get_modelmeta().custom_metadata_map
+        self.meta: dict[str, Any] = json.loads(stored.get(META_KEY, '{}'))
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        """The network's outputs for preprocessed ``inputs``, on the CPU.
+
+        Raises:
+            ValueError: The shape is not one that the network takes.
+        """
+        (takes,) = self._session.get_inputs()
+        fits = len(takes.shape) == inputs.dim() and all(
+            not isinstance(size, int) or size == own
+            for size, own in zip(takes.shape, inputs.shape, strict=True)
+        )
+        if not fits:
+            raise ValueError(f'the network takes {takes.shape}, got {tuple(inputs.shape)}')
+        (outputs,) = self._session.run(None, {takes.name: inputs.float().numpy(force=True)})
+        return torch.from_numpy(outputs)
+
+
+_PROVIDERS = ('CUDAExecutionProvider', 'CPUExecutionProvider')
+
+
+def onnx_module(name: str) -> ModuleType:
+    """Imports what ONNX needs.
+
+    Raises:
+        ImportError: It is not installed; says how to.
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise ImportError(f"ONNX needs {name}: pip install 'ssn-mm[onnx]'") from error
