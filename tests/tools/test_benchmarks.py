@@ -47,6 +47,7 @@ def rows_of(path):
         ('bench_switch_norm', ['--shapes', '--images', '--dtype', '--channels-last', '--backends']),
         ('bench_sparsestmax', ['--radii', '--layers', '--calls', '--device', '--seconds']),
         ('bench_train_step', ['--models', '--size', '--competitors', '--rounds', '--seed']),
+        ('bench_inference', ['--models', '--images', '--size', '--no-onnx', '--seconds']),
         ('render', ['--data', '--out', '--check']),
     ],
 )
@@ -123,6 +124,39 @@ def test_steps_of_whole_networks_are_timed(run_tool, tmp_path):
     assert output.count('| SSN chose BN ') == 3
     assert '/ BN | / GN | / published | peak MiB | memory / BN' in ' '.join(output.split())
     assert list(tmp_path.iterdir()) == []  # a smoke run writes nothing unless asked
+
+
+def test_deployed_networks_are_timed_and_stand_beside_the_paper(call, tmp_path):
+    out = tmp_path / 'rows' / 'rows.jsonl'
+    small = ('--models', 'resnet50', '--width', '32', '--images', '32', '--size', '64')
+    code, output = call('bench_inference', '--smoke', *small, '--no-onnx', '--out', out)
+    assert code == 0, output
+    assert '/ BN |  / SN' in output
+    _, rows = rows_of(out)
+    assert [row['competitor'] for row in rows] == [
+        *('BN', 'IN', 'LN', 'GN', 'SN'),
+        *('SSN figure 5', 'SSN chose BN'),
+    ]
+    code, output = call('render', '--data', out.parent, '--out', tmp_path)
+    assert code == 0, output
+    page = (tmp_path / 'benchmarks.md').read_text()
+    assert "the paper's images/s on a GTX 1080" in page
+    assert '216.3 (0.83)' in page
+
+
+def test_no_batch_norm_is_left_in_deployed_networks():
+    from bench_inference import build_network
+
+    from ssn_mm.deploy.export import TensorMode
+    from ssn_mm.layers import MixedNorm
+
+    x = torch.randn(2, 3, 32, 32)
+    for norm, kinds in {'SSN chose BN': set(), 'SSN figure 5': {MixedNorm}}.items():
+        with torch.no_grad():
+            deployed = build_network('resnet50', norm, x, 32, 0)
+            found = {type(m) for m in deployed.modules() if 'Norm' in type(m).__name__}
+            assert found == kinds
+            assert TensorMode(deployed)(x).isfinite().all()
 
 
 @pytest.mark.parametrize(

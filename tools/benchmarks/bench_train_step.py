@@ -44,11 +44,11 @@ NORMS = {  # for images; for videos BN and IN have a 3d behind their names
     'SN': dict(type='SN'),
     PUBLISHED: dict(type='_Published'),
 }
-SCOPES = dict(resnet50='mmpretrain', deeplab='mmseg', i3d='mmaction')
+SCOPES = dict(resnet50='mmpretrain', resnet101='mmpretrain', deeplab='mmseg', i3d='mmaction')
 IMAGES = dict(resnet50=8, deeplab=2, i3d=2)  # what two CPU cores step through in a second or two
 SIZES = dict(resnet50=128, deeplab=128, i3d=112)
 FRAMES = 8
-CLASSES = dict(resnet50=1000, deeplab=150, i3d=400)
+CLASSES = dict(resnet50=1000, resnet101=1000, deeplab=150, i3d=400)
 SMOKE = dict(images=1, size=64, width=32)
 SMOKE['competitors'] = ['BN', 'GN', 'SSN competing', 'SSN chose BN', PUBLISHED]  # a kind each
 
@@ -87,9 +87,10 @@ def parse_args() -> argparse.Namespace:
 
 
 def model_config(model: str, width: int) -> dict[str, Any]:
-    """Config of a network, and the dicts in it that take a norm_cfg."""
-    resnet = dict(depth=50, base_channels=width, norm_eval=False)
-    if model == 'resnet50':
+    """Config of a network without its normalization; ``width`` is the first stage's channels."""
+    depth = 101 if model == 'resnet101' else 50
+    resnet = dict(depth=depth, base_channels=width, norm_eval=False)
+    if model.startswith('resnet'):
         head = dict(type='LinearClsHead', num_classes=CLASSES[model], in_channels=32 * width)
         return dict(
             type='ImageClassifier',

@@ -33,12 +33,22 @@ ROOT = Path(__file__).resolve().parents[2]
 COMMAND = 'python tools/benchmarks/render.py'
 DIGEST = 'Data'  # key of the picture's text that says which rows it shows
 LAYER, STEP, SPARSESTMAX = 'bench_switch_norm', 'bench_train_step', 'bench_sparsestmax'
-STAGES = 'bench_stages'
+STAGES, INFERENCE = 'bench_stages', 'bench_inference'
 TITLES = {
     LAYER: 'One layer: forward and backward pass',
     STEP: 'One training step of a network',
+    INFERENCE: 'Deployed networks: inference',
     SPARSESTMAX: "SparsestMax of a network's ratios",
     STAGES: 'The passes over a map',
+}
+PANELS = {LAYER: 'one layer', STEP: 'training step', INFERENCE: 'deployed network'}
+# table 3 of the paper: images/s, batches of 32, GTX 1080
+PAPER = {
+    model: dict(zip(('BN', 'IN', 'LN', 'GN', 'SN', 'SSN figure 5'), speeds, strict=True))
+    for model, speeds in {
+        'resnet50': (259.8, 186.2, 184.5, 183.1, 183.5, 216.3),
+        'resnet101': (157.5, 116.8, 115.1, 113.3, 114.0, 133.7),
+    }.items()
 }
 # Okabe and Ito's colour-blind safe colours, each with a marker of its own
 MARKS = (
@@ -57,6 +67,7 @@ Each of the other commands writes one file of rows; `--help` explains what it me
 ```bash
 python tools/benchmarks/bench_switch_norm.py --channels-last
 python tools/benchmarks/bench_train_step.py
+python tools/benchmarks/bench_inference.py
 python tools/benchmarks/bench_sparsestmax.py
 python tools/benchmarks/bench_stages.py --channels-last
 {COMMAND}
@@ -72,6 +83,9 @@ python tools/benchmarks/bench_stages.py --channels-last
   IN, a quarter LN, for mean and variance independently; these shares are an assumption, as the
   paper's figure 5 has no numbers. A single layer has mean BN and variance LN. A name in brackets
   is the `SSN_MM_BACKEND` that was set; without it the package chose.
+- Deployed networks are frozen and folded, their choices as above: every batch norm is gone, other
+  norms overwrite the convolution's output, SN runs on this package's kernels. *[onnx]* is run by
+  onnxruntime. The paper's numbers are its table 3.
 - Memory is the peak of a run above what lay in memory before it: outputs, gradients, temporaries.
 - The roofline is the time in which a plain copy would move the bytes that a layer must move: three
   passes over the map forward (x twice, y), five backward (x and dy twice, dx). Maps that fit into
@@ -109,6 +123,7 @@ def make_page(runs: Sequence[Run]) -> str:
         STEP: step_tables,
         SPARSESTMAX: radius_tables,
         STAGES: step_tables,
+        INFERENCE: inference_tables,
     }
     parts = [INTRODUCTION]
     for device, own in by_device(runs).items():
@@ -154,6 +169,27 @@ def step_tables(run: Run) -> Iterator[tuple[str, str]]:
         yield name, case_table(rows, run.settings['baselines'], run.settings['unit'])
 
 
+def inference_tables(run: Run) -> Iterator[tuple[str, str]]:
+    """Images per second, relative to batch norm and to SN; where it has the case, the paper's."""
+    bases = run.settings['baselines']
+    for name, rows in grouped(run.rows, list(run.rows[0]['case'])).items():
+        case = rows[0]['case']
+        paper = PAPER.get(case['model'], {}) if case['images'] == 32 else {}
+        lines = []
+        for row in rows:
+            speed = {q: case['images'] / t for q, t in row['seconds'][TOTAL].items()}
+            spread = f'{speed["median"]:.3g} ({speed["p80"]:.3g}-{speed["p20"]:.3g})'
+            ratios = (1 / row['ratio'][base][TOTAL]['median'] for base in bases)
+            line = [row['competitor'], spread, *(f'{ratio:.3g}' for ratio in ratios)]
+            own = paper.get(row['competitor'])
+            if paper:
+                line += [f'{own:g} ({own / paper["BN"]:.2f})' if own else '']
+            lines.append(line)
+        head = ['', 'images/s (20-80 %)', *(f'speed / {base}' for base in bases)]
+        head += ["the paper's images/s on a GTX 1080 (/ BN)"] if paper else []
+        yield name, table(head, lines)
+
+
 def radius_tables(run: Run) -> Iterator[tuple[str, str]]:
     """Times by radius: all layers in one call, and layer by layer."""
     base, unit = run.settings['baselines'][0], run.settings['unit']
@@ -171,11 +207,11 @@ def radius_tables(run: Run) -> Iterator[tuple[str, str]]:
 
 def make_picture(runs: Sequence[Run], digest: str) -> bytes:
     """A row a device: time and memory relative to batch norm, of a layer and of a step."""
-    shown = by_device([run for run in runs if run.tool in (LAYER, STEP)])
+    shown = by_device([run for run in runs if run.tool in PANELS])
     panels = [
         (tool, what)
-        for tool in (LAYER, STEP)
-        for what in ('time', 'memory')
+        for tool in PANELS
+        for what in (('time',) if tool == INFERENCE else ('time', 'memory'))
         if any(run.tool == tool for own in shown.values() for run in own)
     ]
     tallest = max((len(competitors(r.rows)) for own in shown.values() for r in own), default=1)
@@ -219,6 +255,10 @@ def draw(axes: Axes, run: Run, what: str) -> None:
         if marks:
             x, y = zip(*marks, strict=True)
             axes.scatter(x, y, s=24, color=colour, marker=marker, label=group, zorder=3)
+    if run.tool == INFERENCE:
+        paper = {name: speed for name, speed in PAPER['resnet50'].items() if name in names}
+        times, places = [paper[base] / v for v in paper.values()], [*map(names.index, paper)]
+        axes.scatter(times, places, marker='x', color='0.3', label="paper's R50, GPU")
     low, high = axes.get_xlim()
     fine = (1, 1.25, 1.5, 1.75) if high < 3 * low else (1, 1.5) if high < 8 * low else (1,)
     axes.set_xscale('log', base=2)
@@ -234,7 +274,7 @@ def draw(axes: Axes, run: Run, what: str) -> None:
     axes.grid(color='0.9')
     axes.set_axisbelow(True)
     axes.spines[['top', 'right']].set_visible(False)
-    axes.set_title(f'{"one layer" if run.tool == LAYER else "training step"}, {what}', loc='left')
+    axes.set_title(f'{PANELS[run.tool]}, {what}', loc='left')
     axes.set_xlabel(f'{"time" if what == "time" else "peak memory"} / {base}, less is better')
     if what == 'time':
         axes.legend(loc='upper left', bbox_to_anchor=(0, -0.2), ncols=3, frameon=False, fontsize=8)

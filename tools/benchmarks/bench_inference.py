@@ -1,0 +1,133 @@
+"""Time networks as they are deployed: python tools/benchmarks/bench_inference.py"""
+
+import argparse
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from bench_train_step import build_model
+from competitors import arrange, parse, run_benchmark
+from mmengine.logging import MMLogger
+from torch import Tensor, nn
+
+from ssn_mm.analysis.benchmark import Competitor
+from ssn_mm.deploy import OnnxProgram, export_onnx, fold, freeze
+from ssn_mm.deploy.export import TensorMode
+from ssn_mm.engine.run import run_tool
+from ssn_mm.layers import SSN
+
+NETWORKS = ('BN', 'IN', 'LN', 'GN', 'SN', 'SSN figure 5', 'SSN chose BN')
+AS_ONNX = ('BN', 'SSN figure 5', 'SSN chose BN')
+IMAGES = dict(resnet50=(32, 1), resnet101=(32, 1), deeplab=(1,), i3d=(1,))
+SIZES = dict(resnet50=224, resnet101=224, deeplab=450, i3d=224)
+SMOKE = dict(models=['resnet50', 'i3d'], images=[2], size=64, width=32)
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description='Table 3: time the forward pass of networks that differ in their normalization '
+        'only, as tools/deploy.py leaves them: frozen and folded, run by PyTorch and, [onnx], by '
+        'onnxruntime. Every batch norm is folded into its convolution; IN, LN and GN overwrite '
+        "the convolution's output; SN cannot be frozen and runs on this package's kernels. "
+        'Weights and statistics are random.'
+    )
+    parser.add_argument(
+        '--models',
+        nargs='+',
+        default=list(IMAGES),
+        choices=list(IMAGES),
+        help='ResNets with a classifier, DeepLab and I3D on ResNet-50 (default: all)',
+    )
+    parser.add_argument(
+        '--images',
+        type=int,
+        nargs='+',
+        help='images, or clips, a batch (default: 32 and 1 for the ResNets, 1 for the others)',
+    )
+    parser.add_argument(
+        '--size', type=int, help='height and width in pixels (default: 224, DeepLab 450)'
+    )
+    parser.add_argument('--frames', type=int, default=32, help='of a clip (default: 32)')
+    parser.add_argument(
+        '--width',
+        type=int,
+        default=64,
+        help="channels of the first stage (default: 64, the paper's)",
+    )
+    parser.add_argument(
+        '--no-onnx', action='store_true', help='leave onnxruntime out, whose exports take minutes'
+    )
+    smoke = SMOKE | dict(frames=8)
+    args = parse(parser, rounds=5, seconds=60.0, smoke=smoke, layers=False)
+    for name in ('size', 'frames', 'width'):
+        if getattr(args, name) is not None and getattr(args, name) < 1:
+            parser.error(f'--{name} must be at least 1, got {getattr(args, name)}')
+    return args
+
+
+def build_network(model: str, norm: str, inputs: Tensor, width: int, seed: int) -> nn.Module:
+    """A network as it is deployed, its BN with random statistics, as if trained."""
+    network = build_model(model, norm, width, seed).eval()
+    for module in network.modules():
+        if getattr(module, 'running_mean', None) is not None:
+            module.running_mean.normal_(std=0.1)
+            module.running_var.uniform_(0.5, 2)
+    arrange(network, norm)
+    function = TensorMode(network).eval()
+    function(inputs)
+    if any(isinstance(module, SSN) for module in network.modules()):
+        freeze(network)
+    fold(function, inputs)
+    return network
+
+
+def compete(function: Callable[[Tensor], Tensor], inputs: Tensor) -> Competitor:
+    return Competitor(dict(forward=torch.no_grad()(partial(function, inputs))))
+
+
+@torch.no_grad()
+def build(case: Mapping[str, Any], args: argparse.Namespace) -> dict[str, Competitor]:
+    """A network a competitor, all with the same weights of convolutions and inputs."""
+    model, images = case['model'], case['images']
+    clips = (2,) if model == 'i3d' else ()
+    generator = torch.Generator().manual_seed(args.seed)
+    two = torch.randn((2, *clips, 3, *case['size']), generator=generator)
+    inputs = torch.randn((images, *(1 for _ in clips), 3, *case['size']), generator=generator)
+    inputs = inputs.to(args.device)
+    found, onnx = {}, {}
+    for norm in NETWORKS:
+        network = build_network(model, norm, two, args.width, args.seed)
+        if norm in AS_ONNX and not args.no_onnx:
+            with tempfile.TemporaryDirectory() as folder:
+                file = Path(folder) / 'network.onnx'
+                export_onnx(network, two, file)
+                onnx[f'{norm} [onnx]'] = compete(OnnxProgram(file), inputs)
+        found[norm] = compete(TensorMode(network.to(args.device)), inputs)
+    return found | onnx
+
+
+def cases(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    for model in args.models:
+        for images in args.images or IMAGES[model]:
+            size = [args.frames] * (model == 'i3d') + [args.size or SIZES[model]] * 2
+            yield dict(model=model, images=images, size=size, channels=args.width)
+
+
+def main() -> None:
+    args = parse_args()
+    MMLogger.get_current_instance().setLevel('WARNING')  # or every weight's start is told
+    run_benchmark(
+        args,
+        list(cases(args)),
+        lambda case: build(case, args),
+        groups=('model', 'images'),
+        baselines=('BN', 'SN'),
+        memory=False,
+    )
+
+
+if __name__ == '__main__':
+    run_tool(main)
