@@ -13,6 +13,7 @@ LAYERS = ['ops', 'layers', 'engine']  # each may import those before it
 BESIDE = {
     'datasets': [],
     'deploy': ['ops', 'layers', 'datasets', 'analysis'],
+    'apis': ['deploy', 'datasets', 'analysis'],
     'analysis': [],
     'checkpoints': [],
 }

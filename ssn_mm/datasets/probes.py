@@ -9,7 +9,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 STAMP = re.compile(r'\[\d\d:\d\d:\d\d\] \S+:\d+: ')  # time and source line, in decord's errors
 ORIENTATION = 0x0112  # of EXIF; 5..8 lie on their side, and loading an image turns them
@@ -138,6 +138,8 @@ def _guarded(path: str, decode: Callable):
             return Fault('zero bytes', path, 'has zero bytes')
         return decode()
     except Exception as error:  # decoders raise all sorts; none may end the check
+        if isinstance(error, UnidentifiedImageError):
+            return Fault('unreadable', path, 'is no picture, whatever its name says')
         line = (STAMP.sub('', str(error)).strip().splitlines() or [''])[0]
         return Fault('unreadable', path, f'{type(error).__name__}: {line}')
 

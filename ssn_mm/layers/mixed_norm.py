@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ..ops.moments import Moments, group_moments, layer_moments
-from ..ops.normalizers import NORMALIZERS, check_groups
+from ..ops.normalizers import NORMALIZERS, check_groups, has_area
 
 _BLOCK = 8 * 2**20  # bytes of samples that stay in a CPU's cache from pass to pass
 
@@ -59,7 +59,13 @@ class MixedNorm(nn.Module):
         self.register_buffer('running_var', torch.ones(num_features))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalizes ``x`` (N, C, *spatial)."""
+        """Normalizes ``x`` (N, C, *spatial).
+
+        Raises:
+            ValueError: IN is to measure maps of one element, as ``nn.InstanceNorm2d`` does.
+        """
+        if 'IN' in self.mean + self.var and not torch.compiler.is_compiling() and not has_area(x):
+            raise ValueError(f'IN has one element per statistic in {tuple(x.shape)}')
         recorded = torch.is_grad_enabled() and (x.requires_grad or self.weight.requires_grad)
         y = x.to(torch.promote_types(x.dtype, torch.float32))
         if recorded or not (self.inplace or y is not x):

@@ -112,6 +112,11 @@ def test_several_normalizers_are_averaged():
     torch.testing.assert_close(norm(x).double(), definition(norm, x), rtol=1e-4, atol=1e-5)
 
 
+def test_in_refuses_maps_of_one_element():
+    with pytest.raises(ValueError, match=r'IN has one element per statistic in \(2, 8, 1, 1\)'):
+        build('BN', 'IN')(torch.randn(2, 8, 1, 1))
+
+
 @pytest.mark.parametrize('mean', ['XN', (), ('IN', 'XN')])
 def test_an_unknown_name_is_refused(mean):
     with pytest.raises(ValueError, match='unknown normalizer'):

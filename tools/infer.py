@@ -1,0 +1,73 @@
+"""Run a trained network on pictures or videos: python tools/infer.py CONFIG WEIGHTS INPUT"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from mmengine.config import DictAction
+
+from ssn_mm.apis import Predictor, infer
+from ssn_mm.engine.run import load_config, run_tool
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description='Run a trained network on pictures, videos or a webcam: overlays to look at, '
+        'label maps for segmentation, and all labels with their scores as predictions.json.',
+        epilog='exit code: 0 everything was looked at, 1 an input could not be read (it is named, '
+        'the others are done), 2 the command, the config or the weights are wrong',
+    )
+    parser.add_argument('config', help='config file the network was trained with')
+    parser.add_argument(
+        'weights', help='checkpoint, frozen or not, or ONNX file of tools/deploy.py'
+    )
+    parser.add_argument(
+        'inputs',
+        nargs='+',
+        metavar='INPUT',
+        help='picture, video, folder of them, or number of a webcam (Ctrl-C ends it)',
+    )
+    parser.add_argument(
+        '--out',
+        type=Path,
+        default=Path('predictions'),
+        help='folder to write (default: predictions)',
+    )
+    parser.add_argument(
+        '--batch-size',
+        type=int,
+        default=8,
+        help='pictures, frames or videos at a time (default: 8)',
+    )
+    parser.add_argument('--top-k', type=int, default=5, help='classes to name (default: 5)')
+    parser.add_argument(
+        '--frames',
+        type=int,
+        metavar='N',
+        help='evenly spaced frames of a video that a network for pictures sees (default: all); of '
+        'a webcam the first N (default: until Ctrl-C)',
+    )
+    parser.add_argument('--device', choices=('cpu', 'cuda'), default='cpu', help='default: cpu')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='override config entries',
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    cfg = load_config(args.config, options=args.cfg_options)
+    predictor = Predictor(cfg, args.weights, args.device)
+    errors = infer(predictor, args.inputs, args.out, args.batch_size, args.top_k, args.frames)
+    print(f'Written: {args.out / "predictions.json"}, {args.out / "overlays"}')
+    for error in errors:
+        print(f'not read: {error["input"]}: {error["error"]}', file=sys.stderr)
+    sys.exit(1 if errors else 0)
+
+
+if __name__ == '__main__':
+    run_tool(main)
