@@ -39,6 +39,8 @@ class OnnxProgram:
         options = runtime.SessionOptions()
         options.intra_op_num_threads = threads or torch.get_num_threads()
         options.log_severity_level = 3
+        # its threads would wait for the next call in a loop, on the cores that PyTorch needs
+        options.add_session_config_entry('session.intra_op.allow_spinning', '0')
         providers = [p for p in _PROVIDERS if p in runtime.get_available_providers()]
         try:
             self._session = runtime.InferenceSession(source, options, providers=providers)

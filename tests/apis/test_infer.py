@@ -11,7 +11,7 @@ from mmengine.registry import MODELS, init_default_scope
 from sklearn.datasets import load_sample_images
 
 from ssn_mm import set_radius
-from ssn_mm.apis import Predictor, infer
+from ssn_mm.apis import Predictor, infer, inputs
 from ssn_mm.apis.inputs import Frames, find_sources
 from ssn_mm.apis.painting import Painter
 from ssn_mm.apis.predictor import Prediction
@@ -120,13 +120,13 @@ def test_checkpoint_frozen_checkpoint_and_onnx_give_equal_labels(
     task, networks, pictures, video, tmp_path
 ):
     """On real pictures: scikit-learn's, and those of shared/samples where somebody has put them."""
-    inputs = [str(video)] if task == 'i3d' else [str(pictures)]
+    given = [str(video)] if task == 'i3d' else [str(pictures)]
     if SAMPLES.is_dir():
-        inputs.append(str(SAMPLES / ('videos' if task == 'i3d' else 'images')))
+        given.append(str(SAMPLES / ('videos' if task == 'i3d' else 'images')))
     found = []
     for suffix in ('pth', 'frozen.pth', 'onnx'):
         predictor = Predictor(narrow(task), networks / f'{task}.{suffix}')
-        assert infer(predictor, inputs, tmp_path / suffix) == []
+        assert infer(predictor, given, tmp_path / suffix) == []
         found.append(read(tmp_path / suffix))
     for one, *others in zip(*(f['results'] for f in found), strict=True):
         for other in others:
@@ -166,6 +166,36 @@ def test_a_network_for_pictures_looks_at_videos_frame_by_frame(networks, video, 
     assert len(read(tmp_path / 'all')['results'][0]['frames']) == 20
 
 
+@pytest.mark.parametrize('ending', ['limit', 'Ctrl-C'])
+def test_a_webcam_is_watched_until_a_limit_or_ctrl_c(
+    ending, networks, video, tmp_path, monkeypatch
+):
+    class Webcam(cv2.VideoCapture):
+        """A film in the place of a camera, which has no length and ends with Ctrl-C."""
+
+        def __init__(self, source):
+            assert source == 0
+            super().__init__(str(video))
+            self.grabbed = 0
+
+        def get(self, what):
+            return 0.0
+
+        def grab(self):
+            self.grabbed += 1
+            if self.grabbed > 7:
+                raise KeyboardInterrupt
+            return super().grab()
+
+    monkeypatch.setattr(inputs.cv2, 'VideoCapture', Webcam)
+    predictor = Predictor(narrow('resnet'), networks / 'resnet.pth')
+    limit = dict(frames=4) if ending == 'limit' else {}
+    assert infer(predictor, ['0'], tmp_path, batch_size=2, **limit) == []
+    (result,) = read(tmp_path)['results']
+    assert result['kind'] == 'webcam'
+    assert [f['frame'] for f in result['frames']] == list(range(4 if limit else 6))
+
+
 def test_what_cannot_be_read_is_told_and_skipped(networks, pictures, video, tmp_path):
     broken = tmp_path / 'broken'
     broken.mkdir()
@@ -175,9 +205,9 @@ def test_what_cannot_be_read_is_told_and_skipped(networks, pictures, video, tmp_
     (broken / 'text.jpg').write_text('no')
     (broken / 'whole.jpg').write_bytes(whole)
     (broken / 'noise.mp4').write_bytes(bytes(range(256)))
-    inputs = [str(broken), str(broken / 'noise.mp4'), '97']
+    given = [str(broken), str(broken / 'noise.mp4'), '97']
     predictor = Predictor(narrow('resnet'), networks / 'resnet.pth')
-    errors = infer(predictor, inputs, tmp_path / 'out')
+    errors = infer(predictor, given, tmp_path / 'out')
     assert read(tmp_path / 'out')['errors'] == errors
     said = {os.path.basename(error['input']): error['error'] for error in errors}
     assert list(said) == ['cut.jpg', 'empty.png', 'text.jpg', 'noise.mp4', '97']
@@ -187,8 +217,8 @@ def test_what_cannot_be_read_is_told_and_skipped(networks, pictures, video, tmp_
     assert [r['input'] for r in read(tmp_path / 'out')['results']] == [str(broken / 'whole.jpg')]
 
     predictor = Predictor(narrow('i3d'), networks / 'i3d.pth')
-    inputs = [str(broken / 'noise.mp4'), str(pictures / 'china.jpg'), str(video)]
-    errors = infer(predictor, inputs, tmp_path / 'clips')
+    given = [str(broken / 'noise.mp4'), str(pictures / 'china.jpg'), str(video)]
+    errors = infer(predictor, given, tmp_path / 'clips')
     assert [os.path.basename(error['input']) for error in errors] == ['noise.mp4', 'china.jpg']
     (result,) = read(tmp_path / 'clips')['results']
     assert result['labels'][0]['name'].startswith('i3d ')
@@ -199,15 +229,15 @@ def test_a_picture_too_small_for_the_network_is_told_and_the_others_are_done(
     networks, pictures, tmp_path
 ):
     cv2.imwrite(str(tmp_path / 'dot.png'), np.zeros((1, 1, 3), np.uint8))
-    inputs = [str(pictures / 'china.jpg'), str(tmp_path / 'dot.png'), str(pictures / 'flower.png')]
+    given = [str(pictures / 'china.jpg'), str(tmp_path / 'dot.png'), str(pictures / 'flower.png')]
     predictor = Predictor(narrow('deeplab'), networks / 'deeplab.frozen.pth')
-    (error,) = infer(predictor, inputs, tmp_path / 'out')
-    assert error['input'] == inputs[1]
+    (error,) = infer(predictor, given, tmp_path / 'out')
+    assert error['input'] == given[1]
     assert 'the network fails on it: ' in error['error']
     assert len(read(tmp_path / 'out')['results']) == 2
     predictor = Predictor(narrow('deeplab'), networks / 'deeplab.pth')
     with pytest.warns(UserWarning, match='its share goes to the others'):
-        assert infer(predictor, inputs, tmp_path / 'trained') == []
+        assert infer(predictor, given, tmp_path / 'trained') == []
 
 
 def test_the_command_says_what_was_not_read_and_exits_with_1(
