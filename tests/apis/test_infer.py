@@ -15,7 +15,8 @@ from ssn_mm.apis import Predictor, infer, inputs
 from ssn_mm.apis.inputs import Frames, find_sources
 from ssn_mm.apis.painting import Painter
 from ssn_mm.apis.predictor import Prediction
-from ssn_mm.deploy.run import deploy
+from ssn_mm.deploy import export_onnx, fold, freeze, save_frozen
+from ssn_mm.deploy.export import TensorMode
 from ssn_mm.engine.run import load_config, run_tool
 from ssn_mm.layers import ssn_layers
 
@@ -57,8 +58,17 @@ def networks(tmp_path_factory):
         meta = dict(dataset_meta=dict(classes=[f'{task} {i}' for i in range(count)]))
         file = folder / f'{task}.pth'
         torch.save(dict(state_dict=model.state_dict(), meta=meta), file)
-        onnx = folder / f'{task}.onnx'
-        deploy(cfg, str(file), folder / f'{task}.pt2', onnx=onnx, seconds=0)
+        model.eval()
+        sizes = {'resnet': (2, 3, 64, 64), 'deeplab': (2, 3, 64, 64), 'i3d': (2, 2, 3, 8, 32, 32)}
+        inputs = torch.randn(sizes[task])
+        with torch.no_grad():
+            TensorMode(model)(inputs)
+        layers = [name for name, _ in ssn_layers(model)]
+        freeze(model)
+        frozen = {name: model.get_submodule(name) for name in layers}
+        save_frozen(model, frozen, folder / f'{task}.frozen.pth', meta['dataset_meta'])
+        fold(TensorMode(model).eval(), inputs)
+        export_onnx(model, inputs, folder / f'{task}.onnx', meta['dataset_meta'])
     return folder
 
 
@@ -170,12 +180,14 @@ def test_a_network_for_pictures_looks_at_videos_frame_by_frame(networks, video, 
 def test_a_webcam_is_watched_until_a_limit_or_ctrl_c(
     ending, networks, video, tmp_path, monkeypatch
 ):
-    class Webcam(cv2.VideoCapture):
-        """A film in the place of a camera, which has no length and ends with Ctrl-C."""
+    film = cv2.VideoCapture(str(video))
+
+    class Webcam:
+        """A film in the place of a camera, which has no length; the eighth frame is Ctrl-C."""
 
         def __init__(self, source):
             assert source == 0
-            super().__init__(str(video))
+            self.isOpened, self.retrieve, self.release = film.isOpened, film.retrieve, film.release
             self.grabbed = 0
 
         def get(self, what):
@@ -185,7 +197,7 @@ def test_a_webcam_is_watched_until_a_limit_or_ctrl_c(
             self.grabbed += 1
             if self.grabbed > 7:
                 raise KeyboardInterrupt
-            return super().grab()
+            return film.grab()
 
     monkeypatch.setattr(inputs.cv2, 'VideoCapture', Webcam)
     predictor = Predictor(narrow('resnet'), networks / 'resnet.pth')
