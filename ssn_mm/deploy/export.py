@@ -3,15 +3,17 @@
 import io
 import json
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.export import Dim
+from torch.fx.experimental import _config
 
 from ..analysis.benchmark_rows import write_atomically
-from .onnx_program import META_KEY, OnnxProgram, onnx_module
+from .onnx_program import META_KEY, OnnxProgram, require_onnx
 
 TOLERANCE = 1e-4  # of the largest output; float32 reaches 1e-6 or so
 
@@ -38,7 +40,7 @@ def export_program(model: nn.Module, inputs: Tensor, out: str | Path) -> float:
     Args:
         model: In evaluation, frozen.
         inputs: Preprocessed images (N, 3, H, W), or clips (N, M, 3, T, H, W), whose scores are
-            (N * M, classes). N and M at least 2, since torch.export takes a 1 for a constant.
+            (N * M, classes). N and M at least 2.
         out: File to write, .pt2.
 
     Returns:
@@ -50,7 +52,7 @@ def export_program(model: nn.Module, inputs: Tensor, out: str | Path) -> float:
     """
     function = TensorMode(model).eval()
     file = io.BytesIO()
-    with torch.no_grad():
+    with torch.no_grad(), _any_size():
         shapes = (_dynamic(inputs),)
         torch.export.save(torch.export.export(function, (inputs,), dynamic_shapes=shapes), file)
         file.seek(0)
@@ -80,10 +82,9 @@ def export_onnx(
         ImportError: onnx, onnxscript or onnxruntime is not installed.
         ValueError: The outputs differ by more than 1e-4; nothing is written.
     """
-    for name in ('onnx', 'onnxscript', 'onnxruntime'):
-        onnx_module(name)
+    require_onnx()
     function = TensorMode(model).eval()
-    with torch.no_grad():
+    with torch.no_grad(), _any_size():
         exported = torch.onnx.export(
             function,
             (inputs,),
@@ -121,6 +122,13 @@ def check_outputs(
             f'{TOLERANCE:g} is accepted, so it is not written'
         )
     return difference
+
+
+def _any_size() -> AbstractContextManager:
+    """Else a map of one pixel is taken for a constant, and other sizes are refused."""
+    if hasattr(_config, 'backed_size_oblivious'):
+        return _config.patch(backed_size_oblivious=True)  # type: ignore[attr-defined]
+    return nullcontext()
 
 
 def _dynamic(inputs: Tensor) -> dict[int, Any]:

@@ -29,7 +29,7 @@ class OnnxProgram:
     """
 
     def __init__(self, source: str | Path | bytes, threads: int | None = None) -> None:
-        runtime = onnx_module('onnxruntime')
+        runtime = _import('onnxruntime')
         if not isinstance(source, bytes):
             if not Path(source).is_file():
                 raise FileNotFoundError(f'no ONNX file {str(source)!r}; tools/deploy.py writes it')
@@ -71,12 +71,13 @@ class OnnxProgram:
 _PROVIDERS = ('CUDAExecutionProvider', 'CPUExecutionProvider')
 
 
-def onnx_module(name: str) -> ModuleType:
-    """Imports what ONNX needs.
+def require_onnx() -> None:
+    """Raises ImportError, which says how to install it, if what an export needs is missing."""
+    for name in ('onnx', 'onnxscript', 'onnxruntime'):
+        _import(name)
 
-    Raises:
-        ImportError: It is not installed; says how to.
-    """
+
+def _import(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ImportError as error:

@@ -20,7 +20,7 @@ from .export import TensorMode, check_outputs, export_onnx, export_program
 from .fold import fold
 from .freeze import freeze
 from .frozen import save_frozen
-from .onnx_program import OnnxProgram
+from .onnx_program import OnnxProgram, require_onnx
 from .verify import Program, verify_outputs
 
 
@@ -55,6 +55,7 @@ def deploy(
 
     Raises:
         FileNotFoundError: There is no such checkpoint.
+        ImportError: ``onnx`` without its packages.
         ValueError: No shape is known, or it has too few or too many numbers; an SSN has not
             chosen; or the results differ, and then nothing more is written.
     """
@@ -62,13 +63,16 @@ def deploy(
         raise FileNotFoundError(
             f'no checkpoint {checkpoint!r}; training writes them to its work dir'
         )
+    if onnx:
+        require_onnx()  # told now, not after minutes
     shape = _checked(shape or _input_size(cfg), cfg)
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     model = MODELS.build(cfg.model).eval()
     stored = load_checkpoint(model, checkpoint, map_location='cpu', strict=True)
     dataset_meta = (stored.get('meta') or {}).get('dataset_meta')
     # mmaction2's recognizers take several clips of a video, (N, M, C, T, H, W)
-    inputs = torch.randn(2, *([2] if len(shape) == 3 else []), 3, *shape)
+    clips = len(shape) == 3
+    inputs = torch.randn(2, *([2] if clips else []), 3, *shape)
     with torch.no_grad():
         TensorMode(model)(inputs)  # its layers see the rank of their maps
         frozen, forced = _freeze(copy.deepcopy(model), force)
@@ -91,7 +95,7 @@ def deploy(
             files['onnx'], networks['onnx'] = onnx, OnnxProgram(onnx)
         if verify:
             print(verify_outputs(cfg, model, networks, shape, verify))
-        print(_speed(networks, files, inputs[:1, :1] if len(shape) == 3 else inputs[:1], seconds))
+        print(_speed(networks, files, inputs[:1, :1] if clips else inputs[:1], seconds))
     print(
         f"Run it with PyTorch alone: torch.export.load('{out}').module()(images); without ssn_mm "
         'but with the config: docs/deploy.md'

@@ -131,7 +131,7 @@ def run_tool(main: Callable[[], object]) -> None:
     """
     try:
         main()
-    except (FileNotFoundError, ValueError, TypeError) as error:
+    except (FileNotFoundError, ImportError, ValueError, TypeError) as error:
         frames = list(traceback.walk_tb(error.__traceback__))
         if not Path(frames[-1][0].f_code.co_filename).is_relative_to(Path(__file__).parents[1]):
             raise

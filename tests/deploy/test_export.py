@@ -24,7 +24,7 @@ from ssn_mm.deploy.export import TensorMode
 from ssn_mm.layers import ssn_layers
 
 OMEGA = ('IN', 'LN', 'BN', 'GN')
-SIZES = [(2, 3, 64, 64), (1, 3, 64, 64), (5, 3, 96, 80)]
+SIZES = [(2, 3, 64, 64), (1, 3, 64, 64), (5, 3, 96, 80), (1, 3, 48, 32)]
 
 
 def network(norm):
@@ -37,12 +37,13 @@ def network(norm):
         return MODELS.build(cfg)
 
 
-def trained():
-    """Every pair of normalizers somewhere."""
+def trained(choose=OMEGA):
+    """Every pair of the normalizers to choose from somewhere."""
     torch.manual_seed(0)
     model = network(dict(type='SSN', normalizers=OMEGA, num_groups=4))
     for index, (_, layer) in enumerate(ssn_layers(model)):
-        pair = [index % 4, index // 4 % 4]
+        count = len(choose)
+        pair = [OMEGA.index(choose[i % count]) for i in (index, index // count)]
         layer.ratio_logits.data.copy_(torch.eye(4)[pair])
         nn.init.uniform_(layer.weight, 0.5, 1.5), nn.init.normal_(layer.bias)
     set_radius(model, 1.0)
@@ -60,6 +61,17 @@ def deployed():
 def outputs(model, x):
     with torch.no_grad():
         return TensorMode(model)(x)
+
+
+@pytest.mark.parametrize('export', [export_program, export_onnx])
+def test_a_program_exported_where_maps_end_as_one_pixel_takes_other_sizes(export, tmp_path):
+    model = freeze(trained(('BN', 'LN')))
+    file = tmp_path / 'model'
+    export(model, torch.randn(2, 3, 32, 32), file)
+    program = OnnxProgram(file) if export is export_onnx else torch.export.load(str(file)).module()
+    for size in ((2, 3, 32, 32), *SIZES):
+        x = torch.randn(size)
+        torch.testing.assert_close(program(x), outputs(model, x), rtol=1e-4, atol=1e-5)
 
 
 def test_the_program_takes_any_batch_and_size_and_holds_plain_operators(deployed, tmp_path):
