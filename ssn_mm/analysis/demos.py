@@ -77,22 +77,28 @@ def run_demos(
             yield row
 
 
-def read_run(work_dir: Path) -> dict[str, Any]:
+def read_run(work_dir: Path, *metrics: str) -> dict[str, Any]:
     """What a training reached, by its own logs: the last validation, and what the layers chose.
+
+    Args:
+        work_dir: Of the training.
+        *metrics: Keys of the validation's scalars, the first that is there counts; those of the
+            three tasks where none is given.
 
     Raises:
         ValueError: It has not validated.
     """
+    keys = metrics or tuple(METRICS)
     logs = sorted(work_dir.glob('*/vis_data/scalars.json'))  # by the time they began
     records = [json.loads(line) for line in logs[-1].read_text().splitlines()] if logs else []
-    found = [(key, record[key]) for record in records for key in METRICS if key in record]
+    found = [(key, record[key]) for record in records for key in keys if key in record]
     if not found:
         raise ValueError(
-            f'no validation with {", ".join(METRICS)} in {work_dir}/*/vis_data/scalars.json; '
+            f'no validation with {", ".join(keys)} in {work_dir}/*/vis_data/scalars.json; '
             'train longer than train_cfg.val_interval'
         )
     key, value = found[-1]
-    metric, percent = METRICS[key]
+    metric, percent = METRICS.get(key, (key, 1))
     row = dict(metric=metric, value=round(value * percent, 2), layers=0, one_hot=0, selected={})
     if (work_dir / 'ssn_ratios.jsonl').is_file():
         run = read_ratios(work_dir)
