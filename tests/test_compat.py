@@ -267,7 +267,7 @@ def trained(work_dir, by_epoch, passes, resume=False):
     runner = Runner(
         Model(),
         work_dir=str(work_dir),
-        experiment_name=f'{work_dir.name}_{passes}',
+        experiment_name=f'{work_dir.parent.name}-{work_dir.name}-{passes}',
         train_dataloader=data if by_epoch else data | {'sampler': {'type': 'InfiniteSampler'}},
         train_cfg=pace | end,
         optim_wrapper={'optimizer': {'type': 'AdamW', 'lr': 0.1}},

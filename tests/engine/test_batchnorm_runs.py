@@ -65,7 +65,8 @@ def run(work_dir, model, hooks=(), paramwise=None, constructor=OURS, **cfg):
         ),
         custom_hooks=[dict(type='SSNRadiusHook'), *hooks],
         default_hooks=dict(checkpoint=None),
-        experiment_name=Path(work_dir).name,
+        # a logger's name is this and the second: tests must not share it
+        experiment_name='-'.join(Path(work_dir).parts[-2:]),
         log_level='WARNING',
         default_scope='mmpretrain',
         launcher='pytorch' if dist.is_initialized() else 'none',

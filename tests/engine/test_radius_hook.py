@@ -72,7 +72,7 @@ def run(work_dir, hook=None, model=None, epochs=None, iters=12, stop=None, resum
         custom_hooks=[hook or SSNRadiusHook(interval=4), *extra, watch],
         randomness=dict(seed=0),
         resume=resume,
-        experiment_name=f'{Path(work_dir).name}-{id(watch)}',
+        experiment_name='-'.join((*Path(work_dir).parts[-2:], str(id(watch)))),
         log_level='WARNING',
     )
     if stop:  # as if the machine died after `stop` iterations

@@ -131,10 +131,10 @@ def test_deployed_networks_are_timed_and_stand_beside_the_paper(call, tmp_path):
     small = ('--models', 'resnet50', '--width', '32', '--images', '32', '--size', '64')
     code, output = call('bench_inference', '--smoke', *small, '--no-onnx', '--out', out)
     assert code == 0, output
-    assert '/ BN | / SN' in ' '.join(output.split())
+    assert '/ BN | / SN | / SN [cpu]' in ' '.join(output.split())
     _, rows = rows_of(out)
     assert [row['competitor'] for row in rows] == [
-        *('BN', 'IN', 'LN', 'GN', 'SN'),
+        *('BN', 'IN', 'LN', 'GN', 'SN', 'SN [cpu]'),
         *('SSN figure 5', 'SSN chose BN'),
     ]
     code, output = call('render', '--data', out.parent, '--out', tmp_path)

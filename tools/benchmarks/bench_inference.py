@@ -3,6 +3,7 @@
 import argparse
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,8 @@ def parse_args() -> argparse.Namespace:
         description='Table 3: time the forward pass of networks that differ in their normalization '
         'only, as tools/deploy.py leaves them: frozen and folded, run by PyTorch and, [onnx], by '
         'onnxruntime. Every batch norm is folded into its convolution; IN, LN and GN overwrite '
-        "the convolution's output; SN cannot be frozen and runs on this package's kernels. "
+        "the convolution's output; SN cannot be frozen: it runs on this package's compiled kernels "
+        "and, [cpu], on PyTorch's operators alone, as the others do. "
         'Weights and statistics are random.'
     )
     parser.add_argument(
@@ -106,6 +108,8 @@ def build(case: Mapping[str, Any], args: argparse.Namespace) -> dict[str, Compet
                 export_onnx(network, two, file)
                 onnx[f'{norm} [onnx]'] = compete(OnnxProgram(file), inputs)
         found[norm] = compete(TensorMode(network.to(args.device)), inputs)
+        if norm == 'SN' and args.device == 'cpu':
+            found['SN [cpu]'] = replace(found[norm], backend='cpu')
     return found | onnx
 
 
@@ -124,7 +128,7 @@ def main() -> None:
         list(cases(args)),
         lambda case: build(case, args),
         groups=('model', 'images'),
-        baselines=('BN', 'SN'),
+        baselines=('BN', 'SN', 'SN [cpu]'),
         memory=False,
     )
 

@@ -84,7 +84,8 @@ python tools/benchmarks/bench_stages.py --channels-last
   paper's figure 5 has no numbers. A single layer has mean BN and variance LN. A name in brackets
   is the `SSN_MM_BACKEND` that was set; without it the package chose.
 - Deployed networks are frozen and folded, their choices as above: every batch norm is gone, other
-  norms overwrite the convolution's output, SN runs on this package's kernels. *[onnx]* is run by
+  norms overwrite the convolution's output. SN cannot be frozen and runs on this package's kernels;
+  *SN [cpu]* on PyTorch's operators alone, as all the others do. *[onnx]* is run by
   onnxruntime. The paper's numbers are its table 3.
 - Memory is the peak of a run above what lay in memory before it: outputs, gradients, temporaries.
 - The roofline is the time in which a plain copy would move the bytes that a layer must move: three
