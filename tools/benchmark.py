@@ -1,4 +1,4 @@
-"""Train and compare a grid of configs: python tools/benchmark.py SUITE"""
+"""Train and compare a grid of configs: python tools/benchmark.py configs/suites/table1_digits.py"""
 
 import argparse
 import sys
@@ -7,12 +7,15 @@ from pathlib import Path
 from mmengine.config import DictAction
 from rich.console import Console
 
+from ssn_mm.analysis.board import Board
+from ssn_mm.analysis.results import results_of_suite, write_results
+from ssn_mm.analysis.sources import WORK_DIR
 from ssn_mm.analysis.suite import read_suite
-from ssn_mm.analysis.suite_report import Board, make_table
-from ssn_mm.analysis.suite_run import run_suite
+from ssn_mm.analysis.suite_run import Commands, run_suite
+from ssn_mm.analysis.tables import failures, mixed, tables
 from ssn_mm.engine.run import run_tool
 
-TRAIN = Path(__file__).with_name('train.py')
+TOOLS = Path(__file__).resolve().parent
 
 
 def parse_args() -> argparse.Namespace:
@@ -28,10 +31,16 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--work-dir',
         type=Path,
-        default=Path('work_dirs/suites'),
-        help='folder of all suites (default: work_dirs/suites)',
+        default=WORK_DIR,
+        help=f'folder of all suites (default: {WORK_DIR})',
+    )
+    parser.add_argument(
+        '--out', type=Path, help='write the results here, too, as JSON Lines, after every run'
     )
     parser.add_argument('--jobs', type=int, default=1, metavar='N', help='at a time (default: 1)')
+    parser.add_argument(
+        '--gpus', type=int, default=0, metavar='N', help='of each training (default: none or one)'
+    )
     parser.add_argument(
         '--cluster', choices=('local', 'slurm'), default='local', help='default: local'
     )
@@ -46,7 +55,7 @@ def parse_args() -> argparse.Namespace:
         '--stale',
         choices=('refuse', 'keep', 'rerun'),
         default='refuse',
-        help='what to do with results of another code, config or PyTorch (default: refuse)',
+        help='what to do with results of another code, config or library (default: refuse)',
     )
     return parser.parse_args()
 
@@ -54,24 +63,34 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     suite = read_suite(args.suite)
-    folder = args.work_dir / suite.name
+    commands = Commands((sys.executable, TOOLS / 'train.py'), (sys.executable, TOOLS / 'test.py'))
+    if args.gpus:
+        gpus = (str(args.gpus),)
+        commands = Commands((TOOLS / 'dist_train.sh',), (TOOLS / 'dist_test.sh',), gpus)
+    folder = (args.work_dir / suite.name).resolve()
     with Board(suite, Console(stderr=True)) as board:
-        results = run_suite(
+        rows = run_suite(
             suite,
             folder,
-            [sys.executable, str(TRAIN)],
+            commands,
             args.jobs,
             args.cluster,
             args.cluster_options,
             args.stale,
             board.show,
         )
-    print(make_table(suite, results))
-    failed = [result for result in results if result['status'] == 'failed']
-    for result in failed:
-        last = '\n    '.join(result['last_lines'])
-        print(f'\n{result["run"]} failed, {result["error"]}:\n    {last}', file=sys.stderr)
-    sys.exit(1 if failed else 0)
+    results = results_of_suite(suite, rows)
+    if args.out:
+        write_results(args.out, results)
+    print(results.title)
+    for title, (text, note) in tables(results).items():
+        print(f'\n{title}\n\n{text}\n\n{note}')
+    print('', *mixed(results), sep='\n')
+    for name, error, lines in failures(results):
+        last = '\n    '.join(lines)
+        print(f'\n{name} failed, {error}:\n    {last}', file=sys.stderr)
+    print(f'Pictures: python tools/analysis_tools/report.py {args.suite}')
+    sys.exit(1 if len(results.done) < len(suite.runs) else 0)
 
 
 if __name__ == '__main__':

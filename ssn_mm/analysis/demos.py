@@ -15,8 +15,8 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from ..engine.ratios import read_ratios
 from .benchmark_rows import environment, table, write_atomically
-from .ratios import read_ratios
 
 # a validation's key in mmengine's scalars.json: its name in tables, and what makes it percent
 METRICS = {'mIoU': ('mIoU', 1), 'accuracy/top1': ('top-1', 1), 'acc/top1': ('top-1', 100)}

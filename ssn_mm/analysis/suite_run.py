@@ -2,126 +2,49 @@
 
 import fcntl
 import json
+import os
+import resource
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mmengine.config import Config
+from mmengine.runner import find_latest_checkpoint
+
 from .benchmark_rows import environment, write_atomically
-from .demos import read_run
-from .suite import Run, Suite, data_fingerprint, fingerprint
+from .suite import Run, Suite
+from .training import METRICS, read_training
+from .versions import data_version, differences, versions
 
 RESULT, OUTPUT, LOCK = 'result.json', 'output.txt', '.lock'
 Result = dict[str, Any]
 
 
-def train_run(command: Sequence[str], run: Run, metric: str, folder: Path) -> None:
-    """Trains one run, in a job; its folder then holds a result, of a failure too.
+@dataclass(frozen=True)
+class Commands:
+    """What trains and tests: tools/train.py and tools/test.py, or their distributed forms.
 
-    A training that a killed driver left behind is waited for. One that was cut short starts anew,
-    so that its result is that of a run nobody disturbed.
-
-    Args:
-        command: What trains: ``python tools/train.py``.
-        run: What to train.
-        metric: Key of a validation's scalars.
-        folder: Of the run.
+    Attributes:
+        train: Before the config, such as ``('python', 'tools/train.py')``.
+        test: Before config and checkpoint.
+        gpus: Follows them, where the tools are distributed; else empty.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    marks = fingerprint(run)
-    with (folder / LOCK).open('w') as lock:
-        fcntl.flock(
-            lock, fcntl.LOCK_EX
-        )  # the training inherits it, and outlives this job by kill -9
-        done = read_result(folder)
-        if done and done['status'] == 'done' and done['fingerprint'] == marks:
-            return
-        for path in folder.iterdir():
-            if path.name != LOCK:
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
-        options = [f'{key}={_as_option(value)}' for key, value in run.options.items()]
-        arguments = [
-            *command,
-            str(run.config),
-            '--work-dir',
-            str(folder),
-            '--cfg-options',
-            *options,
-        ]
-        began = time.monotonic()
-        with (folder / OUTPUT).open('w') as output:
-            process = subprocess.Popen(
-                arguments,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                stdin=subprocess.DEVNULL,
-                pass_fds=[lock.fileno()],
-            )
-            code = _wait(process)
-        result: Result = dict(
-            run=run.name, label=run.label, variant=run.variant, seed=run.seed, metric=metric
-        )
-        result |= dict(status='done', seconds=round(time.monotonic() - began, 1))
-        result |= dict(fingerprint=marks, data=data_fingerprint(run))
-        result['environment'] = environment(seed=run.seed)
-        if code:
-            last = (folder / OUTPUT).read_text(errors='replace').splitlines()[-15:]
-            result |= dict(status='failed', error=f'exit code {code}', last_lines=last)
-        else:
-            try:
-                result |= read_run(folder, metric)
-            except ValueError as error:
-                result |= dict(status='failed', error=str(error), last_lines=[])
-        write_atomically(folder / RESULT, (json.dumps(result, indent=1) + '\n').encode())
 
-
-def read_result(folder: Path) -> Result | None:
-    """What :func:`train_run` wrote; None where it has not."""
-    file = folder / RESULT
-    return json.loads(file.read_text()) if file.is_file() else None
-
-
-def plan(suite: Suite, folder: Path, stale: str) -> tuple[list[Run], list[str]]:
-    """Which runs are to be trained.
-
-    Args:
-        suite: The suite.
-        folder: Of its runs.
-        stale: What to do with results of another code, config or PyTorch: 'refuse', 'keep' or
-            'rerun'.
-
-    Returns:
-        The runs, and the names of those that are kept though stale.
-
-    Raises:
-        ValueError: There are stale results, and they are refused.
-    """
-    to_do, other = [], {}
-    for run in suite.runs:
-        result = read_result(folder / run.name)
-        if result is None or result['status'] != 'done':
-            to_do.append(run)
-        elif differing := _differences(result['fingerprint'], fingerprint(run)):
-            other[run.name] = ', '.join(differing)
-            if stale == 'rerun':
-                to_do.append(run)
-    if other and stale == 'refuse':
-        told = '; '.join(f'{name} ({what})' for name, what in list(other.items())[:5])
-        raise ValueError(
-            f'{len(other)} results in {folder} are of another version than now: {told}. Train them '
-            'again with --stale rerun, or mix them, which the report will say, with --stale keep'
-        )
-    return to_do, list(other) if stale == 'keep' else []
+    train: Sequence[str]
+    test: Sequence[str]
+    gpus: Sequence[str] = ()
 
 
 def run_suite(
     suite: Suite,
     folder: Path,
-    command: Sequence[str],
+    commands: Commands,
     jobs: int = 1,
     cluster: str = 'local',
     cluster_options: Mapping[str, Any] | None = None,
@@ -133,81 +56,223 @@ def run_suite(
     Args:
         suite: The suite.
         folder: Of its runs.
-        command: As for :func:`train_run`.
-        jobs: At a time.
-        cluster: submitit's executor: 'local' or 'slurm'.
+        commands: What trains and tests.
+        jobs: At a time; on one machine they share its cores.
+        cluster: submitit's executor: 'local', 'slurm', or 'debug', which is in this process.
         cluster_options: submitit's parameters: ``slurm_partition``, ``gpus_per_node``, ...
         stale: As for :func:`plan`.
-        tell: Called about once a second with the state of every run, by name: 'done', 'failed',
+        tell: Called about twice a second with the state of every run, by name: 'done', 'failed',
             'running' or 'waiting'.
 
     Raises:
         ValueError: As :func:`plan`, or ``jobs`` below 1.
+        ModuleNotFoundError: submitit is not installed.
     """
-    import submitit  # an extra of its own
-
     if jobs < 1:
         raise ValueError(f'jobs must be at least 1, got {jobs}')
-    waiting, kept = plan(suite, folder, stale)
+    try:
+        import submitit
+    except ModuleNotFoundError:
+        raise ModuleNotFoundError(
+            "suites need submitit: pip install 'ssn-mm[suites]'", name='submitit'
+        ) from None
+    waiting = plan(suite, folder, stale)
     executor = submitit.AutoExecutor(folder / '.submitit' / '%j', cluster=cluster)
     executor.update_parameters(timeout_min=60 * 24 * 14, **(cluster_options or {}))
-    running: dict[str, Any] = {}
+    threads = None if cluster == 'slurm' else max(1, (os.cpu_count() or 1) // jobs)
+    running: dict[str, tuple[Run, Any]] = {}
     states = {run.name: 'done' for run in suite.runs} | {run.name: 'waiting' for run in waiting}
     try:
         while waiting or running:
-            while waiting and len(running) < jobs:
-                run = waiting.pop(0)
+            for run in _ready(waiting, states)[: jobs - len(running)]:
+                waiting.remove(run)
                 own = folder / run.name
-                running[run.name] = executor.submit(train_run, command, run, suite.metric, own)
+                job = executor.submit(train_run, suite, run, own, commands, threads)
+                running[run.name] = (run, job)
                 states[run.name] = 'running'
-            for name, job in list(running.items()):
+            for name, (run, job) in list(running.items()):
                 if job.done():
                     del running[name]
-                    states[name] = _settle(folder / name, job)
+                    states[name] = _settle(suite, run, folder / name, job)
             tell(states)
-            time.sleep(0.5)
+            time.sleep(0.0 if cluster == 'debug' else 0.5)
     except BaseException:
-        for job in running.values():
+        for _, job in running.values():
             job.cancel(check=False)
         raise
-    results = [read_result(folder / run.name) for run in suite.runs]
-    return [result | dict(kept=result['run'] in kept) for result in results if result]
+    return results_of(suite, folder)
 
 
-def _settle(folder: Path, job: Any) -> str:
+def plan(suite: Suite, folder: Path, stale: str = 'refuse') -> list[Run]:
+    """Which runs are to be trained: those not done, and those that start from one of these.
+
+    Args:
+        suite: The suite.
+        folder: Of its runs.
+        stale: What to do with results of another code, config or library: 'refuse', 'keep' or
+            'rerun'.
+
+    Raises:
+        ValueError: There are stale results, and they are refused.
+    """
+    to_do, other = [], {}
+    for run in suite.runs:
+        result = read_result(folder / run.name)
+        if result is None or result['status'] != 'done':
+            to_do.append(run)
+        elif differing := differences(result['versions'], _versions(run)):
+            other[run.name] = ', '.join(differing)
+            if stale == 'rerun':
+                to_do.append(run)
+    if other and stale == 'refuse':
+        told = '; '.join(f'{name} ({what})' for name, what in list(other.items())[:5])
+        raise ValueError(
+            f'{len(other)} results in {folder} are of another version than now: {told}. Train them '
+            'again with --stale rerun, or mix them, which tables will say, with --stale keep'
+        )
+    names = {run.name for run in to_do}
+    return [run for run in suite.runs if run.name in names or run.after in names]
+
+
+def train_run(
+    suite: Suite, run: Run, folder: Path, commands: Commands, threads: int | None
+) -> None:
+    """Trains one run, in a job; its folder then holds a result, of a failure too.
+
+    A training that a killed driver left behind is waited for. One that was cut short starts anew,
+    so that its result is that of a run nobody disturbed.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    own = _versions(run)
+    with (folder / LOCK).open('w') as lock:
+        # the training inherits the lock, and keeps it should this job be killed
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = read_result(folder)
+        if done and done['status'] == 'done' and done['versions'] == own:
+            return
+        for path in folder.iterdir():
+            if path.name != LOCK:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        result = _about(suite, run) | dict(versions=own)
+        try:
+            result |= _train(suite, run, folder, commands, threads, lock.fileno())
+        except (OSError, ValueError) as error:
+            result |= dict(error=str(error), last_lines=_last_lines(folder))
+        result['environment'] = environment(seed=run.seed)
+        write_atomically(folder / RESULT, (json.dumps(result) + '\n').encode())
+
+
+def read_result(folder: Path) -> Result | None:
+    """What :func:`train_run` wrote; None where it has not."""
+    file = folder / RESULT
+    return json.loads(file.read_text()) if file.is_file() else None
+
+
+def results_of(suite: Suite, folder: Path) -> list[Result]:
+    """Results of all runs that have one, in the order of the suite."""
+    return [result for run in suite.runs if (result := read_result(folder / run.name))]
+
+
+def _versions(run: Run) -> dict[str, str]:
+    return versions(_config(run))
+
+
+def _config(run: Run) -> Config:
+    cfg = Config.fromfile(run.config)
+    cfg.merge_from_dict(dict(run.options))
+    return cfg
+
+
+def _ready(waiting: Sequence[Run], states: Mapping[str, str]) -> list[Run]:
+    """Those whose start is there, or will never be."""
+    return [run for run in waiting if states.get(run.after or '') not in ('waiting', 'running')]
+
+
+def _train(
+    suite: Suite, run: Run, folder: Path, commands: Commands, threads: int | None, lock: int
+) -> Result:
+    """Raises ValueError where anything fails."""
+    cfg = _config(run)
+    if run.after is not None:
+        first = read_result(folder.with_name(run.after))
+        if first is None or first['status'] != 'done':
+            raise ValueError(f'{run.after}, which it starts from, is not done')
+        cfg.load_from = find_latest_checkpoint(str(folder.with_name(run.after)))
+    config = folder / f'{run.config.stem}.py'
+    cfg.dump(config)
+    began = time.monotonic()
+    command = [*commands.train, config, *commands.gpus, '--work-dir', folder]
+    _call('training', command, folder, threads, lock)
+    result: Result = dict(status='done', seconds=round(time.monotonic() - began, 1))
+    result |= dict(data=data_version(cfg), **read_training(folder, suite.metrics))
+    if suite.test is not None:
+        checkpoint = find_latest_checkpoint(str(folder))
+        place = folder / 'test'
+        command = [*commands.test, config, checkpoint, *commands.gpus, '--work-dir', place]
+        _call('test', [*command, *suite.test], folder, threads, lock)
+        result['metrics'] = _read_test(place, suite.metrics)
+    if result['memory'] is None:  # no GPU: of the largest process
+        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+        result['memory'] = round(peak / 1024)
+    return result
+
+
+def _call(what: str, command: Sequence[Any], folder: Path, threads: int | None, lock: int) -> None:
+    """Runs a command, its output in the folder; a signal to end ends it first."""
+    limits = {} if threads is None else dict(OMP_NUM_THREADS=str(threads))
+    with (folder / OUTPUT).open('a') as output:
+        process = subprocess.Popen(
+            [str(part) for part in command],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, **limits},
+            pass_fds=[lock],
+        )
+
+        def end(number: int, frame: Any) -> None:
+            process.terminate()
+            process.wait()
+            sys.exit(128 + number)
+
+        before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            code = process.wait()
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+    if code:
+        raise ValueError(f'{what} ended with exit code {code}')
+
+
+def _read_test(place: Path, metrics: Sequence[str]) -> dict[str, float]:
+    """What mmengine's test wrote: <work dir>/<time>/<time>.json."""
+    (file,) = [path for path in place.glob('*/*.json') if path.stem == path.parent.name]
+    found = json.loads(file.read_text())
+    if missing := [key for key in metrics if key not in found]:
+        raise ValueError(f'{file} has no {", ".join(missing)}')
+    named = {key: METRICS.get(key, (key, 1)) for key in metrics}
+    return {name: round(found[key] * percent, 3) for key, (name, percent) in named.items()}
+
+
+def _settle(suite: Suite, run: Run, folder: Path, job: Any) -> str:
     """The state of a job that ended; one that died without a result gets one."""
     error = job.exception()
     result = read_result(folder)
     if error is None and result is not None:
         return result['status']
-    result = (result or {}) | dict(run=folder.name, status='failed', error=f'the job died: {error}')
-    result.setdefault('last_lines', [])
-    write_atomically(folder / RESULT, (json.dumps(result, indent=1) + '\n').encode())
+    words = str(error).strip().splitlines() or [repr(error)]
+    result = _about(suite, run) | dict(error=f'its job died: {words[-1]}')
+    result['last_lines'] = _last_lines(folder)
+    write_atomically(folder / RESULT, (json.dumps(result) + '\n').encode())
     return 'failed'
 
 
-def _wait(process: subprocess.Popen) -> int:
-    """Waits for a training; being told to end, ends it first."""
-
-    def end(number: int, frame: Any) -> None:
-        process.terminate()
-        process.wait()
-        sys.exit(128 + number)
-
-    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        return process.wait()
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _about(suite: Suite, run: Run) -> Result:
+    own = dict(suite=suite.name, run=run.name, label=run.label, variant=run.variant, seed=run.seed)
+    return own | dict(config=run.config.name, status='failed')
 
 
-def _differences(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
-    return [f'{key} {old.get(key)} then, {new[key]} now' for key in new if old.get(key) != new[key]]
-
-
-def _as_option(value: Any) -> str:
-    """As ``--cfg-options`` reads it."""
-    if isinstance(value, list | tuple):
-        return '[' + ','.join(map(_as_option, value)) + ']'
-    return str(value)
+def _last_lines(folder: Path) -> list[str]:
+    output = folder / OUTPUT
+    return output.read_text(errors='replace').splitlines()[-15:] if output.is_file() else []

@@ -13,7 +13,7 @@ from mmengine.runner import CheckpointLoader, Runner, find_latest_checkpoint
 
 from ..datasets.preflight import check_datasets
 from ..layers import ssn_layers
-from .radius_hook import count_selected, layer_ratios
+from .ratios_hook import choices_by_stage, count_selected, layer_ratios
 
 
 def load_config(
@@ -199,13 +199,15 @@ def _closing_lines(runner: Runner) -> list[str]:
     lines = []
     layers = dict(ssn_layers(runner.model))
     if layers:
-        counts = count_selected(layers, layer_ratios(layers))
+        ratios = layer_ratios(layers)
+        counts = count_selected(layers, ratios)
         chosen = ', '.join(f'{name} {count}' for name, count in counts.items())
         rows = 2 * len(layers)
         lines.append(
             f'{sum(counts.values())} of {rows} ratios (mean and variance of {len(layers)} SSN '
             f'layers) have chosen: {chosen}.'
         )
+        lines += choices_by_stage(layers, ratios)
     work_dir = _short(runner.work_dir)
     checkpoint = _short(find_latest_checkpoint(runner.work_dir) or 'CHECKPOINT')
     config = _short(f'{runner.work_dir}/{Path(runner.cfg.filename).name}')  # with its overrides

@@ -66,8 +66,10 @@ def trained(tmp_path_factory):
 
 def test_a_training_ends_with_every_layer_chosen_and_says_what_to_do_next(trained):
     _, output = trained
-    *_, chosen, last = output.strip().splitlines()
-    assert re.match(r'(\d+) of \1 ratios', chosen)
+    lines = output.strip().splitlines()
+    assert re.match(r'(\d+) of \1 ratios', lines[-8])
+    assert re.match(r'  backbone\.layer1 +means [ILB]{4} +variances [ILB]{4}$', lines[-6])
+    last = lines[-1]
     assert last.startswith('Results are in run. Next, test: python tools/test.py ')
     assert 0 <= miou(output) <= 100
 
@@ -84,7 +86,7 @@ def test_the_commands_of_the_last_line_work(trained, run_tool):
         tool, *arguments = command.split()
         code, said = run_tool(sys.executable, ROOT / 'tools' / tool, *arguments, cwd=folder)
         assert code == 0, said[-3000:]
-    assert (folder / 'run/ratios.png').is_file()
+    assert (folder / 'run/figures/layers.png').is_file()
     assert '22 SSN layers, ' in said
     frozen = folder / 'run/iter_8.frozen.pth'
     code, said = run_tool(sys.executable, ROOT / 'tools/test.py', DEMO, frozen, *digits(folder))
