@@ -113,7 +113,7 @@ def plot_progress(run: Ratios) -> Picture:
     for axes in (left, *panels):
         axes.set(xlabel='iteration', ylim=(-0.02, 1.05))
     head = ['iteration', 'what', 'normalizer', 'value']
-    caption = 'A row is a layer's mean or variance; it has selected when its ratios are one-hot.'
+    caption = 'A row is the mean or the variance of a layer; it has selected once it is one-hot.'
     return Picture('progress', 'Radius and selection', caption, figure, head, lines)
 
 

@@ -116,8 +116,8 @@ def plot_cost(results: Results) -> Picture | None:
     memory.set(xlabel='MiB at most')
     head = ['label', results.variant or 'variant', 'seed', 'seconds per iteration', 'MiB']
     caption = (
-        'Dots are runs, bars their means. Memory is a GPU's, or without one the largest '
-        'process's. Runs that shared a machine slowed each other: docs/benchmarks.md compares '
+        'Dots are runs, bars their means. Memory is of the GPU, or without one of the largest '
+        'process. Runs that shared a machine slowed each other: docs/benchmarks.md compares '
         'times side by side.'
     )
     return Picture('cost', 'Time and memory', caption, figure, head, lines)
