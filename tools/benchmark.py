@@ -11,7 +11,7 @@ from ssn_mm.analysis.board import Board
 from ssn_mm.analysis.results import results_of_suite, write_results
 from ssn_mm.analysis.sources import WORK_DIR
 from ssn_mm.analysis.suite import read_suite
-from ssn_mm.analysis.suite_run import Commands, run_suite
+from ssn_mm.analysis.suite_run import Commands, results_of, run_suite
 from ssn_mm.analysis.tables import failures, mixed, tables
 from ssn_mm.engine.run import run_tool
 
@@ -69,6 +69,11 @@ def main() -> None:
         commands = Commands((TOOLS / 'dist_train.sh',), (TOOLS / 'dist_test.sh',), gpus)
     folder = (args.work_dir / suite.name).resolve()
     with Board(suite, Console(stderr=True)) as board:
+
+        def tell(states: dict[str, str]) -> None:
+            if board.show(states) and args.out:
+                write_results(args.out, results_of_suite(suite, results_of(suite, folder)))
+
         rows = run_suite(
             suite,
             folder,
@@ -77,7 +82,7 @@ def main() -> None:
             args.cluster,
             args.cluster_options,
             args.stale,
-            board.show,
+            tell,
         )
     results = results_of_suite(suite, rows)
     if args.out:

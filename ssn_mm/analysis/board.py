@@ -28,12 +28,14 @@ class Board:
     def __exit__(self, *exception: object) -> None:
         self._bar.stop()
 
-    def show(self, states: Mapping[str, str]) -> None:
-        """Takes the state of every run, by name; tells what changed."""
+    def show(self, states: Mapping[str, str]) -> bool:
+        """Takes the state of every run, by name; tells what changed. Whether a run has ended."""
         counts = Counter(states.values())
         ended = counts['done'] + counts['failed']
+        news = False
         for name, state in states.items():
             if self._states.get(name) not in (None, state) and state in ('done', 'failed'):
+                news = True
                 self._console.print(f'{name}: {state} ({ended} of {len(states)})', highlight=False)
         self._states = dict(states)
         running = ', '.join(name for name, state in states.items() if state == 'running')
@@ -42,3 +44,4 @@ class Board:
             completed=ended,
             description=f'{counts["failed"]} failed, running: {running or "nothing"}',
         )
+        return news

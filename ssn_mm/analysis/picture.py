@@ -42,6 +42,13 @@ class Picture:
     head: Sequence[str]
     lines: Sequence[Sequence[object]]
 
+    def __post_init__(self) -> None:
+        for axes in self.figure.axes:
+            axes.tick_params(labelsize=axes.xaxis.get_tick_params().get('labelsize', 8))
+            axes.title.set_fontsize(9)
+            axes.xaxis.label.set_fontsize(9)
+            axes.yaxis.label.set_fontsize(9)
+
     def png(self) -> bytes:
         """The figure at 150 dpi, in 256 colours, which takes a quarter of the space."""
         full, small = io.BytesIO(), io.BytesIO()

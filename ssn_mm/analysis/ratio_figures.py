@@ -171,13 +171,15 @@ def plot_network(run: Ratios) -> Picture:
         block = block_of(layer)
         blocks.setdefault(block, []).append((layer.removeprefix(block).strip('.'), index))
     most = max(map(len, blocks.values()))
-    figure = new_figure(2.4 + 1.5 * most, 0.8 + 0.42 * len(blocks))
+    figure = new_figure(2.4 + 1.3 * most, 0.8 + 0.5 * len(blocks))
     axes = figure.subplots()
     axes.set_axis_off()
     lines: list[list[object]] = []
     for y, (block, layers) in enumerate(blocks.items()):
         axes.text(-0.1, y + 0.4, block, ha='right', va='center', fontsize=7)
-        axes.plot((0, len(layers) + 0.1), (y + 0.4, y + 0.4), color='0.7', linewidth=1, zorder=0)
+        axes.plot(
+            (-0.05, len(layers) - 0.1), (y + 0.4, y + 0.4), color='0.7', linewidth=1, zorder=0
+        )
         for x, (name, index) in enumerate(layers):
             for row, what in enumerate(ROWS):
                 ratios = run.ratios[-1, index, row]
@@ -185,11 +187,11 @@ def plot_network(run: Ratios) -> Picture:
                 chosen = run.normalizers[best]
                 _draw_cell(axes, x, y + 0.4 * row, chosen, float(ratios[best]))
                 lines.append([run.layers[index], block, what, chosen, float(ratios[best])])
-            axes.text(x + 0.88, y + 0.4, name, fontsize=5, va='center', rotation=90, color='0.4')
-    axes.set(xlim=(-0.2, most + 0.1), ylim=(len(blocks), -0.9))
+            axes.text(x, y - 0.03, name, fontsize=6, va='bottom', color='0.35')
+    axes.set(xlim=(-0.2, most + 0.1), ylim=(len(blocks), -1.2))
     for k, name in enumerate(run.normalizers):
-        _draw_cell(axes, 0.75 * k, -0.85, name, 1.0, width=0.2)
-        axes.text(0.75 * k + 0.25, -0.65, name, va='center', fontsize=8)
+        _draw_cell(axes, 0.6 * k, -1.1, name, 1.0, width=0.2)
+        axes.text(0.6 * k + 0.25, -0.9, name, va='center', fontsize=8)
     head = ['layer', 'block', 'row', 'normalizer', 'ratio']
     caption = (
         'From input to output, top to bottom. In each cell the normalizer with the largest ratio, '

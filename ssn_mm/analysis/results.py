@@ -79,8 +79,13 @@ def results_of_training(work_dir: Path) -> Results:
 
 def write_results(path: Path, results: Results) -> None:
     """Writes JSON Lines, atomically: a header, then a row a run."""
-    header = dict(name=results.name, title=results.title, variant=results.variant)
-    header |= dict(metrics=list(results.metrics), paper=dict(results.paper))
+    header = dict(
+        name=results.name,
+        title=results.title,
+        variant=results.variant,
+        metrics=list(results.metrics),
+        paper=dict(results.paper),
+    )
     lines = (
         json.dumps(line, allow_nan=False, ensure_ascii=False, separators=(',', ':'))
         for line in (header, *results.rows)
@@ -97,7 +102,7 @@ def read_results(path: Path) -> Results:
     """
     if not path.is_file():
         raise FileNotFoundError(f'no results at {path}; tools/benchmark.py --out writes them')
-    found = []
+    found: list[dict[str, Any]] = []
     for number, line in enumerate(path.read_text(encoding='utf-8').splitlines(), 1):
         needed = NEEDED if found else {'name', 'title', 'variant', 'metrics', 'paper'}
         try:

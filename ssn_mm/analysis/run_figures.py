@@ -13,7 +13,7 @@ def plot_curves(results: Results) -> Picture | None:
     """Training loss and validation over the training, mean and range over the seeds (Fig. 3)."""
     variants, labels = results.variants(), results.labels()
     figure = new_figure(max(4.0, 3.2 * len(variants)) + 1, 6)
-    grid = figure.subplots(2, len(variants), squeeze=False)
+    grid = figure.subplots(2, len(variants), squeeze=False, sharey='row')
     lines: list[list[object]] = []
     for column, variant in enumerate(variants):
         for row, name in enumerate(('loss', results.main)):
@@ -42,7 +42,8 @@ def plot_curves(results: Results) -> Picture | None:
                 axes.set_title(f'{results.variant} {variant}'.strip(), fontsize=10)
             if column == 0:
                 axes.set_ylabel('training loss' if row == 0 else f'{name} in validation')
-    grid[0, 0].legend(frameon=False, fontsize=8)
+    handles = grid[0, 0].get_legend_handles_labels()
+    figure.legend(*handles, loc='outside right upper', frameon=False, fontsize=8)
     head = ['label', results.variant or 'variant', 'run', 'curve', 'iteration', 'value']
     caption = 'Mean over the seeds; the shade spans from the lowest to the highest.'
     return Picture('curves', 'Training and validation (figure 3)', caption, figure, head, lines)
@@ -77,7 +78,8 @@ def plot_metric(results: Results) -> Picture | None:
         axes.set(xlabel=results.variant, title=title)
         axes.grid(alpha=0.3)
     grid[0].set_ylabel(results.main)
-    grid[0].legend(frameon=False, fontsize=8)
+    handles = grid[0].get_legend_handles_labels()
+    figure.legend(*handles, loc='outside right upper', frameon=False, fontsize=8)
     head = ['label', results.variant or 'variant', 'whose', results.main]
     caption = 'Bars: standard deviation over the seeds.'
     title = f'{results.main} by {results.variant or "variant"}'
@@ -126,7 +128,7 @@ def plot_cost(results: Results) -> Picture | None:
 def _aligned(curves: Sequence[Sequence[Sequence[float]]]) -> tuple[np.ndarray, np.ndarray]:
     """Curves of several seeds at the iterations of the shortest, (T,) and (S, T)."""
     at = np.array(min((own[0] for own in curves), key=len))
-    return at, np.array([np.interp(at, *own) for own in curves])
+    return at, np.array([np.interp(at, own[0], own[1]) for own in curves])
 
 
 def run_figures(results: Results) -> Iterator[Picture]:

@@ -173,12 +173,14 @@ def _grid(stated: Mapping[str, Any], folder: Path) -> Iterator[Run]:
         yield Run(label, str(variant), seed, config, options, after)
 
 
-def _paper(stated: Mapping[str, Any], path: Path, runs: Sequence[Run]) -> dict[str, list[float]]:
+def _paper(
+    stated: Mapping[str, Any], path: Path, runs: Sequence[Run]
+) -> Mapping[str, Sequence[float]]:
     """What the suite states, else what its twin shows, else configs/results.yml."""
     if 'paper' in stated:
         found = stated['paper']
     elif 'twin' in stated:
-        return dict(read_suite(path.parent / stated['twin']).paper)
+        return read_suite(path.parent / stated['twin']).paper
     else:
         known = _known_results(path.resolve().parent)
         found = {

@@ -36,6 +36,11 @@ def make_row(label, variant, seed, value):
     )  # fmt: skip
 
 
+@pytest.fixture(name='make_ratios')
+def _make_ratios():
+    return make_ratios
+
+
 @pytest.fixture
 def results():
     """Of three configs, two variants and three seeds; SSN is 5 above BN, SN as BN."""

@@ -10,7 +10,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from conftest import make_ratios
 
 from ssn_mm.analysis.picture import COLOURS
 from ssn_mm.analysis.ratio_figures import plot_layers, plot_network, plot_trajectory
@@ -48,7 +47,7 @@ def test_every_figure_has_data_and_shows_it(results):
     assert {line[0] for line in pictures['layers'].lines} == {'SN', 'SSN'}
 
 
-def test_the_network_is_coloured_by_its_choices():
+def test_the_network_is_coloured_by_its_choices(make_ratios):
     run = make_ratios()
     run.ratios[-1] = [0, 0, 1]  # every layer chose BN
     image = drawn(plot_network(run))
@@ -56,13 +55,13 @@ def test_the_network_is_coloured_by_its_choices():
     assert share(image, COLOURS['BN']) > 5 * legend > 0
 
 
-def test_layers_of_two_trainings_stand_side_by_side():
+def test_layers_of_two_trainings_stand_side_by_side(make_ratios):
     picture = plot_layers({'SN': make_ratios(False), 'SSN': make_ratios()})
     assert len(picture.lines) == 2 * 4 * 2 * 3
     assert len(picture.figure.axes) == 4
 
 
-def test_paths_are_drawn_of_three_normalizers_and_of_layers_that_exist():
+def test_paths_are_drawn_of_three_normalizers_and_of_layers_that_exist(make_ratios):
     picture = plot_trajectory(make_ratios(), ['backbone.bn1'])
     assert {line[0] for line in picture.lines} == {'backbone.bn1'}
     with pytest.raises(ValueError, match=r"no layer 'neck'; there are backbone\.bn1"):
@@ -121,7 +120,7 @@ def test_chromium_shows_the_report_without_requests_or_errors(results, tmp_path)
     assert cv2.imread(str(shot)).shape == (9000, 1200, 3)
 
 
-def test_the_tools_draw_a_training(tmp_path, run_tool):
+def test_the_tools_draw_a_training(make_ratios, tmp_path, run_tool):
     run = make_ratios()
     header = dict(layers=run.layers, normalizers=[run.normalizers] * 4)
     lines = [header]
