@@ -5,6 +5,7 @@ import hashlib
 import io
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -223,11 +224,11 @@ def make_picture(runs: Sequence[Run], digest: str) -> bytes:
         part.suptitle(device, x=0.01, ha='left', weight='bold')
         line = part.subplots(1, len(panels), squeeze=False)[0]
         for axes, (tool, what) in zip(line, panels, strict=True):
-            run = next((run for run in own if run.tool == tool), None)
-            if run is None:
-                axes.set_axis_off()
+            same = [run for run in own if run.tool == tool]
+            if same:
+                draw(axes, replace(same[0], rows=[row for run in same for row in run.rows]), what)
             else:
-                draw(axes, run, what)
+                axes.set_axis_off()
     picture = io.BytesIO()
     figure.savefig(picture, dpi=150, metadata={DIGEST: digest})
     return picture.getvalue()
@@ -259,7 +260,7 @@ def draw(axes: Axes, run: Run, what: str) -> None:
     if run.tool == INFERENCE:
         paper = {name: speed for name, speed in PAPER['resnet50'].items() if name in names}
         times, places = [paper[base] / v for v in paper.values()], [*map(names.index, paper)]
-        axes.scatter(times, places, marker='x', color='0.3', label="paper's R50, GPU")
+        axes.scatter(times, places, marker='x', color='0.3', label="the paper's R50")
     low, high = axes.get_xlim()
     fine = (1, 1.25, 1.5, 1.75) if high < 3 * low else (1, 1.5) if high < 8 * low else (1,)
     axes.set_xscale('log', base=2)
@@ -278,7 +279,7 @@ def draw(axes: Axes, run: Run, what: str) -> None:
     axes.set_title(f'{PANELS[run.tool]}, {what}', loc='left')
     axes.set_xlabel(f'{"time" if what == "time" else "peak memory"} / {base}, less is better')
     if what == 'time':
-        axes.legend(loc='upper left', bbox_to_anchor=(0, -0.2), ncols=3, frameon=False, fontsize=8)
+        axes.legend(loc='upper left', bbox_to_anchor=(0, -0.2), ncols=2, frameon=False, fontsize=8)
 
 
 def extremes(rows: Sequence[Row], base: str, what: str) -> tuple[float, float]:
