@@ -6,6 +6,7 @@ import os
 import resource
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -219,14 +220,16 @@ def _train(
 
 def _call(what: str, command: Sequence[Any], folder: Path, threads: int | None, lock: int) -> None:
     """Runs a command, its output in the folder; a signal to end ends it first."""
-    limits = {} if threads is None else dict(OMP_NUM_THREADS=str(threads))
+    own = dict(PORT=str(_free_port()))  # of a distributed training; another may run beside it
+    if threads is not None:
+        own['OMP_NUM_THREADS'] = str(threads)
     with (folder / OUTPUT).open('a') as output:
         process = subprocess.Popen(
             [str(part) for part in command],
             stdout=output,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
-            env={**os.environ, **limits},
+            env={**os.environ, **own},
             pass_fds=[lock],
         )
 
@@ -243,6 +246,12 @@ def _call(what: str, command: Sequence[Any], folder: Path, threads: int | None, 
                 signal.signal(number, handler)
     if code:
         raise ValueError(f'{what} ended with exit code {code}')
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        return probe.getsockname()[1]
 
 
 def _read_test(place: Path, metrics: Sequence[str]) -> dict[str, float]:

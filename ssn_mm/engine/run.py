@@ -13,6 +13,7 @@ from mmengine.runner import CheckpointLoader, Runner, find_latest_checkpoint
 
 from ..datasets.preflight import check_datasets
 from ..layers import ssn_layers
+from .ratios import RATIOS_FILE
 from .ratios_hook import choices_by_stage, count_selected, layer_ratios
 
 
@@ -213,8 +214,9 @@ def _closing_lines(runner: Runner) -> list[str]:
     config = _short(f'{runner.work_dir}/{Path(runner.cfg.filename).name}')  # with its overrides
     tta = ' --tta' if 'tta_pipeline' in runner.cfg else ''
     steps = [f'test: python tools/test.py {config} {checkpoint}{tta}']
-    if layers:
+    if (Path(runner.work_dir) / RATIOS_FILE).is_file():  # of SN, too
         steps.append(f'plot: python tools/analysis_tools/plot_ratios.py {work_dir}')
+    if layers:
         steps.append(f'deploy: python tools/deploy.py {config} {checkpoint}')
     lines.append(f'Results are in {work_dir}. Next, {"; ".join(steps)}')
     return lines
