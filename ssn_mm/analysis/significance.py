@@ -8,6 +8,7 @@ from scipy import stats
 
 from .benchmark_rows import table
 from .results import Results
+from .training import share_of, unpack
 
 LEVEL = 0.05
 
@@ -57,6 +58,29 @@ def differences(results: Results, label: str) -> dict[tuple[str, str], Differenc
             if other != label and own is not None:
                 found[other, variant] = own
     return found
+
+
+def trend(results: Results, label: str, normalizer: str) -> tuple[float, float, int] | None:
+    """How a normalizer's share, of means and variances, goes with variants that are numbers.
+
+    Returns:
+        Spearman's rank correlation over all runs, its two-sided p, the number of runs; None where
+        variants are not at least three numbers, or no share changes.
+    """
+    try:
+        sizes = {variant: float(variant) for variant in results.variants()}
+    except ValueError:
+        return None
+    points = [
+        (sizes[variant], share_of(unpack(row['ratios']), normalizer))
+        for variant in sizes
+        for row in results.of(label, variant)
+        if row['ratios']
+    ]
+    if len({size for size, _ in points}) < 3 or len({share for _, share in points}) < 2:
+        return None
+    test = stats.spearmanr(*zip(*points, strict=True))
+    return float(test.statistic), float(test.pvalue), len(points)
 
 
 def difference_table(results: Results, label: str) -> str:

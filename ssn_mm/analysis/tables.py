@@ -8,9 +8,9 @@ import numpy as np
 
 from .benchmark_rows import table
 from .results import Results
-from .significance import difference_table, differences
+from .significance import difference_table, differences, trend
 from .suite import row_name
-from .training import unpack
+from .training import share_of, unpack
 from .versions import LIBRARIES
 
 
@@ -28,11 +28,14 @@ def tables(results: Results) -> dict[str, tuple[str, str]]:
         if results.paper:
             note += " The paper's are of its own data and network, not measured here."
         found[f'{results.main} by {results.variant or "variant"}'] = (variant_table(results), note)
-    if 'SSN' in results.labels() and differences(results, 'SSN'):
-        found['SSN against the others'] = (
-            difference_table(results, 'SSN'),
+    reference = 'SSN' if 'SSN' in results.labels() else results.labels()[0]
+    if differences(results, reference):
+        found[f'{reference} against the others'] = (
+            difference_table(results, reference),
             "Welch's t-test over the seeds; Holm's correction for the number of lines.",
         )
+    if any(row['ratios'] for row in results.done):
+        found['Shares of the normalizers'] = (share_table(results), _trends(results))
     found['All runs'] = (
         main_table(results),
         'Mean ± standard deviation over the seeds; one-hot: share of rows, per seed.',
@@ -104,6 +107,37 @@ def variant_table(results: Results) -> str:
         known = [results.paper.get(row_name(label, v), [None])[0] for v in variants]
         lines.append([f"{label}, the paper's", *map(_plain, known)])
     return table([results.variant or results.main, *variants], lines)
+
+
+def share_table(results: Results) -> str:
+    """Percent of means and of variances that each normalizer has in the end, over the layers."""
+    packed = [row['ratios'] for row in results.done if row['ratios']]
+    names = list(dict.fromkeys(name for own in packed for name in own['normalizers']))
+    lines = []
+    for label, variant in _pairs(results):
+        runs = [unpack(row['ratios']) for row in results.of(label, variant) if row['ratios']]
+        if runs:
+            cells = [
+                spread([100 * share_of(run, name, row) for run in runs])
+                for row in (0, 1)
+                for name in names
+            ]
+            lines.append([row_name(label, variant), *cells])
+    head = ['percent', *(f'{name}, {what}' for what in ('means', 'variances') for name in names)]
+    return table(head, lines)
+
+
+def _trends(results: Results) -> str:
+    told = 'Mean ± standard deviation over the seeds of the average over layers.'
+    for label in results.labels():
+        for name in ('IN', 'LN', 'BN', 'GN'):
+            if own := trend(results, label, name):
+                rho, p, runs = own
+                told += (
+                    f" {label}: {name}'s share against {results.variant}: Spearman's rho "
+                    f'{rho:+.2f}, p = {p:.2g}, {runs} runs.'
+                )
+    return told
 
 
 def mixed(results: Results) -> list[str]:

@@ -96,6 +96,14 @@ def selected(ratios: Ratios) -> dict[str, int]:
     return dict(zip(ratios.normalizers, counts, strict=True))
 
 
+def share_of(ratios: Ratios, normalizer: str, row: int | None = None) -> float:
+    """Average of a normalizer's last ratios over layers, and over both rows if none is named."""
+    if normalizer not in ratios.normalizers:
+        return 0.0
+    last = ratios.ratios[-1, ..., list(ratios.normalizers).index(normalizer)]  # (L, 2)
+    return float(last.mean() if row is None else last[:, row].mean())
+
+
 class _Curves:
     def __init__(self) -> None:
         self.points: dict[str, list[tuple[int, float]]] = {}

@@ -8,8 +8,8 @@ import pytest
 from scipy import stats
 
 from ssn_mm.analysis.results import read_results, write_results
-from ssn_mm.analysis.significance import compare, difference_table, differences, holm
-from ssn_mm.analysis.tables import fill_page, mixed, tables, variant_table
+from ssn_mm.analysis.significance import compare, difference_table, differences, holm, trend
+from ssn_mm.analysis.tables import fill_page, mixed, share_table, tables, variant_table
 from ssn_mm.analysis.training import pack, read_training, selected, unpack
 
 ROOT = Path(__file__).parents[2]
@@ -57,6 +57,28 @@ def test_significance_is_welchs_with_holms_correction():
     assert compare([1.0, 1.0], [1.0, 1.0]) is None
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert holm([]) == []
+
+
+def test_shares_and_their_trend_over_numbers_are_told(results):
+    shares = {line[0]: line[1:] for line in cells(share_table(results))[2:]}
+    assert shares.keys() == {'SN, 2', 'SN, 32', 'SSN, 2', 'SSN, 32'}
+    percent = [float(cell.split()[0]) for cell in shares['SSN, 2']]
+    assert sum(percent[:3]) == pytest.approx(100, abs=0.02)
+    assert trend(results, 'SSN', 'BN') is None  # two sizes are no trend
+    rows = []
+    for size, chosen in ((2, 0), (8, 1), (32, 3)):  # layers that chose BN
+        (row, *_) = results.of('SSN', '2')
+        packed = unpack(row['ratios'])
+        packed.ratios[-1] = [1, 0, 0]
+        packed.ratios[-1, :chosen] = [0, 0, 1]
+        rows.append(dict(row, variant=str(size), ratios=pack(packed)))
+    grown = replace(results, rows=rows)
+    assert trend(grown, 'SSN', 'BN')[0] == pytest.approx(1)
+    assert trend(grown, 'SSN', 'IN')[0] == pytest.approx(-1)
+    note = tables(grown)['Shares of the normalizers'][1]
+    assert "SSN: BN's share against images: Spearman's rho +1.00" in note
+    named = replace(results, rows=[dict(row, variant='b' + row['variant']) for row in rows])
+    assert trend(named, 'SSN', 'BN') is None
 
 
 def test_rows_of_different_versions_are_told(results):
