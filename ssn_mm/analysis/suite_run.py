@@ -88,6 +88,7 @@ def run_suite(
             for run in _ready(waiting, states)[: jobs - len(running)]:
                 waiting.remove(run)
                 own = folder / run.name
+                (own / RESULT).unlink(missing_ok=True)  # failed, stale, or of another start
                 job = executor.submit(train_run, suite, run, own, commands, threads)
                 running[run.name] = (run, job)
                 states[run.name] = 'running'

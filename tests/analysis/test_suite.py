@@ -133,6 +133,10 @@ def test_configs_have_options_of_their_own_start_from_others_and_are_tested(suit
     assert [run.name for run in plan(grid, tmp_path / 'runs')] == [
         *('SN-ssn-seed3', 'argmax-ssn-seed3')
     ]
+    (tmp_path / 'ssn.py').write_text('base = 50\n')
+    again = reached(go(grid, tmp_path, stale='rerun'))
+    assert (again['SN-ssn-seed3'], again['argmax-ssn-seed3']) == (59, 68)
+    assert again['SN-bn-seed3'] == found['SN-bn-seed3']
     tested = suite(configs=dict(BN='bn.py'), seeds=[0], test=['--tta'])
     assert reached(go(tested, tmp_path, 'tested')) == {'BN-seed0': 11}
 
