@@ -1,3 +1,4 @@
+import io
 import json
 import os
 import signal
@@ -7,7 +8,9 @@ import time
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from ssn_mm.analysis.board import Board
 from ssn_mm.analysis.results import results_of_suite
 from ssn_mm.analysis.suite import read_suite
 from ssn_mm.analysis.suite_run import Commands, plan, read_result, run_suite
@@ -204,6 +207,21 @@ def test_a_suite_stopped_by_ctrl_c_and_by_kill_ends_as_an_undisturbed_one(suite,
     for row in rows:
         (log,) = (tmp_path / 'runs' / row['run']).glob('*/vis_data/scalars.json')
         assert [json.loads(line)['step'] for line in log.open()] == [1, 1, 2, 2]
+
+
+def test_the_board_tells_what_ended_and_the_time_left(suite, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr('ssn_mm.analysis.board.time.monotonic', lambda: now[0])
+    console = Console(file=io.StringIO(), width=200)
+    with Board(suite(seeds=[0, 1, 2]), console) as board:
+        states = dict.fromkeys('abcdef', 'waiting') | dict(a='done', b='running')
+        assert not board.show(states)
+        now[0] += 600
+        assert board.show(states | dict(b='failed', c='running'))
+        assert board.show(dict.fromkeys('abcdef', 'done') | dict(b='failed'))
+    assert console.file.getvalue().splitlines()[:2] == [
+        *('b: failed (2 of 6, about 0:40:00 left)', 'c: done (6 of 6)')
+    ]
 
 
 @pytest.mark.parametrize(
