@@ -66,7 +66,7 @@ def run_suite(
             'running' or 'waiting'.
 
     Raises:
-        ValueError: As :func:`plan`, or ``jobs`` below 1.
+        ValueError: As :func:`plan`, ``jobs`` below 1, no Slurm, or unknown options of the cluster.
         ModuleNotFoundError: submitit is not installed.
     """
     if jobs < 1:
@@ -77,9 +77,15 @@ def run_suite(
         raise ModuleNotFoundError(
             "suites need submitit: pip install 'ssn-mm[suites]'", name='submitit'
         ) from None
+    if cluster == 'slurm' and not shutil.which('sbatch'):
+        raise ValueError("cluster 'slurm' needs Slurm's sbatch on the path; 'local' needs nothing")
     waiting = plan(suite, folder, stale)
     executor = submitit.AutoExecutor(folder / '.submitit' / '%j', cluster=cluster)
-    executor.update_parameters(timeout_min=60 * 24 * 14, **(cluster_options or {}))
+    limits = dict(timeout_min=60 * 24 * 14) | dict(cluster_options or {})
+    try:
+        executor.update_parameters(**limits)
+    except NameError as error:  # submitit's, of a parameter that it does not know
+        raise ValueError(f'cluster options {dict(cluster_options or {})}: {error}') from None
     threads = None if cluster == 'slurm' else max(1, (os.cpu_count() or 1) // jobs)
     running: dict[str, tuple[Run, Any]] = {}
     states = {run.name: 'done' for run in suite.runs} | {run.name: 'waiting' for run in waiting}

@@ -51,6 +51,23 @@ place.mkdir(parents=True)
 (place / 't.json').write_text(json.dumps(dict(acc=float(Path(checkpoint).read_text()) * 1.1)))
 assert flags == ['--tta']
 """
+# Slurm's commands, on this machine: a job is a process, its number that of its file
+SLURM = dict(
+    sbatch="""
+n=$(ls "$HERE"/job-* 2>/dev/null | wc -l); cp "${!#}" "$HERE/job-$n"; echo "$@" >> "$HERE/asked"
+SLURM_JOB_ID=$n nohup bash "$HERE/job-$n" > /dev/null 2>&1 &
+echo "Submitted batch job $n"
+""",
+    srun="""
+while [ "$1" != "$PYTHON" ]; do shift; done
+export SLURM_NTASKS=1 SLURM_PROCID=0 SLURM_LOCALID=0 SLURM_NODEID=0 SLURM_JOB_NUM_NODES=1
+"$@"; echo "$SLURM_JOB_ID" >> "$HERE/ended"
+""",
+    sacct="""
+echo 'JobID|State|NodeList'
+sed 's/$/|COMPLETED|here/' "$HERE/ended" 2>/dev/null || true
+""",
+)
 DRIVER = """
 import sys
 from pathlib import Path
@@ -176,7 +193,26 @@ def test_results_of_another_version_are_refused_rerun_or_told(suite, tmp_path):
     assert '2 versions of the data' in told
 
 
-@pytest.mark.skipif(sys.platform == 'win32', reason='signals')
+def test_slurm_is_given_the_jobs_and_its_own_options(suite, tmp_path, monkeypatch):
+    grid = suite(configs=dict(BN='bn.py'), seeds=[1, 2])
+    with pytest.raises(ValueError, match="cluster 'slurm' needs Slurm's sbatch"):
+        go(grid, tmp_path, cluster='slurm')
+    for name, script in SLURM.items():
+        (tmp_path / name).write_text(f'#!/usr/bin/env bash{script}')
+        (tmp_path / name).chmod(0o755)
+    for key, value in dict(
+        HERE=tmp_path, PYTHON=sys.executable, PATH=f'{tmp_path}:{os.environ["PATH"]}'
+    ).items():
+        monkeypatch.setenv(key, str(value))
+    options = dict(slurm_partition='gpu')
+    rows = go(grid, tmp_path, cluster='slurm', jobs=2, cluster_options=options)
+    assert reached(rows) == {'BN-seed1': 11, 'BN-seed2': 14}
+    (first, *_) = (tmp_path / 'runs/.submitit').glob('0/*.sh')
+    assert '#SBATCH --partition=gpu' in first.read_text()
+    with pytest.raises(ValueError, match="Unknown argument 'wheels' for executor 'slurm'"):
+        go(grid, tmp_path, cluster='slurm', cluster_options=dict(slurm_wheels=4))
+
+
 def test_a_suite_stopped_by_ctrl_c_and_by_kill_ends_as_an_undisturbed_one(suite, tmp_path):
     undisturbed = reached(go(suite(), tmp_path, 'undisturbed'))
     grid = suite(options={'pause': 1})
