@@ -44,7 +44,7 @@ class Picture:
 
     def __post_init__(self) -> None:
         for axes in self.figure.axes:
-            axes.tick_params(labelsize=axes.xaxis.get_tick_params().get('labelsize', 8))
+            axes.tick_params(which='both', labelsize=8)
             axes.title.set_fontsize(9)
             axes.xaxis.label.set_fontsize(9)
             axes.yaxis.label.set_fontsize(9)

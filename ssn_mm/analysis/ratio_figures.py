@@ -64,13 +64,15 @@ def plot_layers(runs: Mapping[str, Ratios]) -> Picture:
         for row, what in enumerate(ROWS):
             axes, last = panels[2 * index + row], run.ratios[-1, :, row]
             stack(axes, run.normalizers, last.tolist())
-            axes.set_ylabel(f'{name}\n{what}', fontsize=8)
+            axes.set_ylabel(what)
+            if row == 0:
+                axes.set_title(name)
             lines += [
                 [name, layer, what, normalizer, float(p)]
                 for layer, own in zip(run.layers, last, strict=True)
                 for normalizer, p in zip(run.normalizers, own, strict=True)
             ]
-    panels[-1].set_xticks(range(len(layers)), layers, rotation=90, fontsize=6)
+    panels[-1].set_xticks(range(len(layers)), layers, rotation=90)
     figure.legend(*panels[0].get_legend_handles_labels(), loc='outside right upper', frameon=False)
     head = ['run', 'layer', 'row', 'normalizer', 'ratio']
     caption = 'Ratios at the end of training, layer by layer.'

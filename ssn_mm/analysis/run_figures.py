@@ -7,6 +7,12 @@ import numpy as np
 
 from .picture import Picture, line_style, new_figure
 from .results import Results
+from .suite import row_name
+
+COSTS = {
+    'ms per iteration, median of a run': ('seconds_per_iteration', 1e3),
+    'MiB at most': ('memory', 1.0),
+}
 
 
 def plot_curves(results: Results) -> Picture | None:
@@ -87,35 +93,38 @@ def plot_metric(results: Results) -> Picture | None:
 
 
 def plot_cost(results: Results) -> Picture | None:
-    """Time and memory of each run."""
-    variants, labels = results.variants(), results.labels()
-    figure = new_figure(9, 1.6 + 0.28 * len(variants) * len(labels))
-    times, memory = figure.subplots(1, 2, sharey=True)
-    names: list[str] = []
+    """Time and memory of each run; None where neither was measured."""
+    panels = {
+        what: (key, factor)
+        for what, (key, factor) in COSTS.items()
+        if any(row[key] is not None for row in results.done)
+    }
+    if not panels:
+        return None
+    cases = [
+        (label, variant, line_style(label, index)['color'])
+        for variant in results.variants()
+        for index, label in enumerate(results.labels())
+        if results.of(label, variant)
+    ]
+    figure = new_figure(1.5 + 4 * len(panels), 1.6 + 0.28 * len(cases))
+    grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     lines: list[list[object]] = []
-    for variant in variants:
-        for index, label in enumerate(labels):
-            rows = results.of(label, variant)
-            if not rows:
-                continue
-            color = line_style(label, index)['color']
-            for axes, key, factor in (
-                (times, 'seconds_per_iteration', 1e3),
-                (memory, 'memory', 1.0),
-            ):
-                own = [row[key] * factor for row in rows if row[key] is not None]
-                axes.plot(own, [len(names)] * len(own), 'o', color=color, alpha=0.6)
-                if own:
-                    axes.barh(len(names), np.mean(own), color=color, alpha=0.35, height=0.7)
-            lines += [
-                [label, variant, row['seed'], row['seconds_per_iteration'], row['memory']]
-                for row in rows
-            ]
-            names.append(f'{label}, {variant}' if variant else label)
-    times.set_yticks(range(len(names)), names, fontsize=8)
-    times.invert_yaxis()
-    times.set(xlabel='ms per iteration, median of a run')
-    memory.set(xlabel='MiB at most')
+    for place, (label, variant, color) in enumerate(cases):
+        rows = results.of(label, variant)
+        for axes, (key, factor) in zip(grid, panels.values(), strict=True):
+            own = [row[key] * factor for row in rows if row[key] is not None]
+            axes.plot(own, [place] * len(own), 'o', color=color, alpha=0.6)
+            if own:
+                axes.barh(place, np.mean(own), color=color, alpha=0.35, height=0.7)
+        lines += [
+            [label, variant, row['seed'], row['seconds_per_iteration'], row['memory']]
+            for row in rows
+        ]
+    grid[0].set_yticks(range(len(cases)), [row_name(*case[:2]) for case in cases])
+    grid[0].invert_yaxis()
+    for axes, what in zip(grid, panels, strict=True):
+        axes.set(xlabel=what)
     head = ['label', results.variant or 'variant', 'seed', 'seconds per iteration', 'MiB']
     caption = (
         'Dots are runs, bars their means. Memory is of the GPU, or without one of the largest '
