@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmengine.config import Config
 from mmengine.runner import find_latest_checkpoint
 
@@ -58,7 +59,7 @@ def run_suite(
         suite: The suite.
         folder: Of its runs.
         commands: What trains and tests.
-        jobs: At a time; on one machine they share its cores.
+        jobs: At a time; on one machine they share its cores and GPUs.
         cluster: submitit's executor: 'local', 'slurm', or 'debug', which is in this process.
         cluster_options: submitit's parameters: ``slurm_partition``, ``gpus_per_node``, ...
         stale: As for :func:`plan`.
@@ -86,26 +87,27 @@ def run_suite(
         executor.update_parameters(**limits)
     except NameError as error:  # submitit's, of a parameter that it does not know
         raise ValueError(f'cluster options {dict(cluster_options or {})}: {error}') from None
-    threads = None if cluster == 'slurm' else max(1, (os.cpu_count() or 1) // jobs)
-    running: dict[str, tuple[Run, Any]] = {}
+    free = _portions(jobs, commands, cluster)
+    running: dict[str, tuple[Run, Any, dict[str, str]]] = {}
     states = {run.name: 'done' for run in suite.runs} | {run.name: 'waiting' for run in waiting}
     try:
         while waiting or running:
-            for run in _ready(waiting, states)[: jobs - len(running)]:
+            for run in _ready(waiting, states)[: len(free)]:
                 waiting.remove(run)
-                own = folder / run.name
+                own, portion = folder / run.name, free.pop(0)
                 (own / RESULT).unlink(missing_ok=True)  # failed, stale, or of another start
-                job = executor.submit(train_run, suite, run, own, commands, threads)
-                running[run.name] = (run, job)
+                job = executor.submit(train_run, suite, run, own, commands, portion)
+                running[run.name] = (run, job, portion)
                 states[run.name] = 'running'
-            for name, (run, job) in list(running.items()):
+            for name, (run, job, portion) in list(running.items()):
                 if job.done():
                     del running[name]
+                    free.append(portion)
                     states[name] = _settle(suite, run, folder / name, job)
             tell(states)
             time.sleep(0.0 if cluster == 'debug' else 0.5)
     except BaseException:
-        for _, job in running.values():
+        for _, job, _ in running.values():
             job.cancel(check=False)
         raise
     return results_of(suite, folder)
@@ -143,12 +145,12 @@ def plan(suite: Suite, folder: Path, stale: str = 'refuse') -> list[Run]:
 
 
 def train_run(
-    suite: Suite, run: Run, folder: Path, commands: Commands, threads: int | None
+    suite: Suite, run: Run, folder: Path, commands: Commands, portion: Mapping[str, str]
 ) -> None:
     """Trains one run, in a job; its folder then holds a result, of a failure too.
 
     A training that a killed driver left behind is waited for. One that was cut short starts anew,
-    so that its result is that of a run nobody disturbed.
+    so that its result is that of a run nobody disturbed. ``portion`` is added to its environment.
     """
     folder.mkdir(parents=True, exist_ok=True)
     own = _versions(run)
@@ -163,7 +165,7 @@ def train_run(
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
         result = _about(suite, run) | dict(versions=own)
         try:
-            result |= _train(suite, run, folder, commands, threads, lock.fileno())
+            result |= _train(suite, run, folder, commands, portion, lock.fileno())
         except (OSError, ValueError) as error:
             result |= dict(error=str(error), last_lines=_last_lines(folder))
         result['environment'] = environment(seed=run.seed)
@@ -191,13 +193,33 @@ def _config(run: Run) -> Config:
     return cfg
 
 
+def _portions(jobs: int, commands: Commands, cluster: str) -> list[dict[str, str]]:
+    """What each job at a time has of this machine; they share GPUs once there are too few."""
+    if cluster == 'slurm':
+        return [{} for _ in range(jobs)]
+    threads = str(max(1, (os.cpu_count() or 1) // jobs))
+    portions = [dict(OMP_NUM_THREADS=threads) for _ in range(jobs)]
+    shown = os.environ.get('CUDA_VISIBLE_DEVICES')
+    gpus = shown.split(',') if shown else [str(i) for i in range(torch.cuda.device_count())]
+    each = min(len(gpus), int(commands.gpus[0]) if commands.gpus else 1)
+    for job, portion in enumerate(portions if gpus else ()):
+        own = [gpus[(job * each + i) % len(gpus)] for i in range(each)]
+        portion['CUDA_VISIBLE_DEVICES'] = ','.join(own)
+    return portions
+
+
 def _ready(waiting: Sequence[Run], states: Mapping[str, str]) -> list[Run]:
     """Those whose start is there, or will never be."""
     return [run for run in waiting if states.get(run.after or '') not in ('waiting', 'running')]
 
 
 def _train(
-    suite: Suite, run: Run, folder: Path, commands: Commands, threads: int | None, lock: int
+    suite: Suite,
+    run: Run,
+    folder: Path,
+    commands: Commands,
+    portion: Mapping[str, str],
+    lock: int,
 ) -> Result:
     """Raises ValueError where anything fails."""
     cfg = _config(run)
@@ -210,14 +232,14 @@ def _train(
     cfg.dump(config)
     began = time.monotonic()
     command = [*commands.train, config, *commands.gpus, '--work-dir', folder]
-    _call('training', command, folder, threads, lock)
+    _call('training', command, folder, portion, lock)
     result: Result = dict(status='done', seconds=round(time.monotonic() - began, 1))
     result |= dict(data=data_version(cfg), **read_training(folder, suite.metrics))
     if suite.test is not None:
         checkpoint = find_latest_checkpoint(str(folder))
         place = folder / 'test'
         command = [*commands.test, config, checkpoint, *commands.gpus, '--work-dir', place]
-        _call('test', [*command, *suite.test], folder, threads, lock)
+        _call('test', [*command, *suite.test], folder, portion, lock)
         result['metrics'] = _read_test(place, suite.metrics)
     if result['memory'] is None:  # no GPU: of the largest process
         peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
@@ -225,18 +247,18 @@ def _train(
     return result
 
 
-def _call(what: str, command: Sequence[Any], folder: Path, threads: int | None, lock: int) -> None:
+def _call(
+    what: str, command: Sequence[Any], folder: Path, portion: Mapping[str, str], lock: int
+) -> None:
     """Runs a command, its output in the folder; a signal to end ends it first."""
-    own = dict(PORT=str(_free_port()))  # of a distributed training; another may run beside it
-    if threads is not None:
-        own['OMP_NUM_THREADS'] = str(threads)
+    port = str(_free_port())  # of a distributed training; another may run beside it
     with (folder / OUTPUT).open('a') as output:
         process = subprocess.Popen(
             [str(part) for part in command],
             stdout=output,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
-            env={**os.environ, **own},
+            env={**os.environ, 'PORT': port, **portion},
             pass_fds=[lock],
         )
 

@@ -193,6 +193,29 @@ def test_results_of_another_version_are_refused_rerun_or_told(suite, tmp_path):
     assert '2 versions of the data' in told
 
 
+@pytest.mark.parametrize(
+    ('gpus', 'jobs', 'portions'), [('2', 2, {'6 4,5', '6 6,7'}), ('1', 1, {'12 4'})]
+)
+def test_jobs_at_a_time_have_threads_and_gpus_of_their_own(
+    suite, tmp_path, monkeypatch, gpus, jobs, portions
+):
+    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '4,5,6,7')
+    monkeypatch.setattr(os, 'cpu_count', lambda: 12)
+    whole = suite(seeds=[0])
+    tell = """
+import os, sys, time
+sys.argv.remove(os.environ['GPUS'])
+print(os.environ['OMP_NUM_THREADS'], os.environ['CUDA_VISIBLE_DEVICES'])
+time.sleep(2)
+"""
+    monkeypatch.setenv('GPUS', gpus)
+    (tmp_path / 'train.py').write_text(tell + TRAINER)
+    commands = Commands((sys.executable, tmp_path / 'train.py'), (), (gpus,))
+    rows = run_suite(whole, tmp_path / 'runs', commands, jobs=jobs)
+    outputs = [tmp_path / 'runs' / row['run'] / 'output.txt' for row in rows]
+    assert {file.read_text().splitlines()[0] for file in outputs} == portions
+
+
 def test_slurm_is_given_the_jobs_and_its_own_options(suite, tmp_path, monkeypatch):
     grid = suite(configs=dict(BN='bn.py'), seeds=[1, 2])
     with pytest.raises(ValueError, match="cluster 'slurm' needs Slurm's sbatch"):
