@@ -9,3 +9,4 @@ options = {
     'train_cfg': dict(max_iters=400, val_interval=80),
     'param_scheduler.1': dict(end=400),
 }
+paper = {'BN': 73.3, 'GN': 73.0, 'SN': 73.5, 'SSN': 73.8}  # 8 videos a GPU, SSN1
