@@ -8,7 +8,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -252,27 +251,30 @@ def _call(
 ) -> None:
     """Runs a command, its output in the folder; a signal to end ends it first."""
     port = str(_free_port())  # of a distributed training; another may run beside it
-    with (folder / OUTPUT).open('a') as output:
-        process = subprocess.Popen(
-            [str(part) for part in command],
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            env={**os.environ, 'PORT': port, **portion},
-            pass_fds=[lock],
-        )
 
-        def end(number: int, frame: Any) -> None:
-            process.terminate()
-            process.wait()
-            sys.exit(128 + number)
+    def end(number: int, frame: Any) -> None:
+        raise SystemExit(128 + number)  # to wait here would deadlock with the wait that it disturbs
 
-        before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with (folder / OUTPUT).open('a') as output:
+            process = subprocess.Popen(
+                [str(part) for part in command],
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                env={**os.environ, 'PORT': port, **portion},
+                pass_fds=[lock],
+            )
         try:
             code = process.wait()
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        except SystemExit:
+            process.terminate()
+            process.wait()
+            raise
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
     if code:
         raise ValueError(f'{what} ended with exit code {code}')
 
