@@ -84,11 +84,18 @@ def trend(results: Results, label: str, normalizer: str) -> tuple[float, float, 
 
 
 def difference_table(results: Results, label: str) -> str:
-    """Differences of ``label`` to the others, with intervals and corrected p-values."""
+    """Differences of ``label`` to the others, with intervals and p-values.
+
+    These are corrected for the number of others, each variant being an experiment of its own.
+    """
     found = differences(results, label)
-    corrected = holm([difference.p for difference in found.values()])
+    corrected: dict[tuple[str, str], float] = {}
+    for variant in results.variants():
+        cases = [case for case in found if case[1] == variant]
+        corrected |= zip(cases, holm([found[case].p for case in cases]), strict=True)
     lines = []
-    for ((other, variant), own), p in zip(found.items(), corrected, strict=True):
+    for (other, variant), own in found.items():
+        p = corrected[other, variant]
         verdict = 'no difference shown'
         if p < LEVEL:
             verdict = f'{label} better' if own.mean > 0 else f'{label} worse'

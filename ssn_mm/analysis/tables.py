@@ -32,7 +32,8 @@ def tables(results: Results) -> dict[str, tuple[str, str]]:
     if differences(results, reference):
         found[f'{reference} against the others'] = (
             difference_table(results, reference),
-            "Welch's t-test over the seeds; Holm's correction for the number of lines.",
+            "Welch's t-test over the seeds; Holm's correction for the number of others, within "
+            'each variant.',
         )
     if any(row['ratios'] for row in results.done):
         found['Shares of the normalizers'] = (share_table(results), _trends(results))

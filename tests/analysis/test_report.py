@@ -13,7 +13,7 @@ import pytest
 from ssn_mm.analysis.picture import COLOURS
 from ssn_mm.analysis.ratio_figures import plot_layers, plot_network, plot_trajectory
 from ssn_mm.analysis.report import figures, write_report
-from ssn_mm.analysis.results import write_results
+from ssn_mm.analysis.results import read_results, write_results
 
 ROOT = Path(__file__).parents[2]
 CHROMIUM = shutil.which('chromium')
@@ -152,3 +152,12 @@ def test_the_report_of_a_results_file_lies_beside_it(results, tmp_path, run_tool
     code, output = run_tool(sys.executable, tool, 'nowhere')
     assert code == 2
     assert "no suite 'nowhere'" in output
+
+
+def test_the_committed_figures_are_of_the_committed_results():
+    files = sorted((ROOT / 'docs/study').glob('*/results.jsonl'))
+    assert files
+    for file in files:
+        for picture in figures(read_results(file)):
+            committed = file.with_name(f'{picture.name}.csv').read_text(encoding='utf-8')
+            assert committed == picture.csv(), f'{file}: {picture.name}'
