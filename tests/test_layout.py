@@ -14,7 +14,7 @@ BESIDE = {
     'datasets': [],
     'deploy': ['ops', 'layers', 'datasets', 'analysis'],
     'apis': ['deploy', 'datasets', 'analysis'],
-    'analysis': [],
+    'analysis': ['ops', 'layers', 'engine'],
     'checkpoints': [],
 }
 

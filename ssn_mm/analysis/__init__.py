@@ -1,5 +1,1 @@
-"""Reads runs; makes tables and figures."""
-
-from .ratios import Ratios, plot_ratios, read_ratios
-
-__all__ = ['Ratios', 'plot_ratios', 'read_ratios']
+"""Runs suites of trainings; makes tables and figures of what they reached and chose."""

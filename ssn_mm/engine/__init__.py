@@ -3,5 +3,14 @@
 from .atomic_backend import AtomicBackend
 from .optim_constructor import SSNOptimWrapperConstructor
 from .radius_hook import SSNRadiusHook
+from .ratios import Ratios, read_ratios
+from .ratios_hook import RatiosHook
 
-__all__ = ['AtomicBackend', 'SSNOptimWrapperConstructor', 'SSNRadiusHook']
+__all__ = [
+    'AtomicBackend',
+    'Ratios',
+    'RatiosHook',
+    'SSNOptimWrapperConstructor',
+    'SSNRadiusHook',
+    'read_ratios',
+]

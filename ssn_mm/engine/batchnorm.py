@@ -34,7 +34,7 @@ def apply() -> None:
 
 
 def settle(runner: Runner, model: nn.Module) -> None:
-    """Extends to SSN and SN what a run asks of its batch norms; ``SSNRadiusHook`` calls it.
+    """Extends to SSN and SN what a run asks of its batch norms; ``RatiosHook`` calls it.
 
     ``sync_bn`` synchronises BN's part, ``PreciseBNHook`` measures it. An optimizer without the
     rules for ratio logits, and for norms, is warned of.

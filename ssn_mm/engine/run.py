@@ -13,7 +13,8 @@ from mmengine.runner import CheckpointLoader, Runner, find_latest_checkpoint
 
 from ..datasets.preflight import check_datasets
 from ..layers import ssn_layers
-from .radius_hook import count_selected, layer_ratios
+from .ratios import RATIOS_FILE
+from .ratios_hook import choices_by_stage, count_selected, layer_ratios
 
 
 def load_config(
@@ -199,20 +200,23 @@ def _closing_lines(runner: Runner) -> list[str]:
     lines = []
     layers = dict(ssn_layers(runner.model))
     if layers:
-        counts = count_selected(layers, layer_ratios(layers))
+        ratios = layer_ratios(layers)
+        counts = count_selected(layers, ratios)
         chosen = ', '.join(f'{name} {count}' for name, count in counts.items())
         rows = 2 * len(layers)
         lines.append(
             f'{sum(counts.values())} of {rows} ratios (mean and variance of {len(layers)} SSN '
             f'layers) have chosen: {chosen}.'
         )
+        lines += choices_by_stage(layers, ratios)
     work_dir = _short(runner.work_dir)
     checkpoint = _short(find_latest_checkpoint(runner.work_dir) or 'CHECKPOINT')
     config = _short(f'{runner.work_dir}/{Path(runner.cfg.filename).name}')  # with its overrides
     tta = ' --tta' if 'tta_pipeline' in runner.cfg else ''
     steps = [f'test: python tools/test.py {config} {checkpoint}{tta}']
-    if layers:
+    if (Path(runner.work_dir) / RATIOS_FILE).is_file():  # of SN, too
         steps.append(f'plot: python tools/analysis_tools/plot_ratios.py {work_dir}')
+    if layers:
         steps.append(f'deploy: python tools/deploy.py {config} {checkpoint}')
     lines.append(f'Results are in {work_dir}. Next, {"; ".join(steps)}')
     return lines

@@ -96,8 +96,8 @@ def test_the_learning_rate_is_a_tenth_after_3_and_6_eighths_of_the_training(path
 def test_ssn2_grows_its_radius_over_the_training_and_ssn1_has_chosen_before(path):
     norm, _, _ = parts(path)
     hooks = [HOOKS.build(hook) for hook in Config.fromfile(path).get('custom_hooks', [])]
-    assert len(hooks) == norm.startswith('ssn')
-    for hook in hooks:
+    assert len(hooks) == norm.startswith('s')
+    for hook in hooks if norm.startswith('ssn') else []:
         radii = [hook.schedule(p) for p in (0, 0.41, 1)]
         assert radii == ([1, 1, 1] if norm == 'ssn1' else [0, 0.41, 1])
 

@@ -12,7 +12,9 @@ from ssn_mm import SN, SSN
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 LEAVES = sorted(
-    p for p in CONFIGS.rglob('*.py') if '_base_' not in p.parts and not p.name.startswith('_')
+    p
+    for p in CONFIGS.rglob('*.py')
+    if not {'_base_', 'suites'} & set(p.parts) and not p.name.startswith('_')
 )
 NORM = {'sn': SN, 'ssn': SSN}
 

@@ -66,8 +66,12 @@ def trained(tmp_path_factory):
 
 def test_a_training_ends_with_every_layer_chosen_and_says_what_to_do_next(trained):
     _, output = trained
-    *_, chosen, last = output.strip().splitlines()
-    assert re.match(r'(\d+) of \1 ratios', chosen)
+    lines = output.strip().splitlines()
+    (chosen,) = (i for i, line in enumerate(lines) if re.match(r'(\d+) of \1 ratios', line))
+    *stages, last = lines[chosen + 1 :]
+    assert stages[1].startswith('  backbone.layer1')
+    bars = [re.search(r'  means ([ILB]+) +variances ([ILB]+)$', line).groups() for line in stages]
+    assert sum(len(bar) for pair in bars for bar in pair) == 44
     assert last.startswith('Results are in run. Next, test: python tools/test.py ')
     assert 0 <= miou(output) <= 100
 
@@ -84,7 +88,7 @@ def test_the_commands_of_the_last_line_work(trained, run_tool):
         tool, *arguments = command.split()
         code, said = run_tool(sys.executable, ROOT / 'tools' / tool, *arguments, cwd=folder)
         assert code == 0, said[-3000:]
-    assert (folder / 'run/ratios.png').is_file()
+    assert (folder / 'run/figures/layers.png').is_file()
     assert '22 SSN layers, ' in said
     frozen = folder / 'run/iter_8.frozen.pth'
     code, said = run_tool(sys.executable, ROOT / 'tools/test.py', DEMO, frozen, *digits(folder))

@@ -3,25 +3,34 @@
 import argparse
 from pathlib import Path
 
-from ssn_mm.analysis import plot_ratios, read_ratios
+from ssn_mm.analysis.ratio_figures import plot_layers, plot_network, plot_progress
+from ssn_mm.engine import read_ratios
 from ssn_mm.engine.run import run_tool
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description='Draw the ratios of every SSN layer: over the training, and at its end.'
+        description='Draw the ratios of every SSN or SN layer of a training, as PNG with its data '
+        'as CSV: network (what each layer chose), progress (radius and selection over the '
+        'training), layers (ratios at the end; of several trainings one below the other).'
     )
-    parser.add_argument('run', type=Path, help='work dir of a training, or its ssn_ratios.jsonl')
     parser.add_argument(
-        '--out', type=Path, help='picture to write, .png, .pdf or .svg (default: RUN/ratios.png)'
+        'runs', type=Path, nargs='+', help='work dirs of trainings, or their ssn_ratios.jsonl'
     )
+    parser.add_argument('--out', type=Path, help='folder (default: figures/ in the first work dir)')
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
-    folder = args.run if args.run.is_dir() else args.run.parent
-    print(f'Written: {plot_ratios(read_ratios(args.run), args.out or folder / "ratios.png")}')
+    runs = {(p if p.is_dir() else p.parent).resolve().name: read_ratios(p) for p in args.runs}
+    if len(runs) < len(args.runs):
+        raise ValueError(f'the work dirs must have different names, got {", ".join(runs)} only')
+    first = args.runs[0]
+    out = args.out or (first if first.is_dir() else first.parent) / 'figures'
+    main_run = next(iter(runs.values()))
+    for picture in (plot_network(main_run), plot_progress(main_run), plot_layers(runs)):
+        print(f'Written: {picture.write(out)[0]}')
 
 
 if __name__ == '__main__':

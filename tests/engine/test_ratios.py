@@ -1,10 +1,10 @@
 import json
 
-import cv2
 import numpy as np
 import pytest
 
-from ssn_mm.analysis import plot_ratios, read_ratios
+from ssn_mm.engine import read_ratios
+from ssn_mm.engine.ratios import block_of, stage_of
 
 
 @pytest.fixture
@@ -31,10 +31,18 @@ def test_layers_with_different_normalizers_share_one_table(run):
     assert found.ratios[0, 1].tolist() == [[0.5, 0.2, 0.3], [0, 1, 0]]
 
 
-def test_the_picture_shows_every_normalizer(run):
-    picture = cv2.imread(str(plot_ratios(read_ratios(run), run / 'ratios.png')))
-    for colour in ((0xD5, 0x5E, 0x00), (0x00, 0x9E, 0x73), (0x00, 0x72, 0xB2)):
-        assert (picture[..., ::-1] == colour).all(-1).sum() > 50
+@pytest.mark.parametrize(
+    ('layer', 'block', 'stage'),
+    [
+        ('backbone.layer1.0.bn1', 'backbone.layer1.0', 'backbone.layer1'),
+        ('backbone.layer1.0.downsample.1', 'backbone.layer1.0', 'backbone.layer1'),
+        ('backbone.conv1.bn', 'backbone', 'backbone'),
+        ('decode_head.convs.0.bn', 'decode_head.convs.0', 'decode_head.convs'),
+        ('bn', 'bn', 'bn'),
+    ],
+)
+def test_a_layers_name_tells_its_block_and_stage(layer, block, stage):
+    assert (block_of(layer), stage_of(layer)) == (block, stage)
 
 
 def test_what_is_no_run_is_refused(tmp_path):
@@ -44,5 +52,5 @@ def test_what_is_no_run_is_refused(tmp_path):
     with pytest.raises(ValueError, match='no record'):
         read_ratios(tmp_path)
     (tmp_path / 'ssn_ratios.jsonl').write_text('hello\n')
-    with pytest.raises(ValueError, match='not a file that SSNRadiusHook wrote'):
+    with pytest.raises(ValueError, match='not a file that SSNRadiusHook or RatiosHook'):
         read_ratios(tmp_path)

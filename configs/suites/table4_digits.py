@@ -1,0 +1,13 @@
+# Table 4 in small: batches of 16 scenes, half of the demo's training.
+title = 'Table 4 in small: normalizers, DeepLab on scenes of digits'
+configs = {
+    norm.upper(): f'../demo/deeplab_{norm}_digits.py'
+    for norm in ('bn', 'in', 'ln', 'gn', 'sn', 'ssn')
+}
+seeds = [0, 1, 2]
+metrics = ['mIoU']
+options = {
+    'train_cfg': dict(max_iters=300, val_interval=60),
+    'param_scheduler.1': dict(end=300),
+}
+twin = 'table4_ade20k.py'

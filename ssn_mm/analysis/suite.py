@@ -1,0 +1,200 @@
+"""A suite: the grid of trainings behind a table or figure of the paper, read from a short file.
+
+.. code:: python
+
+    title = 'Normalizers by batch size'
+    configs = dict(BN='../demo/resnet_bn_digits.py', SSN='../demo/resnet_ssn_digits.py')
+    seeds = [0, 1, 2]
+    metrics = ['accuracy/top1']  # of the last validation; the first is the main one
+    # all below may be left out
+    variants = {'32': {}, '8': {'train_dataloader.batch_size': 8}}  # overrides, by name
+    variant = 'images a batch'  # what these names are
+    options = {'train_cfg.max_epochs': 5}  # overrides of every run
+    after = dict(SSN='BN')  # SSN starts from the last checkpoint of BN's run
+    test = ['--tta']  # metrics are tools/test.py's with these arguments, not the validation's
+    paper = {'BN, 32': 76.4}  # shown beside, as the paper's; else that of configs/results.yml
+    twin = 'table2_imagenet.py'  # shows this suite's numbers of the paper
+
+A file name of ``configs`` may hold ``{variant}``; ``dict(config=FILE, options=OVERRIDES)`` in its
+place has overrides of its own. Paths start at the suite's folder.
+"""
+
+import itertools
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from .metafiles import load_results
+
+KINDS: dict[str, type] = dict(
+    title=str, configs=dict, seeds=list, metrics=list, variants=dict, variant=str, options=dict
+)
+KINDS |= dict(after=dict, test=list, paper=dict, twin=str)
+NEEDED = ('title', 'configs', 'seeds', 'metrics')
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training of a suite.
+
+    Attributes:
+        label: The config's name in the suite.
+        variant: The overrides' name; '' where the suite has none.
+        seed: For ``randomness.seed``.
+        config: File.
+        options: All overrides, the seed's included.
+        after: Name of the run whose last checkpoint it starts from.
+    """
+
+    label: str
+    variant: str
+    seed: int
+    config: Path
+    options: Mapping[str, Any]
+    after: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Of its folder."""
+        return run_name(self.label, self.variant, self.seed)
+
+
+@dataclass(frozen=True)
+class Suite:
+    """What a suite file says; see the module.
+
+    Attributes:
+        name: The file's stem.
+        title: For people.
+        variant: What the variants are.
+        metrics: Keys of a validation's scalars; the first is the main one.
+        runs: The whole grid, the first seed of everything first.
+        paper: The paper's value per metric, by ``row_name``.
+        test: Arguments of tools/test.py; None takes the last validation.
+    """
+
+    name: str
+    title: str
+    variant: str
+    metrics: Sequence[str]
+    runs: Sequence[Run]
+    paper: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    test: Sequence[str] | None = None
+
+
+def run_name(label: str, variant: str, seed: int) -> str:
+    """Name of a run's folder: letters, digits, underscores, and hyphens between the parts."""
+    words = [label, variant, f'seed{seed}']
+    return '-'.join(re.sub(r'[^A-Za-z0-9]+', '_', word).strip('_') for word in words if word)
+
+
+def row_name(label: str, variant: str) -> str:
+    """Name of a table's row: 'SSN, 32'."""
+    return f'{label}, {variant}' if variant else label
+
+
+def read_suite(path: str | Path) -> Suite:
+    """Reads a suite from a Python, YAML or JSON file.
+
+    Raises:
+        FileNotFoundError: There is no such file, or a config that it names.
+        ValueError: Something is missing, unknown or of the wrong kind.
+    """
+    path = Path(path)
+    stated = _read(path)
+    runs = list(_grid(stated, path.parent))
+    if gone := sorted({str(run.config) for run in runs if not run.config.is_file()}):
+        raise FileNotFoundError(f'{path} names configs that are not there: {", ".join(gone)}')
+    names = [run.name for run in runs]
+    if len(set(names)) < len(names):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        raise ValueError(f'{path}: several runs would be called {", ".join(twice)}; rename labels')
+    for label, first in stated.get('after', {}).items():
+        if {label, first} - set(stated['configs']) or first in stated['after']:
+            raise ValueError(
+                f'{path}: after={{{label!r}: {first!r}}}; both must be labels of configs '
+                f'({", ".join(stated["configs"])}), and {first!r} must come after nothing itself'
+            )
+    return Suite(
+        path.stem,
+        stated['title'],
+        stated.get('variant', ''),
+        stated['metrics'],
+        runs,
+        _paper(stated, path, runs),
+        stated.get('test'),
+    )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise FileNotFoundError(f'no suite {str(path)!r}; see configs/suites/ for those that ship')
+    if path.suffix not in ('.py', '.yaml', '.yml', '.json'):
+        raise ValueError(f'a suite ends in .py, .yaml, .yml or .json, got {str(path)!r}')
+    stated = Config.fromfile(path).to_dict()
+    if missing := [key for key in NEEDED if key not in stated]:
+        raise ValueError(f'{path} says no {", ".join(missing)}; a suite needs {", ".join(NEEDED)}')
+    if unknown := sorted(stated.keys() - KINDS.keys()):
+        raise ValueError(
+            f'{path} says {", ".join(unknown)}, which no suite has; it may say {", ".join(KINDS)}'
+        )
+    for key, value in stated.items():
+        empty = key not in ('test', 'paper') and not value
+        if not isinstance(value, KINDS[key]) or empty:
+            raise ValueError(f'{path}: {key} must be a {KINDS[key].__name__}, got {value!r}')
+    for label, own in stated['configs'].items():
+        if not isinstance(own, str) and not (
+            isinstance(own, dict) and 'config' in own and own.keys() <= {'config', 'options'}
+        ):
+            raise ValueError(
+                f'{path}: configs[{label!r}] must be a file, or dict(config=FILE, options=...), '
+                f'got {own!r}'
+            )
+    if wrong := [seed for seed in stated['seeds'] if type(seed) is not int]:
+        raise ValueError(f'{path}: seeds must be whole numbers, got {wrong}')
+    return stated
+
+
+def _grid(stated: Mapping[str, Any], folder: Path) -> Iterator[Run]:
+    variants = stated.get('variants') or {'': {}}
+    for seed, (variant, own), (label, stated_config) in itertools.product(
+        stated['seeds'], variants.items(), stated['configs'].items()
+    ):
+        about = stated_config if isinstance(stated_config, dict) else dict(config=stated_config)
+        config = (folder / about['config'].replace('{variant}', str(variant))).resolve()
+        options = {**stated.get('options', {}), **own, **about.get('options', {})}
+        options['randomness.seed'] = seed
+        first = stated.get('after', {}).get(label)
+        after = run_name(first, str(variant), seed) if first else None
+        yield Run(label, str(variant), seed, config, options, after)
+
+
+def _paper(
+    stated: Mapping[str, Any], path: Path, runs: Sequence[Run]
+) -> Mapping[str, Sequence[float]]:
+    """What the suite states, else what its twin shows, else configs/results.yml."""
+    if 'paper' in stated:
+        found = stated['paper']
+    elif 'twin' in stated:
+        return read_suite(path.parent / stated['twin']).paper
+    else:
+        known = _known_results(path.resolve().parent)
+        found = {
+            row_name(run.label, run.variant): known[run.config.stem]
+            for run in runs
+            if known.get(run.config.stem) is not None
+        }
+    return {row: value if isinstance(value, list) else [value] for row, value in found.items()}
+
+
+def _known_results(folder: Path) -> dict[str, Any]:
+    """The paper's results by config, from the results.yml of the configs above a folder."""
+    for parent in (folder, *folder.parents):
+        if (parent / 'results.yml').is_file():
+            families = load_results(parent).values()
+            return {name: m['paper'] for own in families for name, m in own['models'].items()}
+    return {}

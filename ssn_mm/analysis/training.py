@@ -1,0 +1,136 @@
+"""What a training reached, read from the logs in its work dir."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..engine.ratios import RATIOS_FILE, Ratios, read_ratios
+
+# a validation's key in mmengine's scalars.json: its name in tables, and what makes it percent
+METRICS = {
+    'mIoU': ('mIoU', 1),
+    'accuracy/top1': ('top-1', 1),
+    'accuracy/top5': ('top-5', 1),
+    'acc/top1': ('top-1', 100),
+    'acc/top5': ('top-5', 100),
+}
+POINTS, RECORDS = 60, 40  # of a curve, and of the ratios: as many as a figure can show
+
+
+def read_training(work_dir: Path, metrics: Sequence[str] = ()) -> dict[str, Any]:
+    """Reads what mmengine and ``RatiosHook`` logged, thinned to what tables and figures show.
+
+    Args:
+        work_dir: Of the training.
+        metrics: Keys of a validation's scalars; those of the three tasks that are there if empty.
+
+    Returns:
+        ``metrics``, percent by name, of the last validation; ``curves``, lists of iterations and
+        values: the training's ``loss``, and every metric at the training's last record before a
+        validation; ``seconds_per_iteration``, the median; ``memory``, MiB at most on a GPU, or
+        None; ``ratios``, see :func:`pack`, or None.
+
+    Raises:
+        ValueError: It has not validated, or without these metrics.
+    """
+    logs = sorted(work_dir.glob('*/vis_data/scalars.json'))  # by the time they began
+    records = [record for log in logs for record in _records(log)]
+    scored = metrics or [key for key in METRICS if any(key in r for r in records)]
+    training, at, curves = [r for r in records if 'loss' in r], 0, _Curves()
+    for record in records:
+        if 'loss' in record:
+            at = record['step']
+            curves.add('loss', at, record['loss'])
+        for key in scored:
+            if key in record:
+                name, percent = METRICS.get(key, (key, 1))
+                curves.add(name, at, record[key] * percent)
+    names = [METRICS.get(key, (key, 1))[0] for key in scored]
+    missing = [key for key, name in zip(scored, names, strict=True) if name not in curves.points]
+    if missing or not scored:
+        raise ValueError(
+            f'no validation with {", ".join(missing or METRICS)} in '
+            f'{work_dir}/*/vis_data/scalars.json; train longer than train_cfg.val_interval'
+        )
+    times = [record['time'] for record in training if 'time' in record]
+    memory = [record['memory'] for record in training if 'memory' in record]
+    return dict(
+        metrics={name: round(curves.points[name][-1][1], 3) for name in names},
+        curves={name: curves.thinned(name) for name in curves.points},
+        seconds_per_iteration=round(float(np.median(times)), 5) if times else None,
+        memory=max(memory) if memory else None,
+        ratios=pack(read_ratios(work_dir)) if (work_dir / RATIOS_FILE).is_file() else None,
+    )
+
+
+def pack(ratios: Ratios) -> dict[str, Any]:
+    """Ratios as JSON: at most ``RECORDS`` records, the last among them, rounded to 4 digits."""
+    kept = _spread(len(ratios.iters), RECORDS)
+    radius = [None if np.isnan(r) else round(float(r), 4) for r in ratios.radius[kept]]
+    return dict(
+        layers=list(ratios.layers),
+        normalizers=list(ratios.normalizers),
+        iters=ratios.iters[kept].tolist(),
+        radius=radius,
+        ratios=ratios.ratios[kept].round(4).tolist(),
+    )
+
+
+def unpack(packed: Mapping[str, Any]) -> Ratios:
+    """What :func:`pack` made."""
+    return Ratios(
+        packed['layers'],
+        packed['normalizers'],
+        np.array(packed['iters']),
+        np.array(packed['radius'], dtype=float),
+        np.array(packed['ratios']),
+    )
+
+
+def selected(ratios: Ratios) -> dict[str, int]:
+    """How many rows chose each normalizer at the end."""
+    counts = (ratios.ratios[-1] == 1).sum((0, 1)).tolist()
+    return dict(zip(ratios.normalizers, counts, strict=True))
+
+
+def share_of(ratios: Ratios, normalizer: str, row: int | None = None) -> float:
+    """Average of a normalizer's last ratios over layers, and over both rows if none is named."""
+    if normalizer not in ratios.normalizers:
+        return 0.0
+    last = ratios.ratios[-1, ..., list(ratios.normalizers).index(normalizer)]  # (L, 2)
+    return float(last.mean() if row is None else last[:, row].mean())
+
+
+class _Curves:
+    def __init__(self) -> None:
+        self.points: dict[str, list[tuple[int, float]]] = {}
+
+    def add(self, name: str, at: int, value: float) -> None:
+        own = self.points.setdefault(name, [])
+        while own and own[-1][0] >= at and name == 'loss':
+            own.pop()  # a resumed training goes over its last iterations again
+        own.append((at, value))
+
+    def thinned(self, name: str) -> list[list[float]]:
+        own = self.points[name]
+        own = [own[i] for i in _spread(len(own), POINTS)]
+        return [[at for at, _ in own], [float(f'{value:.4g}') for _, value in own]]
+
+
+def _spread(count: int, most: int) -> list[int]:
+    """At most ``most`` of ``count`` indices, evenly, the last among them."""
+    kept = np.linspace(count - 1, 0, min(count, most)).round().astype(int)
+    return sorted(set(kept.tolist()))
+
+
+def _records(log: Path) -> list[dict[str, Any]]:
+    found = []
+    for line in log.read_text().splitlines():
+        try:
+            found.append(json.loads(line))
+        except json.JSONDecodeError:
+            break  # cut short when the training was killed
+    return found

@@ -1,0 +1,79 @@
+"""A suite of real trainings, stopped twice."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+MEASURED = ('metrics', 'curves', 'ratios', 'versions', 'data')  # what no interruption may change
+
+
+def write_suite(folder):
+    """Two demos cut down to seconds."""
+    sizes = dict(data_root=str(folder / 'ade'), num_train=10, num_val=4)
+    options = {f'{loader}_dataloader.dataset': sizes for loader in ('train', 'val', 'test')}
+    options |= {
+        'model.backbone': dict(base_channels=8, stem_channels=8),
+        'model.decode_head': dict(channels=8, in_channels=64),
+        'model.auxiliary_head': dict(channels=8, in_channels=32),
+        'train_dataloader.batch_size': 2,
+        'train_cfg': dict(max_iters=6, val_interval=3),
+        'default_hooks.logger.interval': 1,
+    }
+    names = {n.upper(): str(ROOT / f'configs/demo/deeplab_{n}_digits.py') for n in ('bn', 'ssn')}
+    stated = dict(title='Two', configs=names, seeds=[0], metrics=['mIoU'], options=options)
+    (folder / 'two.json').write_text(json.dumps(stated))
+    return folder / 'two.json'
+
+
+def start(suite, work_dir):
+    command = [sys.executable, ROOT / 'tools/benchmark.py', suite, '--work-dir', work_dir]
+    return subprocess.Popen(
+        [str(part) for part in command], cwd=suite.parent, text=True, start_new_session=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        # a shell that puts pytest into the background has it and its children ignore Ctrl-C
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
+
+
+def finish(suite, work_dir):
+    """Starts, waits; returns what each run measured, and the output."""
+    process = start(suite, work_dir)
+    output, _ = process.communicate(timeout=400)
+    assert process.returncode == 0, output[-3000:]
+    found = {}
+    for file in (work_dir / 'two').glob('*/result.json'):
+        result = json.loads(file.read_text())
+        found[result['run']] = {key: result[key] for key in MEASURED}
+    return found, output
+
+
+def wait_for(process, folder, pattern):
+    deadline = time.monotonic() + 200
+    while not list(folder.glob(pattern)):
+        assert process.poll() is None, process.communicate()[0][-3000:]
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_a_suite_stopped_by_ctrl_c_and_by_kill_reaches_what_an_undisturbed_one_does(tmp_path):
+    suite = write_suite(tmp_path)
+    undisturbed, _ = finish(suite, tmp_path / 'undisturbed')
+    runs = tmp_path / 'runs'
+    process = start(suite, runs)
+    wait_for(process, runs, 'two/BN-seed0/*/vis_data/scalars.json')  # it trains
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal sends it
+    assert process.wait(60) == 130
+    assert not list(runs.glob('two/*/result.json'))
+    process = start(suite, runs)
+    wait_for(process, runs, 'two/BN-seed0/result.json')
+    process.kill()
+    process.wait(60)
+    ended, output = finish(suite, runs)
+    assert set(ended) == {'BN-seed0', 'SSN-seed0'}
+    assert ended == undisturbed
+    assert 'BN-seed0: done' not in output, 'it was done before'

@@ -1,0 +1,48 @@
+"""Tables of results: python tools/analysis_tools/make_tables.py configs/suites/table2_digits.py"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from ssn_mm.analysis.sources import add_source, read_source
+from ssn_mm.analysis.tables import fill_page, tables
+from ssn_mm.engine.run import run_tool
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description='Print the tables of a training or a suite as Markdown: mean and standard '
+        "deviation over seeds beside the paper's, differences with their significance, costs.",
+        epilog='exit code: 1 if a page given with --check differs from the results',
+    )
+    add_source(parser)
+    parser.add_argument(
+        '--into',
+        type=Path,
+        metavar='PAGE',
+        help='put them into a Markdown page, each between <!-- NAME: TITLE --> and <!-- end -->, '
+        'NAME being that of the results',
+    )
+    parser.add_argument('--check', action='store_true', help='with --into: compare, write nothing')
+    args = parser.parse_args()
+    if args.check and not args.into:
+        parser.error('--check needs --into')
+    return args
+
+
+def main() -> None:
+    args = parse_args()
+    results, _ = read_source(args.source, args.work_dir)
+    if not args.into:
+        for title, (text, note) in tables(results).items():
+            print(f'## {title}\n\n{text}\n\n{note}\n')
+        return
+    old = args.into.read_text(encoding='utf-8')
+    new = fill_page(old, results)
+    if args.check and new != old:
+        sys.exit(f'{args.into} differs from {args.source}; run again without --check')
+    args.into.write_text(new, encoding='utf-8')
+
+
+if __name__ == '__main__':
+    run_tool(main)

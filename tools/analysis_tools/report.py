@@ -1,0 +1,29 @@
+"""Write a page of results: python tools/analysis_tools/report.py configs/suites/table2_digits.py"""
+
+import argparse
+from pathlib import Path
+
+from ssn_mm.analysis.report import write_report
+from ssn_mm.analysis.sources import add_source, read_source
+from ssn_mm.engine.run import run_tool
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description='Write one self-contained HTML page of a training or a suite, and its figures '
+        'as PNG and CSV: results over seeds beside the paper, curves, shares of the normalizers, '
+        'ratios layer by layer, paths on the simplex, the network by what it chose, time, memory.'
+    )
+    add_source(parser)
+    parser.add_argument('--out', type=Path, help='folder (default: report/ beside the results)')
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    results, folder = read_source(args.source, args.work_dir)
+    print(f'Written: {write_report(results, args.out or folder / "report")}')
+
+
+if __name__ == '__main__':
+    run_tool(main)

@@ -1,0 +1,102 @@
+"""Train and compare a grid of configs: python tools/benchmark.py configs/suites/table1_digits.py"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from mmengine.config import DictAction
+from rich.console import Console
+
+from ssn_mm.analysis.board import Board
+from ssn_mm.analysis.results import results_of_suite, write_results
+from ssn_mm.analysis.sources import WORK_DIR
+from ssn_mm.analysis.suite import read_suite
+from ssn_mm.analysis.suite_run import Commands, results_of, run_suite
+from ssn_mm.analysis.tables import failures, mixed, tables
+from ssn_mm.engine.run import run_tool
+
+TOOLS = Path(__file__).resolve().parent
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description='Train every config of a suite with every variant and seed, and print what '
+        "they reached beside the paper's numbers. Runs that are done are not repeated, those that "
+        'were cut short start anew, those that fail are recorded and the others go on. Start it '
+        'again after any interruption.',
+        epilog='exit code: 0 all is done, 1 runs failed, 2 the command or the suite is wrong, or '
+        'results are of another version, 130 interrupted',
+    )
+    parser.add_argument('suite', type=Path, help='suite file, see configs/suites/')
+    parser.add_argument(
+        '--work-dir',
+        type=Path,
+        default=WORK_DIR,
+        help=f'folder of all suites (default: {WORK_DIR})',
+    )
+    parser.add_argument(
+        '--out', type=Path, help='write the results here, too, as JSON Lines, after every run'
+    )
+    parser.add_argument('--jobs', type=int, default=1, metavar='N', help='at a time (default: 1)')
+    parser.add_argument(
+        '--gpus', type=int, default=0, metavar='N', help='of each training (default: none or one)'
+    )
+    parser.add_argument(
+        '--cluster', choices=('local', 'slurm'), default='local', help='default: local'
+    )
+    parser.add_argument(
+        '--cluster-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help="submitit's parameters, such as slurm_partition=gpu gpus_per_node=8 timeout_min=600",
+    )
+    parser.add_argument(
+        '--stale',
+        choices=('refuse', 'keep', 'rerun'),
+        default='refuse',
+        help='what to do with results of another code, config or library (default: refuse)',
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    suite = read_suite(args.suite)
+    commands = Commands((sys.executable, TOOLS / 'train.py'), (sys.executable, TOOLS / 'test.py'))
+    if args.gpus:
+        gpus = (str(args.gpus),)
+        commands = Commands((TOOLS / 'dist_train.sh',), (TOOLS / 'dist_test.sh',), gpus)
+    folder = (args.work_dir / suite.name).resolve()
+    with Board(suite, Console(stderr=True)) as board:
+
+        def tell(states: dict[str, str]) -> None:
+            if board.show(states) and args.out:
+                write_results(args.out, results_of_suite(suite, results_of(suite, folder)))
+
+        rows = run_suite(
+            suite,
+            folder,
+            commands,
+            args.jobs,
+            args.cluster,
+            args.cluster_options,
+            args.stale,
+            tell,
+        )
+    results = results_of_suite(suite, rows)
+    if args.out:
+        write_results(args.out, results)
+    print(results.title)
+    for title, (text, note) in tables(results).items():
+        print(f'\n{title}\n\n{text}\n\n{note}')
+    print('', *mixed(results), sep='\n')
+    for name, error, lines in failures(results):
+        last = '\n    '.join(lines)
+        print(f'\n{name} failed, {error}:\n    {last}', file=sys.stderr)
+    print(f'Pictures: python tools/analysis_tools/report.py {args.suite}')
+    sys.exit(1 if len(results.done) < len(suite.runs) else 0)
+
+
+if __name__ == '__main__':
+    run_tool(main)
