@@ -11,6 +11,7 @@ import pytest
 os.environ.setdefault('TORCHINDUCTOR_FORCE_DISABLE_CACHES', '1')
 
 import torch
+from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 
 import ssn_mm  # noqa: F401, repairs OpenMMLab before a test imports it
@@ -32,9 +33,10 @@ def _seed():
 
 @pytest.fixture(scope='module', autouse=True)
 def _own_scope():
-    """A library's default scope, set in one module's tests, is not there in another's."""
+    """A library's default scope and logger, set in one module's tests, are not in another's."""
     yield
     DefaultScope._instance_dict.clear()
+    MMLogger._instance_dict.clear()
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ from ssn_mm.analysis.board import Board
 from ssn_mm.analysis.results import results_of_suite, write_results
 from ssn_mm.analysis.sources import WORK_DIR
 from ssn_mm.analysis.suite import read_suite
-from ssn_mm.analysis.suite_run import Commands, results_of, run_suite
+from ssn_mm.analysis.suite_job import Commands
+from ssn_mm.analysis.suite_run import results_of, run_suite
 from ssn_mm.analysis.tables import failures, mixed, tables
 from ssn_mm.engine.run import run_tool
 

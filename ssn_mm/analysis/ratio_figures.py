@@ -1,6 +1,7 @@
 """Figures of ratios: how layers chose, over the training and layer by layer."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from ..engine.ratios import Ratios, block_of
 from ..ops.sparsestmax import circumscribed_radius, inscribed_radius
 from .picture import COLOURS, DASHES, HATCHES, Picture, new_figure, stack
 from .results import Results
+from .suite import row_name
 from .training import unpack
 
 ROWS = ('mean', 'variance')
@@ -206,24 +208,30 @@ def ratio_figures(results: Results) -> Iterator[Picture]:
     """All of this module that there is data for; of single runs the first SSN's, and SN beside."""
     if (shares := plot_shares(results)) is not None:
         yield shares
-    first = {
-        label: unpack(row['ratios'])
-        for label in reversed(results.labels())
-        for row in results.done[::-1]
-        if row['label'] == label and row['ratios']
-    }
+    first: dict[str, Mapping[str, Any]] = {}
+    for row in results.done:
+        if row['ratios']:
+            first.setdefault(row['label'], row)
     if not first:
         return
-    yield plot_layers({name: first[name] for name in results.labels() if name in first})
-    yield from single_figures(first.get('SSN') or next(iter(first.values())))
+    runs = {_run_name(first[name]): unpack(first[name]['ratios']) for name in first}
+    yield plot_layers(runs)
+    shown = first.get('SSN') or next(iter(first.values()))
+    yield from single_figures(runs[_run_name(shown)], _run_name(shown))
 
 
-def single_figures(run: Ratios) -> Iterator[Picture]:
-    """What there is to see of one training beside its layers' last ratios."""
-    yield plot_network(run)
-    yield plot_progress(run)
+def single_figures(run: Ratios, name: str = '') -> Iterator[Picture]:
+    """What there is to see of one training, called ``name``, beside its layers' last ratios."""
+    pictures = [plot_network(run), plot_progress(run)]
     if len(run.normalizers) == 3:
-        yield plot_trajectory(run)
+        pictures.append(plot_trajectory(run))
+    for picture in pictures:
+        yield replace(picture, caption=f'{picture.caption} Of {name}.') if name else picture
+
+
+def _run_name(row: Mapping[str, Any]) -> str:
+    name = row_name(row['label'], row['variant'])
+    return name if row['seed'] is None else f'{name}, seed {row["seed"]}'
 
 
 def _columns(run: Ratios, normalizers: Sequence[str]) -> np.ndarray:

@@ -23,7 +23,7 @@ class Results:
         variant: What the variants are, such as 'images a batch'.
         metrics: Names, the first is the main one.
         paper: The paper's value per metric, by ``row_name``.
-        rows: One a run, see ``training.read_training`` and ``suite_run.train_run``.
+        rows: One a run, see ``training.read_training`` and ``suite_job.train_run``.
     """
 
     name: str

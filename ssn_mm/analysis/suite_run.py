@@ -1,45 +1,28 @@
 """Trains the runs of a suite on submitit, a few at a time, and again after any interruption."""
 
-import fcntl
 import json
 import os
-import resource
 import shutil
-import signal
-import socket
-import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.config import Config
-from mmengine.runner import find_latest_checkpoint
 
-from .benchmark_rows import environment, write_atomically
+from .benchmark_rows import write_atomically
 from .suite import Run, Suite
-from .training import METRICS, read_training
-from .versions import data_version, differences, versions
-
-RESULT, OUTPUT, LOCK = 'result.json', 'output.txt', '.lock'
-Result = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Commands:
-    """What trains and tests: tools/train.py and tools/test.py, or their distributed forms.
-
-    Attributes:
-        train: Before the config, such as ``('python', 'tools/train.py')``.
-        test: Before config and checkpoint.
-        gpus: Follows them, where the tools are distributed; else empty.
-    """
-
-    train: Sequence[str]
-    test: Sequence[str]
-    gpus: Sequence[str] = ()
+from .suite_job import (
+    RESULT,
+    Commands,
+    Result,
+    about,
+    last_lines,
+    read_result,
+    train_run,
+    versions_of,
+)
+from .versions import differences
 
 
 def run_suite(
@@ -129,7 +112,7 @@ def plan(suite: Suite, folder: Path, stale: str = 'refuse') -> list[Run]:
         result = read_result(folder / run.name)
         if result is None or result['status'] != 'done':
             to_do.append(run)
-        elif differing := differences(result['versions'], _versions(run)):
+        elif differing := differences(result['versions'], versions_of(run)):
             other[run.name] = ', '.join(differing)
             if stale == 'rerun':
                 to_do.append(run)
@@ -143,53 +126,9 @@ def plan(suite: Suite, folder: Path, stale: str = 'refuse') -> list[Run]:
     return [run for run in suite.runs if run.name in names or run.after in names]
 
 
-def train_run(
-    suite: Suite, run: Run, folder: Path, commands: Commands, portion: Mapping[str, str]
-) -> None:
-    """Trains one run, in a job; its folder then holds a result, of a failure too.
-
-    A training that a killed driver left behind is waited for. One that was cut short starts anew,
-    so that its result is that of a run nobody disturbed. ``portion`` is added to its environment.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    own = _versions(run)
-    with (folder / LOCK).open('w') as lock:
-        # the training inherits the lock, and keeps it should this job be killed
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        done = read_result(folder)
-        if done and done['status'] == 'done' and done['versions'] == own:
-            return
-        for path in folder.iterdir():
-            if path.name != LOCK:
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
-        result = _about(suite, run) | dict(versions=own)
-        try:
-            result |= _train(suite, run, folder, commands, portion, lock.fileno())
-        except (OSError, ValueError) as error:
-            result |= dict(error=str(error), last_lines=_last_lines(folder))
-        result['environment'] = environment(seed=run.seed)
-        write_atomically(folder / RESULT, (json.dumps(result) + '\n').encode())
-
-
-def read_result(folder: Path) -> Result | None:
-    """What :func:`train_run` wrote; None where it has not."""
-    file = folder / RESULT
-    return json.loads(file.read_text()) if file.is_file() else None
-
-
 def results_of(suite: Suite, folder: Path) -> list[Result]:
     """Results of all runs that have one, in the order of the suite."""
     return [result for run in suite.runs if (result := read_result(folder / run.name))]
-
-
-def _versions(run: Run) -> dict[str, str]:
-    return versions(_config(run))
-
-
-def _config(run: Run) -> Config:
-    cfg = Config.fromfile(run.config)
-    cfg.merge_from_dict(dict(run.options))
-    return cfg
 
 
 def _portions(jobs: int, commands: Commands, cluster: str) -> list[dict[str, str]]:
@@ -212,89 +151,6 @@ def _ready(waiting: Sequence[Run], states: Mapping[str, str]) -> list[Run]:
     return [run for run in waiting if states.get(run.after or '') not in ('waiting', 'running')]
 
 
-def _train(
-    suite: Suite,
-    run: Run,
-    folder: Path,
-    commands: Commands,
-    portion: Mapping[str, str],
-    lock: int,
-) -> Result:
-    """Raises ValueError where anything fails."""
-    cfg = _config(run)
-    if run.after is not None:
-        first = read_result(folder.with_name(run.after))
-        if first is None or first['status'] != 'done':
-            raise ValueError(f'{run.after}, which it starts from, is not done')
-        cfg.load_from = find_latest_checkpoint(str(folder.with_name(run.after)))
-    config = folder / f'{run.config.stem}.py'
-    cfg.dump(config)
-    began = time.monotonic()
-    command = [*commands.train, config, *commands.gpus, '--work-dir', folder]
-    _call('training', command, folder, portion, lock)
-    result: Result = dict(status='done', seconds=round(time.monotonic() - began, 1))
-    result |= dict(data=data_version(cfg), **read_training(folder, suite.metrics))
-    if suite.test is not None:
-        checkpoint = find_latest_checkpoint(str(folder))
-        place = folder / 'test'
-        command = [*commands.test, config, checkpoint, *commands.gpus, '--work-dir', place]
-        _call('test', [*command, *suite.test], folder, portion, lock)
-        result['metrics'] = _read_test(place, suite.metrics)
-    if result['memory'] is None:  # no GPU: of the largest process
-        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-        result['memory'] = round(peak / 1024)
-    return result
-
-
-def _call(
-    what: str, command: Sequence[Any], folder: Path, portion: Mapping[str, str], lock: int
-) -> None:
-    """Runs a command, its output in the folder; a signal to end ends it first."""
-    port = str(_free_port())  # of a distributed training; another may run beside it
-
-    def end(number: int, frame: Any) -> None:
-        raise SystemExit(128 + number)  # to wait here would deadlock with the wait that it disturbs
-
-    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        with (folder / OUTPUT).open('a') as output:
-            process = subprocess.Popen(
-                [str(part) for part in command],
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                stdin=subprocess.DEVNULL,
-                env={**os.environ, 'PORT': port, **portion},
-                pass_fds=[lock],
-            )
-        try:
-            code = process.wait()
-        except SystemExit:
-            process.terminate()
-            process.wait()
-            raise
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    if code:
-        raise ValueError(f'{what} ended with exit code {code}')
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        return probe.getsockname()[1]
-
-
-def _read_test(place: Path, metrics: Sequence[str]) -> dict[str, float]:
-    """What mmengine's test wrote: <work dir>/<time>/<time>.json."""
-    (file,) = [path for path in place.glob('*/*.json') if path.stem == path.parent.name]
-    found = json.loads(file.read_text())
-    if missing := [key for key in metrics if key not in found]:
-        raise ValueError(f'{file} has no {", ".join(missing)}')
-    named = {key: METRICS.get(key, (key, 1)) for key in metrics}
-    return {name: round(found[key] * percent, 3) for key, (name, percent) in named.items()}
-
-
 def _settle(suite: Suite, run: Run, folder: Path, job: Any) -> str:
     """The state of a job that ended; one that died without a result gets one."""
     error = job.exception()
@@ -302,17 +158,7 @@ def _settle(suite: Suite, run: Run, folder: Path, job: Any) -> str:
     if error is None and result is not None:
         return result['status']
     words = str(error).strip().splitlines() or [repr(error)]
-    result = _about(suite, run) | dict(error=f'its job died: {words[-1]}')
-    result['last_lines'] = _last_lines(folder)
+    result = about(suite, run) | dict(error=f'its job died: {words[-1]}')
+    result['last_lines'] = last_lines(folder)
     write_atomically(folder / RESULT, (json.dumps(result) + '\n').encode())
     return 'failed'
-
-
-def _about(suite: Suite, run: Run) -> Result:
-    own = dict(suite=suite.name, run=run.name, label=run.label, variant=run.variant, seed=run.seed)
-    return own | dict(config=run.config.name, status='failed')
-
-
-def _last_lines(folder: Path) -> list[str]:
-    output = folder / OUTPUT
-    return output.read_text(errors='replace').splitlines()[-15:] if output.is_file() else []

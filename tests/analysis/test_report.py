@@ -43,7 +43,9 @@ def test_every_figure_has_data_and_shows_it(results):
         assert (drawn(picture) < 200).any(-1).mean() > 0.005, picture.name
     shares = [line for line in pictures['shares'].lines if line[:3] == ['SSN', '2', 'mean']]
     assert sum(line[-1] for line in shares) == pytest.approx(1)
-    assert {line[0] for line in pictures['layers'].lines} == {'SN', 'SSN'}
+    shown = {line[0] for line in pictures['layers'].lines}
+    assert shown == {'SN, 2, seed 0', 'SSN, 2, seed 0'}
+    assert pictures['network'].caption.endswith('Of SSN, 2, seed 0.')
 
 
 def test_the_network_is_coloured_by_its_choices(make_ratios):

@@ -1,10 +1,6 @@
 import io
-import json
 import os
-import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -13,7 +9,8 @@ from rich.console import Console
 from ssn_mm.analysis.board import Board
 from ssn_mm.analysis.results import results_of_suite
 from ssn_mm.analysis.suite import read_suite
-from ssn_mm.analysis.suite_run import Commands, plan, read_result, run_suite
+from ssn_mm.analysis.suite_job import Commands, read_result
+from ssn_mm.analysis.suite_run import plan, run_suite
 from ssn_mm.analysis.tables import failures, main_table, mixed, variant_table
 
 ROOT = Path(__file__).parents[2]
@@ -68,15 +65,6 @@ echo 'JobID|State|NodeList'
 sed 's/$/|COMPLETED|here/' "$HERE/ended" 2>/dev/null || true
 """,
 )
-DRIVER = """
-import sys
-from pathlib import Path
-from ssn_mm.analysis.suite import read_suite
-from ssn_mm.analysis.suite_run import Commands, run_suite
-if __name__ == '__main__':
-    commands = Commands((sys.executable, sys.argv[3]), ())
-    run_suite(read_suite(sys.argv[1]), Path(sys.argv[2]), commands, jobs=2)
-"""
 
 
 @pytest.fixture
@@ -234,38 +222,6 @@ def test_slurm_is_given_the_jobs_and_its_own_options(suite, tmp_path, monkeypatc
     assert '#SBATCH --partition=gpu' in first.read_text()
     with pytest.raises(ValueError, match="Unknown argument 'wheels' for executor 'slurm'"):
         go(grid, tmp_path, cluster='slurm', cluster_options=dict(slurm_wheels=4))
-
-
-def test_a_suite_stopped_by_ctrl_c_and_by_kill_ends_as_an_undisturbed_one(suite, tmp_path):
-    undisturbed = reached(go(suite(), tmp_path, 'undisturbed'))
-    grid = suite(options={'pause': 1})
-    command = [sys.executable, '-c', DRIVER, tmp_path / 'grid.py', tmp_path / 'runs']
-    command = [str(part) for part in (*command, tmp_path / 'train.py')]
-
-    def begun():
-        return {path.stat().st_mtime_ns for path in (tmp_path / 'runs').glob('*/2026*/vis_data')}
-
-    for stop in (signal.SIGINT, signal.SIGKILL):
-        before = begun()
-        process = subprocess.Popen(
-            command,
-            start_new_session=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-        )
-        limit = time.monotonic() + 120
-        while not begun() - before and time.monotonic() < limit:
-            time.sleep(0.02)
-        assert begun() - before
-        if stop == signal.SIGINT:
-            os.killpg(process.pid, stop)  # as a terminal sends it
-        else:
-            process.kill()
-        assert process.wait(60) != 0
-    rows = go(grid, tmp_path, cluster='local', jobs=2)
-    assert reached(rows) == undisturbed
-    for row in rows:
-        (log,) = (tmp_path / 'runs' / row['run']).glob('*/vis_data/scalars.json')
-        assert [json.loads(line)['step'] for line in log.open()] == [1, 1, 2, 2]
 
 
 def test_the_board_tells_what_ended_and_the_time_left(suite, monkeypatch):
