@@ -106,7 +106,8 @@ def variant_table(results: Results) -> str:
     ]
     for label in results.labels() if results.paper else []:
         known = [results.paper.get(row_name(label, v), [None])[0] for v in variants]
-        lines.append([f"{label}, the paper's", *map(_plain, known)])
+        if any(known):
+            lines.append([f"{label}, the paper's", *map(_plain, known)])
     return table([results.variant or results.main, *variants], lines)
 
 
