@@ -6,7 +6,14 @@ from mmengine.registry import HOOKS, MODELS, OPTIM_WRAPPER_CONSTRUCTORS
 from . import compat, inheritance
 from .analysis.figure_hook import RatiosFigureHook
 from .checkpoints import inflation
-from .engine import AtomicBackend, RatiosHook, SSNOptimWrapperConstructor, SSNRadiusHook, batchnorm
+from .engine import (
+    AtomicBackend,
+    RatiosHook,
+    ReliabilityHook,
+    SSNOptimWrapperConstructor,
+    SSNRadiusHook,
+    batchnorm,
+)
 from .layers import SN, SSN
 
 compat.apply()
@@ -17,7 +24,7 @@ inflation.apply()
 # mmengine's root registries: a library's own registry falls back to them
 MODELS.register_module(name='SSN', module=SSN, force=True)
 MODELS.register_module(name='SN', module=SN, force=True)
-for hook in (SSNRadiusHook, RatiosHook, RatiosFigureHook):
+for hook in (SSNRadiusHook, RatiosHook, RatiosFigureHook, ReliabilityHook):
     HOOKS.register_module(module=hook, force=True)
 OPTIM_WRAPPER_CONSTRUCTORS.register_module(module=SSNOptimWrapperConstructor, force=True)
 register_backend('atomic', AtomicBackend, force=True)

@@ -26,6 +26,18 @@ sys.path.insert(0, str(ROOT / 'tests'))  # references.py
 torch.set_num_threads(2)
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        '--long', action='store_true', help='more cases: fifty kills, hours of fuzzing, whole demos'
+    )
+
+
+@pytest.fixture(scope='session')
+def long(request):
+    """Whether ``--long`` asks for all of a test's cases, not for CI's share."""
+    return request.config.getoption('--long')
+
+
 @pytest.fixture(autouse=True)
 def _seed():
     torch.manual_seed(0)

@@ -13,6 +13,8 @@ default_hooks = dict(
     sampler_seed=dict(type='DistSamplerSeedHook'),
     # without it each rank would validate with the BN statistics of its own batches
     sync_buffers=dict(type='SyncBuffersHook'),
+    # resuming is exact; broken='skip' logs broken samples and goes on
+    reliability=dict(type='ReliabilityHook', broken='stop'),
 )
 env_cfg = dict(
     cudnn_benchmark=True,

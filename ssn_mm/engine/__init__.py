@@ -5,11 +5,13 @@ from .optim_constructor import SSNOptimWrapperConstructor
 from .radius_hook import SSNRadiusHook
 from .ratios import Ratios, read_ratios
 from .ratios_hook import RatiosHook
+from .reliability_hook import ReliabilityHook
 
 __all__ = [
     'AtomicBackend',
     'Ratios',
     'RatiosHook',
+    'ReliabilityHook',
     'SSNOptimWrapperConstructor',
     'SSNRadiusHook',
     'read_ratios',

@@ -4,7 +4,7 @@ import torch
 from mmengine.hooks import EMAHook
 from mmengine.runner import Runner
 
-from ..layers import SSN, keep_selected, set_radius, ssn_layers
+from ..layers import CHOICES, SSN, check_decided, keep_selected, set_choices, set_radius, ssn_layers
 from ..ops.sparsestmax import circumscribed_radius
 from .ratios_hook import RatiosHook, unwrapped
 from .schedules import Schedule, build_schedule, check_schedule
@@ -21,27 +21,48 @@ class SSNRadiusHook(RatiosHook):
     Args:
         schedule: See :func:`ssn_mm.engine.schedules.build_schedule`.
         interval: Iterations between two records.
+        choices: What becomes of rows that the loaded checkpoint (``load_from``) has chosen:
+            'keep', 'relearn' or 'freeze', see :func:`ssn_mm.set_choices`. A resumed training
+            goes on with what it had, whichever it is.
 
     Raises:
-        ValueError: The schedule shrinks, is negative or never reaches r_c; ``interval`` is below
+        ValueError: ``choices`` is none of the three, or layers to freeze have not chosen; the
+            schedule shrinks, is negative or never reaches r_c; ``interval`` is below
             1; undecided SSN layers are frozen (``frozen_stages``, ``requires_grad=False``); the
             radius is beyond r_c from the start and layers prefer nothing; or what
             :class:`RatiosHook` raises.
     """
 
-    def __init__(self, schedule: str | dict | Schedule = 'linear', interval: int = 50) -> None:
+    def __init__(
+        self,
+        schedule: str | dict | Schedule = 'linear',
+        interval: int = 50,
+        choices: str = 'keep',
+    ) -> None:
         super().__init__(interval)
+        if choices not in CHOICES:
+            raise ValueError(f'choices must be one of {CHOICES}, got {choices!r}')
+        self.choices = choices
         self.schedule = build_schedule(schedule)
 
     def before_train(self, runner: Runner) -> None:
         """Checks model and schedule; opens the file of ratios."""
         self.layers = dict(ssn_layers(unwrapped(runner)))
         if self.layers:
+            self._settle_choices(runner)
             largest = max(len(layer.normalizers) for layer in self.layers.values())
             check_schedule(self.schedule, circumscribed_radius(largest))
             _check_trainable(self.layers)
             _check_preferences(self.layers, self.schedule(0.0))
         super().before_train(runner)
+
+    def _settle_choices(self, runner: Runner) -> None:
+        if runner.iter:  # resumed: layers know at once what they chose, as without the stop
+            keep_selected(runner.model)
+        elif self.choices == 'relearn':
+            set_choices(runner.model, 'relearn')
+        elif self.choices == 'freeze':
+            check_decided(runner.model)  # each step pins what has chosen, so this is all
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
         """Sets the radius for this iteration."""

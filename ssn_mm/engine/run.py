@@ -15,6 +15,7 @@ from ..datasets.preflight import check_datasets
 from ..layers import ssn_layers
 from .ratios import RATIOS_FILE
 from .ratios_hook import choices_by_stage, count_selected, layer_ratios
+from .samples import BrokenSampleError
 
 
 def load_config(
@@ -132,6 +133,12 @@ def run_tool(main: Callable[[], object]) -> None:
     """
     try:
         main()
+    except BrokenSampleError as error:  # from a worker of a data loader, with its traceback
+        print(
+            f'\nerror: {str(error).rpartition(f"{BrokenSampleError.__name__}: ")[2]}',
+            file=sys.stderr,
+        )
+        sys.exit(2)
     except (FileNotFoundError, ImportError, ValueError, TypeError) as error:
         frames = list(traceback.walk_tb(error.__traceback__))
         if not Path(frames[-1][0].f_code.co_filename).is_relative_to(Path(__file__).parents[1]):

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from ..ops.sparsestmax import sparsestmax
 from .switch_norm import SSN
 
+CHOICES = ('keep', 'relearn', 'freeze')
+
 
 def ssn_layers(model: nn.Module) -> Iterator[tuple[str, SSN]]:
     """Yields name and module of every SSN in ``model``."""
@@ -59,6 +61,48 @@ def keep_selected(model: nn.Module) -> None:
         torch._foreach_copy_([m.ratio_logits for m in layers], list(kept))
         # (L, 2), -1 where a row still competes
         _note_choices(layers, kept, vertex.int().argmax(-1).where(selected[..., 0], -1))
+
+
+def check_decided(model: nn.Module) -> None:
+    """Checks that every SSN in ``model`` has chosen.
+
+    Raises:
+        ValueError: Some have not; names them.
+    """
+    undecided = [name for name, layer in ssn_layers(model) if None in layer.selected]
+    if undecided:
+        raise ValueError(
+            f"choices='freeze', but {len(undecided)} SSN layers have not chosen, "
+            f"{', '.join(undecided[:3])}...: load a trained checkpoint, or use 'keep'"
+        )
+
+
+@torch.no_grad()
+def set_choices(model: nn.Module, choices: str) -> None:
+    """Says what training goes on to do with what a loaded network has chosen.
+
+    Args:
+        model: Any module, an SSN itself included.
+        choices: 'keep': rows that have chosen stay, the others go on learning; 'relearn': every
+            row starts anew, logits at 1 and radius 0; 'freeze': all have chosen, and nothing
+            learns or moves the logits, whatever the optimizer. Call it before the optimizer is
+            built and before DDP wraps the model.
+
+    Raises:
+        ValueError: ``choices`` is none of the three, or layers to freeze have not chosen.
+    """
+    if choices not in CHOICES:
+        raise ValueError(f'choices must be one of {CHOICES}, got {choices!r}')
+    if choices == 'keep':
+        return
+    if choices == 'freeze':
+        check_decided(model)
+    for _, layer in ssn_layers(model):
+        layer.ratio_logits.requires_grad_(choices == 'relearn')
+        if choices == 'relearn':
+            layer.ratio_logits.fill_(1)
+            layer.radius.zero_()
+            layer._last_ratios = layer._chosen = None
 
 
 # Per group of layers on a GPU: choices on their way to the host, and the event of their arrival
