@@ -1,0 +1,59 @@
+"""A demo over data that breaks, run as a user runs it: stops with a name, or goes on."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from ssn_mm.datasets import write_segmentation
+
+ROOT = Path(__file__).parents[2]
+DEMO = ROOT / 'configs' / 'demo' / 'deeplab_ssn_digits.py'
+SMALL = [
+    'model.backbone.base_channels=8',
+    'model.backbone.stem_channels=8',
+    'model.decode_head.channels=8',
+    'model.auxiliary_head.channels=8',
+    'model.decode_head.in_channels=64',
+    'model.auxiliary_head.in_channels=32',
+    'train_dataloader.batch_size=2',
+    'train_dataloader.num_workers=2',
+    'train_dataloader.persistent_workers=True',
+    'train_cfg.max_iters=6',
+    'train_cfg.val_interval=1000',
+]
+
+
+@pytest.fixture
+def digits(tmp_path):
+    """A world of eight scenes with a picture cut short; and the options that train on it."""
+    root = tmp_path / 'ade'
+    write_segmentation(root, num_train=8, num_val=2, size=64, progress=False)
+    picture = sorted((root / 'images/training').iterdir())[3]
+    picture.write_bytes(picture.read_bytes()[:700])
+    data = [
+        f'{loader}_dataloader.dataset.{key}={value}'
+        for loader in ('train', 'val', 'test')
+        for key, value in (('data_root', root), ('num_train', 8), ('num_val', 2))
+    ]
+    return picture, ['--cfg-options', *SMALL, *data]
+
+
+@pytest.mark.parametrize('broken', ['stop', 'skip'])
+def test_a_training_over_a_broken_picture_names_it(run_tool, tmp_path, digits, broken):
+    picture, options = digits
+    code, output = run_tool(
+        sys.executable, ROOT / 'tools/train.py', DEMO, '--work-dir', tmp_path / 'run', *options,
+        f'default_hooks.reliability.broken={broken}',
+    )  # fmt: skip
+    wrong = f'{picture.name}, '  # and its annotation
+    assert wrong in output, output[-3000:]
+    assert 'the file is cut short at 700 bytes' in output
+    if broken == 'stop':
+        assert code == 2, output[-3000:]
+        assert output.strip().splitlines()[-1].startswith('error: ')
+        assert 'Traceback' not in output.rpartition('error: ')[2]
+    else:
+        assert code == 0, output[-3000:]
+        assert 'Results are in run' in output
+        assert 'Skipped: ' in output
