@@ -87,7 +87,7 @@ def allow_mmengine_checkpoints() -> bool:
     would open more, and stand for a narrow function instead: `getattr`, which leads from any
     object to any module, and `numpy.dtype`, whose state can declare bytes to be objects.
     """
-    if torch.__version__ < '2.6' or _folder('mmengine') is None:
+    if _folder('mmengine') is None:
         return False
     import numpy as np
     from mmengine.logging import HistoryBuffer

@@ -191,12 +191,6 @@ def test_ops_that_are_defined_already_are_left_alone():
     """)
 
 
-def test_a_torch_that_loads_any_checkpoint_is_left_alone(monkeypatch, no_safe_globals):
-    monkeypatch.setattr(torch, '__version__', torch.torch_version.TorchVersion('2.5.1'))
-    assert not load().allow_mmengine_checkpoints()
-    assert torch.serialization.get_safe_globals() == []
-
-
 # -- checkpoints ----------------------------------------------------------------------------------
 
 

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from ssn_mm.checkpoints.files import add_trust
 from ssn_mm.deploy.run import deploy
 from ssn_mm.engine.run import load_config, run_tool
 
@@ -44,6 +45,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--seconds', type=float, default=5.0, help='how long the networks are timed (default: 5)'
     )
+    add_trust(parser)
     args = parser.parse_args()
     if args.verify < 0:
         parser.error(f'--verify takes a number of samples, got {args.verify}')

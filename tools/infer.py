@@ -7,6 +7,7 @@ from pathlib import Path
 from mmengine.config import DictAction
 
 from ssn_mm.apis import Predictor, infer
+from ssn_mm.checkpoints.files import add_trust
 from ssn_mm.engine.run import load_config, run_tool
 
 
@@ -55,6 +56,7 @@ def parse_args() -> argparse.Namespace:
         metavar='KEY=VALUE',
         help='override config entries',
     )
+    add_trust(parser)
     return parser.parse_args()
 
 

@@ -5,6 +5,7 @@ import os
 
 from mmengine.config import DictAction
 
+from ssn_mm.checkpoints.files import add_trust
 from ssn_mm.engine.run import evaluate, load_config, run_tool
 
 
@@ -38,6 +39,7 @@ def parse_args() -> argparse.Namespace:
         help='who starts the processes of a distributed test; see tools/dist_test.sh',
     )
     parser.add_argument('--local-rank', '--local_rank', type=int, default=0, help=argparse.SUPPRESS)
+    add_trust(parser)
     args = parser.parse_args()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     return args

@@ -5,6 +5,7 @@ import os
 
 from mmengine.config import DictAction
 
+from ssn_mm.checkpoints.files import add_trust
 from ssn_mm.engine.run import load_config, run_tool, train
 
 
@@ -33,6 +34,7 @@ def parse_args() -> argparse.Namespace:
         help='who starts the processes of a distributed training; see tools/dist_train.sh',
     )
     parser.add_argument('--local-rank', '--local_rank', type=int, default=0, help=argparse.SUPPRESS)
+    add_trust(parser)
     args = parser.parse_args()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     return args

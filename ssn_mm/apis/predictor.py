@@ -13,6 +13,7 @@ from mmengine.registry import DATASETS, MODELS, TRANSFORMS, init_default_scope
 from mmengine.runner import CheckpointLoader
 from torch import Tensor
 
+from ..checkpoints.files import check_checkpoint
 from ..deploy import OnnxProgram, load_frozen
 
 TASKS = {'mmpretrain': 'classification', 'mmseg': 'segmentation', 'mmaction': 'action'}
@@ -52,10 +53,7 @@ class Predictor:
     """
 
     def __init__(self, cfg: Config, weights: str | Path, device: str = 'cpu') -> None:
-        if not Path(weights).is_file():
-            raise FileNotFoundError(
-                f'no checkpoint {str(weights)!r}; training writes them to its work dir'
-            )
+        check_checkpoint(weights)
         if device == 'cuda' and not torch.cuda.is_available():
             raise ValueError("device 'cuda': PyTorch sees no GPU; use 'cpu'")
         scope = cfg.get('default_scope')

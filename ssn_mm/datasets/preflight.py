@@ -1,5 +1,6 @@
 """Looks for the real datasets before anything is built, and says how to get what is missing."""
 
+import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -107,10 +108,12 @@ def check_datasets(cfg, loaders: tuple[str, ...] = ('train', 'val', 'test')) -> 
     Raises:
         DatasetMissingError: Some are missing or empty; says which, the layout that is
             expected, where the dataset comes from, and a demo that needs none.
+        ValueError: A list names a file outside of the folder that its dataset reads.
     """
     missing: dict[tuple[Source, str], set[str]] = {}
     for dataset in _datasets([cfg.get(f'{name}_dataloader') for name in loaders]):
         paths = _paths(dataset)
+        _check_list(dict(paths))
         source = _source(dataset, paths)
         if source is None or any('://' in path for _, path in paths):  # not on a disk
             continue
@@ -163,6 +166,38 @@ def _paths(dataset: dict) -> list[tuple[str, str]]:
     if dataset.get('ann_file'):
         paths.append(('ann_file', os.path.join(root, dataset['ann_file'])))
     return paths
+
+
+def _check_list(paths: dict[str, str]) -> None:
+    """A list that somebody else made must not lead to other files of this machine."""
+    listing = paths.pop('ann_file', '')
+    roots = [os.path.abspath(path) for path in paths.values() if path]
+    if not roots or not os.path.isfile(listing):
+        return  # no folder is said to be the data's
+    for place, name in _listed(listing):
+        file = os.path.abspath(os.path.join(roots[0], name))
+        if not any(file == root or file.startswith(root.rstrip('/') + '/') for root in roots):
+            raise ValueError(
+                f'{listing}, {place}: {name!r} lies outside of {roots[0]}, the folder that the '
+                'dataset reads; correct the list, or data_root and data_prefix of the dataset'
+            )
+
+
+def _listed(listing: str) -> Iterator[tuple[str, str]]:
+    """Files of a list, each with its place there: of lines `FILE LABEL`, or mmengine's JSON."""
+    if listing.endswith('.json'):
+        with open(listing) as opened:
+            content = json.load(opened)
+        infos = content.get('data_list') if isinstance(content, dict) else content
+        for number, info in enumerate(infos or ()):
+            for key in ('img_path', 'seg_map_path', 'filename', 'frame_dir'):
+                if isinstance(info, dict) and isinstance(info.get(key), str):
+                    yield f'sample {number}', info[key]
+    elif listing.endswith('.txt'):
+        with open(listing, errors='replace') as opened:
+            for number, line in enumerate(opened, 1):
+                if line.strip():
+                    yield f'line {number}', line.split()[0]
 
 
 def _suffix(source: Source, dataset: dict, key: str) -> str:

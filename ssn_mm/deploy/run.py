@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ..analysis.benchmark import Competitor, interleave
 from ..analysis.benchmark_rows import table
+from ..checkpoints.files import check_checkpoint
 from ..layers import ssn_layers
 from .export import TensorMode, check_outputs, export_onnx, export_program
 from .fold import fold
@@ -59,10 +60,7 @@ def deploy(
         ValueError: No shape is known, or it has too few or too many numbers; an SSN has not
             chosen; or the results differ, and then nothing more is written.
     """
-    if not Path(checkpoint).is_file():
-        raise FileNotFoundError(
-            f'no checkpoint {checkpoint!r}; training writes them to its work dir'
-        )
+    check_checkpoint(checkpoint)
     if onnx:
         require_onnx()  # told now, not after minutes
     shape = _checked(shape or _input_size(cfg), cfg)

@@ -14,7 +14,7 @@ from mmengine.runner import Runner
 from mmengine.runner.loops import EpochBasedTrainLoop, _InfiniteDataloaderIterator
 from torch.utils.data import DataLoader, IterableDataset
 
-from .damage import is_intact, point_to_intact
+from ..checkpoints.files import check_checkpoint, point_to_intact
 from .ratios_hook import unwrapped
 from .sample_check import SampleCheck
 from .samples import Draws, Samples, seed_everything
@@ -54,8 +54,8 @@ class ReliabilityHook(Hook):
         if runner._resume and runner._load_from is None:
             _settle_checkpoint(runner.work_dir)
             wait_for_others()
-        elif runner._load_from and str(runner._load_from).endswith('.pth'):
-            _check_intact(str(runner._load_from))
+        elif runner._load_from and '://' not in str(runner._load_from):
+            check_checkpoint(runner._load_from)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Takes gradients that waited for the optimizer's step."""
@@ -151,13 +151,6 @@ class _Advanced(_InfiniteDataloaderIterator):
 @master_only
 def _settle_checkpoint(work_dir: str) -> None:
     point_to_intact(work_dir)
-
-
-def _check_intact(checkpoint: str) -> None:
-    with open(checkpoint, 'rb') as file:
-        zipped = file.read(2) == b'PK'  # what torch.save has written since 1.6
-    if zipped and not is_intact(checkpoint):
-        raise ValueError(f'{checkpoint} is damaged (cut short or altered); copy it again')
 
 
 def _is_between_steps(runner: Runner, wrapper: OptimWrapper) -> bool:

@@ -4,6 +4,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 import torch.distributed as dist
@@ -11,6 +12,7 @@ from mmengine.config import Config
 from mmengine.registry import RUNNERS
 from mmengine.runner import CheckpointLoader, Runner, find_latest_checkpoint
 
+from ..checkpoints.files import check_checkpoint, explain_refusal
 from ..datasets.preflight import check_datasets
 from ..layers import ssn_layers
 from .ratios import RATIOS_FILE
@@ -102,10 +104,7 @@ def evaluate(
         ValueError: ``tta`` for a config without ``tta_pipeline``, ``show_dir`` for one without a
             visualization hook, or the checkpoint of a frozen network.
     """
-    if not Path(checkpoint).is_file():
-        raise FileNotFoundError(
-            f'no checkpoint {checkpoint!r}; training writes them to its work dir'
-        )
+    check_checkpoint(checkpoint)
     check_datasets(cfg, ('test',))
     if 'frozen' in CheckpointLoader.load_checkpoint(checkpoint, 'cpu').get('meta', {}):
         raise ValueError(
@@ -138,6 +137,9 @@ def run_tool(main: Callable[[], object]) -> None:
             f'\nerror: {str(error).rpartition(f"{BrokenSampleError.__name__}: ")[2]}',
             file=sys.stderr,
         )
+        sys.exit(2)
+    except UnpicklingError as error:
+        print(f'\nerror: {explain_refusal(error)}', file=sys.stderr)
         sys.exit(2)
     except (FileNotFoundError, ImportError, ValueError, TypeError) as error:
         frames = list(traceback.walk_tb(error.__traceback__))

@@ -163,3 +163,16 @@ def test_the_committed_figures_are_of_the_committed_results():
         for picture in figures(read_results(file)):
             committed = file.with_name(f'{picture.name}.csv').read_text(encoding='utf-8')
             assert committed == picture.csv(), f'{file}: {picture.name}'
+
+
+def test_a_report_escapes_what_it_prints(results, tmp_path):
+    attack = '<img src=x onerror=alert(1)>'
+    rows = [
+        row | dict(label=row['label'] + attack, versions=row['versions'] | dict(code=attack))
+        for row in results.rows
+    ]
+    failed = rows[0] | dict(seed=9, status='failed', error=attack, last_lines=[attack])
+    spoiled = replace(results, name=attack, title=attack, variant=attack, rows=[*rows, failed])
+    page = write_report(spoiled, tmp_path).read_text()
+    assert attack not in page
+    assert page.count('&lt;img src=x onerror=alert(1)&gt;') >= 3

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 from mmengine.config import Config
 
@@ -198,3 +200,28 @@ def test_all_that_is_missing_is_told_at_once(tmp_path):
     told = message(cfg)
     assert 'ImageNet (ILSVRC 2012' in told
     assert 'Cityscapes (2975' in told
+
+
+@pytest.mark.parametrize('name', ['../../etc/passwd', '/etc/passwd', 'a/../../b.mp4'])
+def test_a_list_cannot_lead_out_of_the_data(tmp_path, name):
+    (tmp_path / 'videos').mkdir()
+    (tmp_path / 'videos/1.mp4').touch()
+    (tmp_path / 'list.txt').write_text(f'a/1.mp4 0\n{name} 1\n')
+    dataset = dict(
+        type='VideoDataset', ann_file=str(tmp_path / 'list.txt'),
+        data_prefix=dict(video=str(tmp_path / 'videos')),
+    )  # fmt: skip
+    cfg = Config(dict(train_dataloader=dict(dataset=dataset)))
+    with pytest.raises(ValueError, match=rf'list\.txt, line 2: {name!r} lies outside of .*/videos'):
+        check_datasets(cfg)
+    (tmp_path / 'list.txt').write_text(f'a/1.mp4 0\n{tmp_path}/videos/b/../2.mp4 1\n\n')
+    check_datasets(cfg)
+
+
+def test_a_list_in_json_cannot_either(tmp_path):
+    infos = [dict(img_path='1.jpg'), dict(img_path='2.jpg', seg_map_path='../2.png')]
+    (tmp_path / 'list.json').write_text(json.dumps(dict(metainfo={}, data_list=infos)))
+    dataset = dict(type='BaseSegDataset', data_root=str(tmp_path), ann_file='list.json')
+    dataset['data_prefix'] = dict(img_path='images')
+    with pytest.raises(ValueError, match=r"list\.json, sample 1: '\.\./2\.png' lies outside"):
+        check_datasets(Config(dict(train_dataloader=dict(dataset=dataset))))

@@ -208,6 +208,49 @@ def test_a_radius_beyond_r_c_from_the_start_needs_layers_that_prefer_one(tmp_pat
     assert set(watch.selected) == {('LN', 'IN', 'BN', 'IN')}
 
 
+def trained(folder):
+    """A network that has chosen, loaded as ``load_from`` does."""
+    run(folder / 'first', iters=12, stop=12)
+    model = Net()
+    model.load_state_dict(torch.load(folder / 'first' / 'iter_12.pth')['state_dict'])
+    return model
+
+
+def chosen(model):
+    return (*model.norm.selected, *model.second.selected)
+
+
+@pytest.mark.parametrize('choices', ['keep', 'freeze'])
+def test_fine_tuning_keeps_what_was_chosen(tmp_path, choices):
+    model = trained(tmp_path)
+    before = chosen(model)
+    runner, watch = run(tmp_path / 'second', SSNRadiusHook(choices=choices), model)
+    assert watch.radii[0] == 0  # the radius starts again
+    assert set(watch.selected) == {before}
+    assert None not in chosen(runner.model)
+
+
+def test_fine_tuning_relearns_from_the_centre(tmp_path):
+    model = trained(tmp_path)
+    with torch.no_grad():  # a choice that this training would not make
+        for layer in (model.norm, model.second):
+            layer.ratio_logits.copy_(1 - layer.ratio_logits)
+    _, watch = run(tmp_path / 'second', SSNRadiusHook(choices='relearn'), model, iters=12)
+    assert watch.selected[0] == (None,) * 4
+    assert None not in watch.selected[-1]
+    assert (model.norm.ratio_logits.sort(-1).values == torch.tensor([0.0, 0, 1])).all()
+    run(tmp_path / 'second', SSNRadiusHook(choices='relearn'), model, iters=14, resume=True)
+    assert chosen(model) == watch.selected[-1]  # resuming relearns nothing
+
+
+def test_freezing_what_has_not_chosen_is_refused(tmp_path):
+    message = r"choices='freeze', but 2 SSN layers have not chosen, norm, second\.\.\.: load"
+    with pytest.raises(ValueError, match=message):
+        run(tmp_path, SSNRadiusHook(choices='freeze'))
+    with pytest.raises(ValueError, match=r"one of .*'relearn'.*, got 'thaw'"):
+        SSNRadiusHook(choices='thaw')
+
+
 def test_an_interval_below_one_is_refused():
     with pytest.raises(ValueError, match='got 0'):
         SSNRadiusHook(interval=0)

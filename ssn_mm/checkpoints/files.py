@@ -1,12 +1,67 @@
-"""Checkpoints that were cut short or altered on disk."""
+"""Checkpoint files: cut short or altered on disk, or holding code."""
 
+import argparse
 import os
+import re
 import zipfile
 from pathlib import Path
+from pickle import UnpicklingError
 
 from mmengine.logging import print_log
 
 POINTER = 'last_checkpoint'  # mmengine's file that names the one to resume from
+
+
+def add_trust(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--trust-checkpoint``; without it no loader of a tool's process runs a file's code.
+
+    That holds for mmengine's and the MM libraries' loaders, for files from the web too, which
+    PyTorch's own ``load_url`` would unpickle in full.
+    """
+    os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] = '1'
+    os.environ.pop('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', None)
+    parser.add_argument(
+        '--trust-checkpoint',
+        action=_Trust,
+        nargs=0,
+        help='let checkpoints run the code that they may hold; only for files whose origin you '
+        'trust as you trust a program',
+    )
+
+
+class _Trust(argparse.Action):
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        setattr(namespace, self.dest, True)
+        del os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD']
+        os.environ['TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'] = '1'  # of PyTorch, for its default
+
+
+def explain_refusal(error: UnpicklingError) -> str:
+    """What PyTorch's refusal of a checkpoint means, in two sentences."""
+    found = re.search(r'GLOBAL (\S+)', str(error))
+    what = f', {found[1]},' if found else ''
+    return (
+        f'a checkpoint holds more than weights{what} and was refused; none of it was run. If you '
+        'trust its origin as you trust a program, add --trust-checkpoint'
+    )
+
+
+def check_checkpoint(checkpoint: str | Path) -> None:
+    """Checks that a checkpoint is there and complete.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It was cut short or altered.
+    """
+    if not Path(checkpoint).is_file():
+        raise FileNotFoundError(
+            f"no checkpoint '{checkpoint}'; training writes them to its work dir"
+        )
+    with open(checkpoint, 'rb') as file:
+        zipped = file.read(2) == b'PK'  # what torch.save has written since 1.6
+        empty = not file.tell()
+    if empty or (zipped and not is_intact(checkpoint)):
+        raise ValueError(f'{checkpoint} is damaged (cut short or altered); copy it again')
 
 
 def is_intact(checkpoint: str | Path) -> bool:

@@ -1,0 +1,55 @@
+"""What training goes on to do with what a loaded network has chosen."""
+
+import pytest
+import torch
+from torch import nn
+
+from ssn_mm import SSN, set_choices
+
+
+@pytest.fixture
+def model():
+    """Two layers; the first has chosen, the second its mean only."""
+    model = nn.Sequential(SSN(4), nn.ReLU(), SSN(4))
+    with torch.no_grad():
+        model[0].ratio_logits.copy_(torch.eye(3)[[2, 0]])
+        model[2].ratio_logits.copy_(torch.tensor([[0.0, 1, 0], [1, 1, 1.2]]))
+    return model
+
+
+def test_keeping_changes_nothing(model):
+    before = [m.ratio_logits.clone() for m in model[::2]]
+    model[2].ratio_logits.requires_grad_(False)  # of a stage that is frozen
+    set_choices(model, 'keep')
+    assert all(torch.equal(m.ratio_logits, b) for m, b in zip(model[::2], before, strict=True))
+    assert not model[2].ratio_logits.requires_grad
+
+
+def test_relearning_starts_every_row_at_the_centre(model):
+    model[0].radius.fill_(0.8)
+    set_choices(model, 'relearn')
+    for layer in model[::2]:
+        assert (layer.ratio_logits == 1).all()
+        assert layer.radius == 0
+        torch.testing.assert_close(layer.ratios(), torch.full((2, 3), 1 / 3))
+
+
+def test_freezing_stops_the_logits_under_any_optimizer(model):
+    with pytest.raises(ValueError, match=r'1 SSN layers have not chosen, 2\.\.\.'):
+        set_choices(model, 'freeze')
+    with torch.no_grad():
+        model[2].ratio_logits.copy_(torch.eye(3)[[1, 1]])
+    set_choices(model, 'freeze')
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0, momentum=0.9, weight_decay=0.1)
+    for _ in range(3):
+        model(torch.randn(4, 4, 5, 5)).square().sum().backward()
+        optimizer.step()
+    assert model[0].selected == ('BN', 'IN')
+    assert torch.equal(model[2].ratio_logits, torch.eye(3)[[1, 1]])
+    set_choices(model, 'relearn')
+    assert model[0].ratio_logits.requires_grad
+
+
+def test_another_word_is_refused(model):
+    with pytest.raises(ValueError, match="got 'thaw'"):
+        set_choices(model, 'thaw')
