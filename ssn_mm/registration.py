@@ -14,7 +14,7 @@ from .engine import (
     SSNRadiusHook,
     batchnorm,
 )
-from .layers import SN, SSN
+from .layers import SN, SSN, SyncSSN
 
 compat.apply()
 inheritance.apply()
@@ -22,8 +22,8 @@ batchnorm.apply()
 inflation.apply()
 
 # mmengine's root registries: a library's own registry falls back to them
-MODELS.register_module(name='SSN', module=SSN, force=True)
-MODELS.register_module(name='SN', module=SN, force=True)
+for layer in (SSN, SyncSSN, SN):
+    MODELS.register_module(module=layer, force=True)
 for hook in (SSNRadiusHook, RatiosHook, RatiosFigureHook, ReliabilityHook):
     HOOKS.register_module(module=hook, force=True)
 OPTIM_WRAPPER_CONSTRUCTORS.register_module(module=SSNOptimWrapperConstructor, force=True)

@@ -2,7 +2,7 @@
 
 from .mixed_norm import MixedNorm
 from .selection import CHOICES, check_decided, keep_selected, set_choices, set_radius, ssn_layers
-from .switch_norm import SN, SSN, SwitchNorm
+from .switch_norm import SN, SSN, SwitchNorm, SyncSSN
 
 __all__ = [
     'CHOICES',
@@ -10,6 +10,7 @@ __all__ = [
     'SSN',
     'MixedNorm',
     'SwitchNorm',
+    'SyncSSN',
     'check_decided',
     'keep_selected',
     'set_choices',

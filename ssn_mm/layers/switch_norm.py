@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
+from functools import partialmethod
 
 import torch
 from torch import Tensor, nn
@@ -226,6 +227,16 @@ class SSN(SwitchNorm):
         self._last_ratios = self._chosen = None
         if self.radius > 0:
             self._radius_managed = True
+
+
+class SyncSSN(SSN):
+    """SSN whose BN measures the joint batch of all processes, as SyncBN does.
+
+    Without a process group it is SSN. Arguments, ``sync`` excepted, attributes and errors are
+    :class:`SSN`'s.
+    """
+
+    __init__ = partialmethod(SSN.__init__, sync=True)
 
 
 def _recomputing() -> bool:

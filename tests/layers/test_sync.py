@@ -1,19 +1,20 @@
 """BN's statistics over two processes."""
 
-import subprocess
-import sys
-
-WORKER = """
-import sys
+import pytest
 import torch
 import torch.distributed as dist
+from distributed import on_ranks
+from mmcv.cnn import build_norm_layer
+
 from ssn_mm import SSN, set_radius
 
-rank, store = int(sys.argv[1]), sys.argv[2]
-dist.init_process_group('gloo', init_method=f'file://{store}', rank=rank, world_size=2)
-torch.manual_seed(0)
-x, dy = torch.randn(5, 6, 3, 3).double(), torch.randn(5, 6, 3, 3).double()
-mine = slice(0, 2) if rank == 0 else slice(2, 5)  # batches of different size
+
+def sync_ssn(**options):
+    return build_norm_layer(dict(type='SyncSSN', eps=1e-3, **options), 6)[1]
+
+
+LAYERS = {'SSN': lambda: SSN(6, eps=1e-3, sync=True), 'SyncSSN': sync_ssn}
+
 
 def run(layer, x, dy):
     set_radius(layer.double(), 0.3)
@@ -22,23 +23,43 @@ def run(layer, x, dy):
     y.backward(dy)
     return y, x.grad, layer
 
-y, dx, layer = run(SSN(6, sync=True), x[mine], dy[mine])
-for p in layer.parameters():
-    dist.all_reduce(p.grad)
-joint_y, joint_dx, joint = run(SSN(6), x, dy)
-torch.testing.assert_close((y, dx), (joint_y[mine], joint_dx[mine]))
-for ours, theirs in zip(layer.parameters(), joint.parameters()):
-    torch.testing.assert_close(ours.grad, theirs.grad)
-for ours, theirs in zip(layer.buffers(), joint.buffers()):
-    torch.testing.assert_close(ours, theirs)
-"""
+
+def compare_with_the_joint_batch(rank, kind):
+    generator = torch.Generator().manual_seed(0)
+    x, dy = torch.randn(2, 5, 6, 3, 3, generator=generator).double()
+    mine = (slice(0, 2), slice(2, 5))[rank]  # batches of different size
+    y, dx, layer = run(LAYERS[kind](), x[mine], dy[mine])
+    for p in layer.parameters():
+        dist.all_reduce(p.grad)
+    joint_y, joint_dx, joint = run(SSN(6, eps=1e-3), x, dy)
+    torch.testing.assert_close((y, dx), (joint_y[mine], joint_dx[mine]))
+    for ours, theirs in zip(layer.parameters(), joint.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad)
+    for ours, theirs in zip(layer.buffers(), joint.buffers(), strict=True):
+        torch.testing.assert_close(ours, theirs)
 
 
-def test_a_synchronised_layer_equals_one_process_with_the_joint_batch(tmp_path):
-    command = [sys.executable, '-W', 'ignore', '-c', WORKER]
-    workers = [
-        subprocess.Popen([*command, str(rank), str(tmp_path / 'store')], stderr=subprocess.PIPE)
-        for rank in range(2)
-    ]
-    errors = [worker.communicate(timeout=120)[1].decode() for worker in workers]
-    assert [worker.returncode for worker in workers] == [0, 0], errors
+@pytest.mark.parametrize('kind', LAYERS)
+def test_a_synchronised_layer_equals_one_process_with_the_joint_batch(tmp_path, kind):
+    on_ranks(2, tmp_path, compare_with_the_joint_batch, kind)
+
+
+def test_a_synchronised_layer_is_local_without_a_process_group():
+    x, dy = torch.randn(2, 5, 6, 3, 3).double()
+    y, dx, layer = run(sync_ssn(), x, dy)
+    plain_y, plain_dx, plain = run(SSN(6, eps=1e-3), x, dy)
+    assert torch.equal(y, plain_y)
+    assert torch.equal(dx, plain_dx)
+    for key, value in plain.state_dict().items():
+        assert torch.equal(layer.state_dict()[key], value), key
+
+
+def test_sync_ssn_is_an_ssn_that_configs_name():
+    name, layer = build_norm_layer(
+        dict(type='SyncSSN', normalizers=('BN', 'GN'), num_groups=4, requires_grad=False), 8, 1
+    )
+    assert name == 'bn1'
+    assert isinstance(layer, SSN)
+    assert layer.sync
+    assert layer.normalizers == ('BN', 'GN')
+    assert not any(param.requires_grad for param in layer.parameters())
