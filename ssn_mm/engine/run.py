@@ -3,6 +3,7 @@
 import sys
 import traceback
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from pickle import UnpicklingError
 
@@ -16,7 +17,7 @@ from ..checkpoints.files import check_checkpoint, explain_refusal
 from ..datasets.preflight import check_datasets
 from ..layers import ssn_layers
 from .ratios import RATIOS_FILE
-from .ratios_hook import choices_by_stage, count_selected, layer_ratios
+from .ratios_hook import choices_by_stage, count_selected, layer_ratios, unwrapped
 from .samples import BrokenSampleError
 
 
@@ -176,7 +177,9 @@ def _distribute_over_cpus(cfg: Config) -> None:
     wrapper['find_unused_parameters'] = cfg.get('find_unused_parameters', False)
     cfg.setdefault('model_wrapper_cfg', wrapper)
     if not dist.is_initialized():
-        dist.init_process_group('gloo')
+        seconds = cfg.env_cfg.dist_cfg.get('timeout')  # as mmengine reads it
+        timeout = None if seconds is None else timedelta(seconds=seconds)
+        dist.init_process_group('gloo', timeout=timeout)
 
 
 def _enable_amp(cfg: Config) -> None:
@@ -207,7 +210,7 @@ def _enable_painting(cfg: Config, show_dir: str) -> None:
 
 def _closing_lines(runner: Runner) -> list[str]:
     lines = []
-    layers = dict(ssn_layers(runner.model))
+    layers = dict(ssn_layers(unwrapped(runner)))
     if layers:
         ratios = layer_ratios(layers)
         counts = count_selected(layers, ratios)
