@@ -12,6 +12,7 @@ from .engine import (
     ReliabilityHook,
     SSNOptimWrapperConstructor,
     SSNRadiusHook,
+    SyncStatisticsHook,
     batchnorm,
 )
 from .layers import SN, SSN, SyncSSN
@@ -24,7 +25,13 @@ inflation.apply()
 # mmengine's root registries: a library's own registry falls back to them
 for layer in (SSN, SyncSSN, SN):
     MODELS.register_module(module=layer, force=True)
-for hook in (SSNRadiusHook, RatiosHook, RatiosFigureHook, ReliabilityHook):
+for hook in (
+    SSNRadiusHook,
+    RatiosHook,
+    RatiosFigureHook,
+    ReliabilityHook,
+    SyncStatisticsHook,
+):
     HOOKS.register_module(module=hook, force=True)
 OPTIM_WRAPPER_CONSTRUCTORS.register_module(module=SSNOptimWrapperConstructor, force=True)
 register_backend('atomic', AtomicBackend, force=True)

@@ -1,6 +1,7 @@
 """Processes of a gloo group, forked from the test's own: nothing is imported anew."""
 
 import datetime
+import os
 import time
 
 import torch
@@ -11,6 +12,7 @@ import torch.multiprocessing as mp
 def _join(rank, work, world, store, seconds, args):
     torch.set_num_threads(1)  # OpenMP's threads do not survive a fork
     torch.manual_seed(rank)
+    os.environ['LOCAL_RANK'] = str(rank)  # as torchrun says it
     dist.init_process_group(
         'gloo',
         init_method=f'file://{store}',

@@ -12,7 +12,7 @@ default_hooks = dict(
     ),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     # without it each rank would validate with the BN statistics of its own batches
-    sync_buffers=dict(type='SyncBuffersHook'),
+    sync_buffers=dict(type='SyncStatisticsHook'),
     # resuming is exact; broken='skip' logs broken samples and goes on
     reliability=dict(type='ReliabilityHook', broken='stop'),
 )

@@ -6,6 +6,7 @@ from .radius_hook import SSNRadiusHook
 from .ratios import Ratios, read_ratios
 from .ratios_hook import RatiosHook
 from .reliability_hook import ReliabilityHook
+from .sync_hook import SyncStatisticsHook
 
 __all__ = [
     'AtomicBackend',
@@ -14,5 +15,6 @@ __all__ = [
     'ReliabilityHook',
     'SSNOptimWrapperConstructor',
     'SSNRadiusHook',
+    'SyncStatisticsHook',
     'read_ratios',
 ]
