@@ -1,12 +1,19 @@
-"""Processes of a gloo group, forked from the test's own: nothing is imported anew."""
+"""Processes of a gloo group, forked from the test's own, and a network that they train."""
 
 import datetime
 import os
 import time
+from contextlib import nullcontext
 
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from torch import nn
+
+from ssn_mm import SSN, keep_selected, set_radius
+from ssn_mm.layers.sharded import whole
+
+STEPS = 14
 
 
 def _join(rank, work, world, store, seconds, args):
@@ -28,7 +35,10 @@ def _join(rank, work, world, store, seconds, args):
 
 
 def on_ranks(world, folder, work, *args, seconds=120):
-    """Runs ``work(rank, *args)`` on every rank; an error of one is raised here."""
+    """Runs ``work(rank, *args)`` on every rank; an error of one is raised here.
+
+    Forked processes have everything imported.
+    """
     store = folder / f'store-{time.monotonic_ns()}'
     context = mp.start_processes(
         _join, (work, world, store, seconds, args), world, join=False, start_method='fork'
@@ -47,3 +57,43 @@ def gathered(value):
     values = [None] * dist.get_world_size()
     dist.all_gather_object(values, value)
     return values
+
+
+def net(sync=False):
+    """Three layers, which choose one after the other: r_c is 0.71, 0.82 and 0.87."""
+    torch.manual_seed(0)  # the same on every rank
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 3), SSN(4, ('IN', 'BN'), sync=sync), nn.ReLU(),
+        nn.Conv2d(4, 4, 3), SSN(4, sync=sync), nn.ReLU(),
+        nn.Conv2d(4, 4, 3), SSN(4, ('IN', 'LN', 'BN', 'GN'), num_groups=2, sync=sync), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2),
+    ).double()  # fmt: skip
+
+
+def batch(rank, step, size=4):
+    generator = torch.Generator().manual_seed(100 * step + rank)
+    x = torch.randn(size, 3, 8, 8, generator=generator).double()
+    return x * (1 + rank), torch.randint(0, 2, (size,), generator=generator)
+
+
+def ssn(model):
+    return [m for m in model.modules() if isinstance(m, SSN)]
+
+
+def train(model, rank, accumulate=1, no_sync=nullcontext):
+    """Trains while the radius grows to 1, ranks alike; returns how many rows chose by each step."""
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    counts = []
+    for step in range(STEPS):
+        set_radius(model, step / (STEPS - 1))
+        for part in range(accumulate):
+            with no_sync() if part + 1 < accumulate else nullcontext():
+                x, y = batch(rank, accumulate * step + part)
+                (nn.functional.cross_entropy(model(x), y) / accumulate).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        keep_selected(model)
+        state = [(layer.selected, whole(layer.ratio_logits).tolist()) for layer in ssn(model)]
+        assert all(other == state for other in gathered(state)), step
+        counts.append(sum(name is not None for selected, _ in state for name in selected))
+    return counts

@@ -5,6 +5,7 @@ from mmengine.hooks import EMAHook
 from mmengine.runner import Runner
 
 from ..layers import CHOICES, SSN, check_decided, keep_selected, set_choices, set_radius, ssn_layers
+from ..layers.sharded import whole
 from ..ops.sparsestmax import circumscribed_radius
 from .ratios_hook import RatiosHook, unwrapped
 from .schedules import Schedule, build_schedule, check_schedule
@@ -29,8 +30,8 @@ class SSNRadiusHook(RatiosHook):
         ValueError: ``choices`` is none of the three, or layers to freeze have not chosen; the
             schedule shrinks, is negative or never reaches r_c; ``interval`` is below
             1; undecided SSN layers are frozen (``frozen_stages``, ``requires_grad=False``); the
-            radius is beyond r_c from the start and layers prefer nothing; or what
-            :class:`RatiosHook` raises.
+            radius is beyond r_c from the start and layers prefer nothing; FSDP1 has flattened the
+            ratio logits; or what :class:`RatiosHook` raises.
     """
 
     def __init__(
@@ -112,7 +113,7 @@ def _check_preferences(layers: dict[str, SSN], radius: float) -> None:
     """Equal logits beyond r_c make a choice by position: of a checkpoint that was not loaded."""
     tied = []
     for name, layer in layers.items():
-        first, second = layer.ratio_logits.detach().topk(2).values.unbind(-1)
+        first, second = whole(layer.ratio_logits.detach()).topk(2).values.unbind(-1)
         if radius >= circumscribed_radius(len(layer.normalizers)) and (first == second).any():
             tied.append(name)
     if tied:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..ops.sparsestmax import sparsestmax
+from .sharded import copy_whole, is_sharded, stack_whole
 from .switch_norm import SSN
 
 CHOICES = ('keep', 'relearn', 'freeze')
@@ -42,14 +43,18 @@ def keep_selected(model: nn.Module) -> None:
 
     Momentum and weight decay move logits whose gradient is 0. A row that was one-hot in the last
     training step, or is now, gets its one-hot ratios as logits: SparsestMax maps these to
-    themselves at every radius. Works without host synchronisation.
+    themselves at every radius. Works without host synchronisation. Where ``fully_shard`` has
+    spread the parameters, every process has to call it, as with the optimizer's step.
+
+    Raises:
+        ValueError: FSDP1 has flattened the logits.
     """
     by_size = defaultdict(list)
     for _, layer in ssn_layers(model):
         z = layer.ratio_logits
-        by_size[(z.shape, z.dtype, z.device)].append(layer)
+        by_size[(type(z), z.shape, z.dtype, z.device)].append(layer)
     for layers in by_size.values():
-        logits = torch.stack([m.ratio_logits for m in layers])  # (L, 2, K)
+        logits = stack_whole([m.ratio_logits for m in layers])  # (L, 2, K)
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         now = sparsestmax(logits, torch.stack([m.radius for m in layers])[:, None])
         used = [m._last_ratios for m in layers]
@@ -58,7 +63,7 @@ def keep_selected(model: nn.Module) -> None:
         vertex = torch.where((then == 1).any(-1, keepdim=True), then == 1, now == 1)  # to rounding
         selected = vertex.any(-1, keepdim=True)
         kept = vertex.to(logits).where(selected, logits)
-        torch._foreach_copy_([m.ratio_logits for m in layers], list(kept))
+        copy_whole([m.ratio_logits for m in layers], kept)
         # (L, 2), -1 where a row still competes
         _note_choices(layers, kept, vertex.int().argmax(-1).where(selected[..., 0], -1))
 
@@ -110,7 +115,13 @@ _under_way: WeakKeyDictionary[SSN, tuple[Tensor, torch.cuda.Event]] = WeakKeyDic
 
 
 def _note_choices(layers: list[SSN], kept: Tensor, choices: Tensor) -> None:
-    """Tells layers what both of their rows have chosen, without waiting for a GPU."""
+    """Tells layers what both of their rows have chosen, without waiting for a GPU.
+
+    Sharded ones are not told: the logits of their forward pass are another tensor, so whether
+    they were changed since cannot be seen.
+    """
+    if is_sharded(layers[0].ratio_logits):
+        return
     known = _arrived(layers[0], choices) if kept.is_cuda else choices
     for layer in layers:
         vars(layer)['_kept_version'] = layer.ratio_logits._version

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ..ops.normalizers import check_groups, check_normalizers, competing, has_area
 from ..ops.sparsestmax import sparsestmax
 from ..ops.switch_norm import chosen_norm, sparse_switch_norm, switch_norm
+from .sharded import is_whole, whole
 
 
 class SwitchNorm(nn.Module):
@@ -142,14 +143,17 @@ class SwitchNorm(nn.Module):
             )
 
     def extra_repr(self) -> str:
-        mean, var = (
-            ' '.join(f'{n} {p:.2f}' for n, p in zip(self.normalizers, row, strict=True))
-            for row in self.ratios().tolist()
-        )
+        ratios = ''
+        if is_whole(self.ratio_logits):  # else other processes would have to print, too
+            mean, var = (
+                ' '.join(f'{n} {p:.2f}' for n, p in zip(self.normalizers, row, strict=True))
+                for row in self.ratios().tolist()
+            )
+            ratios = f', mean: {mean}, var: {var}'
         groups = f', num_groups={self.num_groups}' if 'GN' in self.normalizers else ''
         return (
             f'{self.num_features}, eps={self.eps}, momentum={self.momentum}, '
-            f'affine={self.affine}{groups}, mean: {mean}, var: {var}'
+            f'affine={self.affine}{groups}{ratios}'
         )
 
 
@@ -160,7 +164,7 @@ class SN(SwitchNorm):
     """
 
     def ratios(self) -> Tensor:
-        logits = self.ratio_logits
+        logits = whole(self.ratio_logits)
         return logits.softmax(-1, dtype=torch.promote_types(logits.dtype, torch.float32))
 
 
@@ -189,8 +193,9 @@ class SSN(SwitchNorm):
         self.register_buffer('radius', torch.tensor(0.0))
 
     def ratios(self) -> Tensor:
-        dtype = torch.promote_types(self.ratio_logits.dtype, torch.float32)
-        return sparsestmax(self.ratio_logits.to(dtype), self.radius)
+        logits = whole(self.ratio_logits)
+        dtype = torch.promote_types(logits.dtype, torch.float32)
+        return sparsestmax(logits.to(dtype), self.radius)
 
     def _normalize(self, x: Tensor, **options) -> Tensor:
         if self.training:

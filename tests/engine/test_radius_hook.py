@@ -1,11 +1,13 @@
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from distributed import on_ranks
 from mmengine.hooks import EMAHook, Hook
-from mmengine.model import BaseModel
+from mmengine.model import BaseModel, MMFullyShardedDataParallel
 from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import Dataset
@@ -254,3 +256,13 @@ def test_freezing_what_has_not_chosen_is_refused(tmp_path):
 def test_an_interval_below_one_is_refused():
     with pytest.raises(ValueError, match='got 0'):
         SSNRadiusHook(interval=0)
+
+
+def begin_under_fsdp1(rank):
+    wrapped = MMFullyShardedDataParallel(Net(), device_id=torch.device('cpu'))
+    with pytest.raises(ValueError, match='FSDP1, MMFullyShardedDataParallel'):
+        SSNRadiusHook().before_train(SimpleNamespace(model=wrapped, iter=0))
+
+
+def test_mmengines_fsdp_is_refused_before_the_first_iteration(tmp_path):
+    on_ranks(2, tmp_path, begin_under_fsdp1)

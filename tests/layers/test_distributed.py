@@ -5,58 +5,17 @@ from itertools import product
 
 import pytest
 import torch
-from distributed import gathered, on_ranks
+from distributed import STEPS, batch, net, on_ranks, ssn, train
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ssn_mm import SSN, keep_selected, set_radius
+from ssn_mm import keep_selected, set_radius
 
-STEPS = 14
 WRAPPERS = {
     'plain': {},
     'static_graph': dict(static_graph=True),
     'find_unused_parameters': dict(find_unused_parameters=True),
 }
-
-
-def net(sync=False):
-    """Three layers, which choose one after the other: r_c is 0.71, 0.82 and 0.87."""
-    torch.manual_seed(0)  # the same on every rank
-    return nn.Sequential(
-        nn.Conv2d(3, 4, 3), SSN(4, ('IN', 'BN'), sync=sync), nn.ReLU(),
-        nn.Conv2d(4, 4, 3), SSN(4, sync=sync), nn.ReLU(),
-        nn.Conv2d(4, 4, 3), SSN(4, ('IN', 'LN', 'BN', 'GN'), num_groups=2, sync=sync), nn.ReLU(),
-        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2),
-    ).double()  # fmt: skip
-
-
-def batch(rank, step, size=4):
-    generator = torch.Generator().manual_seed(100 * step + rank)
-    x = torch.randn(size, 3, 8, 8, generator=generator).double()
-    return x * (1 + rank), torch.randint(0, 2, (size,), generator=generator)
-
-
-def ssn(model):
-    return [m for m in model.modules() if isinstance(m, SSN)]
-
-
-def train(model, rank, accumulate=1, no_sync=nullcontext):
-    """Trains while the radius grows to 1, ranks alike; returns how many rows chose by each step."""
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-    counts = []
-    for step in range(STEPS):
-        set_radius(model, step / (STEPS - 1))
-        for part in range(accumulate):
-            with no_sync() if part + 1 < accumulate else nullcontext():
-                x, y = batch(rank, accumulate * step + part)
-                (nn.functional.cross_entropy(model(x), y) / accumulate).backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        keep_selected(model)
-        state = [(layer.selected, layer.ratio_logits.tolist()) for layer in ssn(model)]
-        assert all(other == state for other in gathered(state)), step
-        counts.append(sum(name is not None for selected, _ in state for name in selected))
-    return counts
 
 
 def train_in_all_ways(rank, wrappers):

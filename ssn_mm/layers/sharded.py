@@ -1,0 +1,65 @@
+"""Ratio logits of models whose parameters are spread over processes (FSDP2's ``fully_shard``).
+
+Inside a forward pass they are tensors as ever; between two of them each process has a part.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+def is_sharded(logits: Tensor) -> bool:
+    """Whether FSDP2 has made it a DTensor."""
+    return hasattr(logits, 'full_tensor')
+
+
+def is_whole(logits: Tensor) -> bool:
+    """Whether it is an ordinary parameter (2, K): neither sharded, nor flattened by FSDP1."""
+    return isinstance(logits, nn.Parameter) and logits.dim() == 2 and not is_sharded(logits)
+
+
+def whole(logits: Any) -> Tensor:
+    """Logits (2, K) as a plain tensor; every process has to call it if they are sharded.
+
+    Raises:
+        ValueError: FSDP1 flattened them.
+    """
+    if logits.dim() != 2:
+        raise ValueError(_refusal(logits))
+    return logits.full_tensor() if is_sharded(logits) else logits
+
+
+def stack_whole(logits: Sequence[Tensor]) -> Tensor:
+    """Logits of L layers, all sharded alike or not at all, as a plain (L, 2, K) tensor.
+
+    Raises:
+        ValueError: FSDP1 flattened them.
+    """
+    if is_sharded(logits[0]):  # one exchange between processes for all layers
+        return torch.stack(list(logits)).full_tensor()  # type: ignore[attr-defined]
+    for z in logits:
+        if not is_whole(z):
+            raise ValueError(_refusal(z))
+    return torch.stack(list(logits))
+
+
+def copy_whole(logits: Sequence[Any], values: Tensor) -> None:
+    """Copies ``values`` (L, 2, K), the same on every process, into the logits of L layers."""
+    if not is_sharded(logits[0]):
+        torch._foreach_copy_(list(logits), list(values))
+        return
+    from torch.distributed.tensor import distribute_tensor  # not in every build of PyTorch
+
+    for z, value in zip(logits, values, strict=True):
+        # src_data_rank=None: each process takes its part, without an exchange
+        z.copy_(distribute_tensor(value, z.device_mesh, z.placements, src_data_rank=None))
+
+
+def _refusal(logits: Tensor) -> str:
+    return (
+        f'ratio logits must be a parameter (2, K), got {tuple(logits.shape)}: '
+        'FullyShardedDataParallel (FSDP1, MMFullyShardedDataParallel) flattens parameters and '
+        'cuts within rows; use torch.distributed.fsdp.fully_shard, or DDP'
+    )
