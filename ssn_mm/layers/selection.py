@@ -7,6 +7,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from ..ops.normalizers import world_size
 from ..ops.sparsestmax import sparsestmax
 from .sharded import copy_whole, is_sharded, stack_whole
 from .switch_norm import SSN
@@ -122,7 +123,10 @@ def _note_choices(layers: list[SSN], kept: Tensor, choices: Tensor) -> None:
     """
     if is_sharded(layers[0].ratio_logits):
         return
-    known = _arrived(layers[0], choices) if kept.is_cuda else choices
+    # where BN spans processes, all have to know at once: one that knows LN was chosen asks for no
+    # joint statistics
+    wait = world_size() > 1 and any(layer.sync for layer in layers)
+    known = _arrived(layers[0], choices, wait) if kept.is_cuda else choices
     for layer in layers:
         vars(layer)['_kept_version'] = layer.ratio_logits._version
     if known is None or len(known) != len(layers):
@@ -134,9 +138,14 @@ def _note_choices(layers: list[SSN], kept: Tensor, choices: Tensor) -> None:
             own.update(_chosen=(names[mean], names[var]), _last_ratios=ratios)
 
 
-def _arrived(key: SSN, choices: Tensor) -> Tensor | None:
-    """Sends choices to the host unless earlier ones are under way; returns those that arrived."""
+def _arrived(key: SSN, choices: Tensor, wait: bool) -> Tensor | None:
+    """Sends choices to the host unless earlier ones are under way; returns those that arrived.
+
+    With ``wait`` it is always those of the call before, whose step is over or nearly so.
+    """
     earlier = _under_way.get(key)
+    if earlier is not None and wait:
+        earlier[1].synchronize()
     if earlier is not None and not earlier[1].query():
         return None
     event = torch.cuda.Event()

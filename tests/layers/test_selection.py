@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from ssn_mm import SSN, set_choices
+from ssn_mm.layers import selection
 
 
 @pytest.fixture
@@ -53,3 +54,29 @@ def test_freezing_stops_the_logits_under_any_optimizer(model):
 def test_another_word_is_refused(model):
     with pytest.raises(ValueError, match="got 'thaw'"):
         set_choices(model, 'thaw')
+
+
+class LateEvent:
+    """A GPU that is behind: nothing is over before somebody waits for it."""
+
+    over = False
+
+    def record(self):
+        pass
+
+    def query(self):
+        return self.over
+
+    def synchronize(self):
+        self.over = True
+
+
+def test_only_where_statistics_span_processes_the_host_waits_for_choices(monkeypatch):
+    """Else a process that knows more than another would measure no joint batch with it."""
+    monkeypatch.setattr(torch.cuda, 'Event', LateEvent)
+    chosen = torch.tensor([[0, 1]])
+    alone, joint = SSN(4), SSN(4, sync=True)
+    assert selection._arrived(alone, chosen, wait=False) is None
+    assert selection._arrived(joint, chosen, wait=True) is None
+    assert selection._arrived(alone, chosen + 1, wait=False) is None
+    assert torch.equal(selection._arrived(joint, chosen + 1, wait=True), chosen)
