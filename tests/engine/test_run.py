@@ -1,7 +1,9 @@
 import io
+from datetime import timedelta
 
 import pytest
 import torch
+import torch.distributed as dist
 from mmengine.config import Config
 
 from ssn_mm.engine import run
@@ -40,3 +42,11 @@ def test_a_tool_ends_with_130_after_an_interrupt_only(error, code):
     with pytest.raises(SystemExit if code else ValueError) as caught:
         run.run_tool(main)
     assert code is None or caught.value.code == code
+
+
+@pytest.mark.parametrize(('given', 'expected'), [({}, None), (dict(timeout=7), timedelta(0, 7))])
+def test_processes_on_cpus_obey_the_configs_timeout(monkeypatch, given, expected):
+    joined = []
+    monkeypatch.setattr(dist, 'init_process_group', lambda *args, **kw: joined.append((args, kw)))
+    run._distribute_over_cpus(Config(dict(env_cfg=dict(dist_cfg=dict(backend='nccl', **given)))))
+    assert joined == [(('gloo',), dict(timeout=expected))]

@@ -118,6 +118,7 @@ def test_a_host_that_stays_resumes_and_finishes_after_the_other_is_cut_off(tmp_p
     assert 'Timed out waiting 10000ms' in before  # not gloo's half an hour
     assert int(re.findall(r'resumed epoch: 0, iter: (\d+)', after)[-1]) >= 4
     assert re.search(r'(\d+) of \1 ratios', after)
+    assert '\n  backbone.layer1 ' in after  # names without DDP's prefix
     state = torch.load(tmp_path / 'run/iter_40.pth', weights_only=True)['state_dict']
     logits = torch.stack([v for k, v in state.items() if k.endswith('ratio_logits')])
     assert (logits.sort(-1).values == torch.tensor([0.0, 0, 1])).all()
