@@ -11,11 +11,11 @@ class SyncStatisticsHook(Hook):
     """Averages running statistics over processes before they are evaluated or saved.
 
     Without SyncBN each process measures its own batches. mmengine's ``SyncBuffersHook`` averages
-    before a validation, after which a checkpoint has been written with the statistics of one
-    process, and leaves averaged copies (``EMAHook(update_buffers=True)``) out. This hook averages
-    before either; so a checkpoint is the network that was validated, and a training that resumes
-    from it has on every process what the uninterrupted one had. Ratios and radius are equal on all
-    processes anyhow.
+    before a validation, when the checkpoint of the same iteration has been written already, with
+    the statistics of one process; and it leaves out averaged copies
+    (``EMAHook(update_buffers=True)``). This hook averages before either; so a checkpoint is the
+    network that was validated, and a training that resumes from it has on every process what the
+    uninterrupted one had. Ratios and radius are equal on all processes anyhow.
     """
 
     # after EMAHook (50) has taken its average, before CheckpointHook (90) saves
