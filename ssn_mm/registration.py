@@ -8,6 +8,7 @@ from .analysis.figure_hook import RatiosFigureHook
 from .checkpoints import inflation
 from .engine import (
     AtomicBackend,
+    PreciseStatsHook,
     RatiosHook,
     ReliabilityHook,
     SSNOptimWrapperConstructor,
@@ -24,7 +25,8 @@ inflation.apply()
 # mmengine's root registries: a library's own registry falls back to them
 MODELS.register_module(name='SSN', module=SSN, force=True)
 MODELS.register_module(name='SN', module=SN, force=True)
-for hook in (SSNRadiusHook, RatiosHook, RatiosFigureHook, ReliabilityHook):
+hooks = (SSNRadiusHook, RatiosHook, RatiosFigureHook, ReliabilityHook, PreciseStatsHook)
+for hook in hooks:
     HOOKS.register_module(module=hook, force=True)
 OPTIM_WRAPPER_CONSTRUCTORS.register_module(module=SSNOptimWrapperConstructor, force=True)
 register_backend('atomic', AtomicBackend, force=True)

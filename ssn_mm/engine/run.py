@@ -66,7 +66,7 @@ def train(cfg: Config, resume: bool = False, amp: bool = False) -> None:
     cfg.resume = resume
     if amp:
         _enable_amp(cfg)
-    runner = _build_runner(cfg)
+    runner = build_runner(cfg)
     try:
         runner.train()
     except BaseException as error:
@@ -122,7 +122,12 @@ def evaluate(
         evaluators = cfg.test_evaluator
         evaluators = evaluators if isinstance(evaluators, list) else [evaluators]
         cfg.test_evaluator = [*evaluators, dict(type='DumpResults', out_file_path=out)]
-    return _build_runner(cfg).test()
+    return build_runner(cfg).test()
+
+
+def build_runner(cfg: Config) -> Runner:
+    """The runner of a config, of whichever type it asks for."""
+    return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
 
 
 def run_tool(main: Callable[[], object]) -> None:
@@ -163,10 +168,6 @@ def _is_interrupt(error: BaseException | None) -> bool:
     if error is None or isinstance(error, SystemExit):
         return False
     return isinstance(error, KeyboardInterrupt) or _is_interrupt(error.__context__)
-
-
-def _build_runner(cfg: Config) -> Runner:
-    return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
 
 
 def _distribute_over_cpus(cfg: Config) -> None:
