@@ -85,8 +85,8 @@ def point_to_intact(work_dir: str | Path) -> str | None:
         ValueError: There are checkpoints and all of them are damaged.
     """
     folder = Path(work_dir)
-    found = sorted(
-        (file for kind in ('iter', 'epoch') for file in folder.glob(f'{kind}_*.pth')),
+    found = sorted(  # what tools made of one (iter_8.frozen.pth) is none to resume from
+        (f for f in folder.glob('*.pth') if re.fullmatch(r'(iter|epoch)_\d+', f.stem)),
         key=lambda file: (file.stat().st_mtime, file.name),
         reverse=True,
     )
