@@ -5,7 +5,7 @@ from mmengine.registry import HOOKS, MODELS, OPTIM_WRAPPER_CONSTRUCTORS
 
 from . import compat, inheritance
 from .analysis.figure_hook import RatiosFigureHook
-from .checkpoints import inflation
+from .checkpoints import inflation, safetensors
 from .engine import (
     AtomicBackend,
     PreciseStatsHook,
@@ -21,6 +21,7 @@ compat.apply()
 inheritance.apply()
 batchnorm.apply()
 inflation.apply()
+safetensors.apply()
 
 # mmengine's root registries: a library's own registry falls back to them
 MODELS.register_module(name='SSN', module=SSN, force=True)

@@ -14,9 +14,8 @@ from mmengine.runner import CheckpointLoader, Runner, find_latest_checkpoint
 
 from ..checkpoints.files import check_checkpoint, explain_refusal
 from ..datasets.preflight import check_datasets
-from ..layers import ssn_layers
+from ..layers import choices_by_stage, count_selected, layer_ratios, ssn_layers
 from .ratios import RATIOS_FILE
-from .ratios_hook import choices_by_stage, count_selected, layer_ratios
 from .samples import BrokenSampleError
 
 

@@ -1,7 +1,8 @@
-"""tools/recalibrate.py, in this process: one of its own would mostly import."""
+"""Tools that make checkpoints of checkpoints, in this process: others would mostly import."""
 
 import itertools
 import os
+import re
 import runpy
 import sys
 from pathlib import Path
@@ -33,8 +34,10 @@ def tool():
                 'batch_size': 4,
             }.items()
         ]
-        more = [f'experiment_name=recalibrate{next(runs)}', *data, *options]
-        command = [name, *arguments, '--work-dir', folder / 'run', '--cfg-options', *more]
+        more = [f'experiment_name=run{next(runs)}', *data, *options]
+        command = [name, *arguments]
+        if name != 'publish_model.py':
+            command += ['--work-dir', folder / 'run', '--cfg-options', *more]
         patch.setattr(sys, 'argv', [str(word) for word in command])
         patch.chdir(folder)
         try:
@@ -107,3 +110,24 @@ def test_what_cannot_be_recalibrated_is_said_so_and_nothing_is_written(
     assert tool('recalibrate.py', trained, *command, options=options) == 2
     assert message.format(file=file) in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_what_is_published_tests_as_what_was_trained(tool, trained, capsys):
+    pytest.importorskip('safetensors')
+
+    def accuracy(file):
+        assert tool('test.py', trained, DEMO, file) == 0
+        return re.findall(r'accuracy/top1: ([\d.]+)', capsys.readouterr().out)[-1]
+
+    file = trained / 'run/epoch_2.pth'
+    expected = accuracy(file)
+    for kind in ('pth', 'safetensors'):
+        options = ['--format', kind, '--out', trained / kind, '--metrics', 'top-1=50']
+        assert tool('publish_model.py', trained, file, *options) == 0
+        (weights,) = (trained / kind).glob(f'run-*.{kind}')
+        assert f'{kind} has README.md, config.json, metafile.yml, ' in capsys.readouterr().out
+        assert weights.stat().st_size < file.stat().st_size / 2  # AdamW keeps two numbers a weight
+        assert accuracy(weights) == expected
+    assert tool('publish_model.py', trained, file, '--metrics', 'top-1=good') == 2
+    assert "NAME=NUMBER or a JSON file of numbers, got 'top-1=good'" in capsys.readouterr().err
+    assert not (trained / 'published').exists()
