@@ -1,13 +1,12 @@
 """Batch norm's statistics, measured over batches: the layers' arithmetic, and processes."""
 
+import multiprocessing
 import random
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 from torch import nn
 
 from ssn_mm import SN, SSN, keep_selected, set_radius
@@ -71,7 +70,7 @@ def test_deeper_layers_see_what_the_batches_own_statistics_make_of_the_input():
     assert_moments(model[2], seen, rtol=1e-5, atol=1e-6)  # dropout would double the variance
 
 
-def test_a_mean_of_variances_would_be_another(monkeypatch):
+def test_a_mean_of_variances_would_be_another():
     """So the tests above are able to fail."""
     model, given = nn.BatchNorm2d(4), batches()
     measure_statistics(model, given, model)
@@ -141,36 +140,28 @@ def test_values_that_are_not_finite_and_no_batches_are_refused():
     assert not model.first['bn'].running_mean.any()
 
 
-RANK = """
-import sys
-import torch
-import torch.distributed as dist
-import ssn_mm  # before the libraries that it repairs
-sys.path.insert(0, sys.argv[3])
-from test_precise_stats import Norms, batches, measure_statistics
-
-rank, place = int(sys.argv[1]), sys.argv[2]
-dist.init_process_group('gloo', init_method=f'file://{place}/store', rank=rank, world_size=2)
-torch.manual_seed(0)
-model = Norms()
-measure_statistics(model, batches(sizes=(3, 2, 4, 3))[rank::2], model)
-torch.save(model.state_dict(), f'{place}/{rank}.pth')
-"""
+def measure_share(rank, folder):
+    torch.set_num_threads(1)  # threads do not survive a fork
+    init = f'file://{folder}/store'
+    dist.init_process_group('gloo', init_method=init, rank=rank, world_size=2)
+    torch.manual_seed(0)
+    model = Norms()
+    measure_statistics(model, batches(sizes=(3, 2, 4, 3))[rank::2], model)
+    torch.save(model.state_dict(), folder / f'{rank}.pth')
 
 
 def test_processes_agree_to_the_bit_and_equal_one_process_with_all_batches(tmp_path):
-    here = str(Path(__file__).parent)
-    command = [sys.executable, '-W', 'ignore', '-c', RANK]
-    workers = [
-        subprocess.Popen([*command, str(rank), str(tmp_path), here], stderr=subprocess.PIPE)
-        for rank in range(2)
-    ]
+    fork = multiprocessing.get_context('fork')
+    workers = [fork.Process(target=measure_share, args=(rank, tmp_path)) for rank in range(2)]
     try:
-        errors = [worker.communicate(timeout=180)[1].decode() for worker in workers]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join(120)
+        assert [worker.exitcode for worker in workers] == [0, 0]
     finally:
         for worker in workers:
             worker.kill()
-    assert [worker.returncode for worker in workers] == [0, 0], errors
     model = Norms()
     measure_statistics(model, batches(sizes=(3, 2, 4, 3)), model)
     first, second = (torch.load(tmp_path / f'{rank}.pth') for rank in range(2))
