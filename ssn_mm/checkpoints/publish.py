@@ -34,7 +34,8 @@ def publish(
     In it are the weights, ``<name>-<first 8 hex digits of their SHA-256>.pth``, which PyTorch reads
     as weights only, with the classes' names and no more; the config as plain data; a model card,
     ``README.md``, for GitHub and Hugging Face; and an entry for a metafile. Optimizer, schedulers,
-    logs, waiting gradients and paths of this machine stay behind. Of a training with EMAHook these
+    logs, waiting gradients, and the run's own entries of the config (``work_dir``, ``load_from``)
+    stay behind. Of a training with EMAHook these
     are the averaged weights, which mmengine keeps as ``state_dict``; those in ``ema_state_dict``,
     in spite of the name, are the others, and stay behind, too.
 
@@ -143,8 +144,11 @@ def read_metrics(words: Sequence[str]) -> dict[str, float]:
 def metrics_of(checkpoint: Path, meta: Mapping[str, Any]) -> dict[str, float]:
     """What the validation just after a checkpoint found, by its work dir's logs.
 
-    Not what the checkpoint's own log says last: it is written before its validation.
+    Not what the checkpoint's own log says last: it is written before its validation. None of one
+    that a tool made of another, such as iter_8.recalibrated.pth.
     """
+    if not re.search(r'(iter|epoch)_\d+$', checkpoint.stem):
+        return {}
     found: dict[int, dict[str, float]] = {}
     for log in sorted(checkpoint.parent.glob('*/vis_data/scalars.json')):
         for line in log.read_text().splitlines():

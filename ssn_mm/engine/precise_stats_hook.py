@@ -40,7 +40,7 @@ class PreciseStatsHook(Hook):
             interval of validation. There is one at the end in any case.
 
     Raises:
-        ValueError: A number is below 1; or, when training begins, the dataset has no length.
+        ValueError: A number is below 1; or, when training begins, the dataset is a stream.
     """
 
     priority = 'LOW'  # after EMAHook and SSNRadiusHook, before CheckpointHook

@@ -157,6 +157,10 @@ def test_metrics_are_those_of_the_validation_just_after_the_checkpoint(tmp_path,
     folder = publish(checkpoint, out=tmp_path / 'out')
     (metafile,) = yaml.safe_load((folder / 'metafile.yml').read_text())['Models']
     assert metafile['Results'][0]['Metrics'] == {'accuracy/top1': 60.0}
+    other = checkpoint.rename(checkpoint.with_suffix('.recalibrated.pth'))
+    folder = publish(other, out=tmp_path / 'other')
+    (metafile,) = yaml.safe_load((folder / 'metafile.yml').read_text())['Models']
+    assert metafile['Results'] is None
 
 
 def test_an_existing_folder_is_replaced_with_force_alone(tmp_path, checkpoint):

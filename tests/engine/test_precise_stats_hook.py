@@ -91,7 +91,7 @@ def train(folder, precise=None, loop='iterations', stop=None, reliable=True, ema
             constructor='SSNOptimWrapperConstructor', optimizer=dict(type='AdamW', lr=0.05)
         ),
         default_hooks=dict(
-            checkpoint=dict(type='CheckpointHook', interval=1, by_epoch=False, max_keep_ckpts=20)
+            checkpoint=dict(type='CheckpointHook', interval=1 if stop else 20, by_epoch=False)
         ),
         custom_hooks=[
             SSNRadiusHook(interval=4),
