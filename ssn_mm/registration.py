@@ -5,9 +5,10 @@ from mmengine.registry import HOOKS, MODELS, OPTIM_WRAPPER_CONSTRUCTORS
 
 from . import compat, inheritance
 from .analysis.figure_hook import RatiosFigureHook
-from .checkpoints import inflation
+from .checkpoints import inflation, safetensors
 from .engine import (
     AtomicBackend,
+    PreciseStatsHook,
     RatiosHook,
     ReliabilityHook,
     SSNOptimWrapperConstructor,
@@ -21,6 +22,7 @@ compat.apply()
 inheritance.apply()
 batchnorm.apply()
 inflation.apply()
+safetensors.apply()
 
 # mmengine's root registries: a library's own registry falls back to them
 for layer in (SSN, SyncSSN, SN):
@@ -31,6 +33,7 @@ for hook in (
     RatiosFigureHook,
     ReliabilityHook,
     SyncStatisticsHook,
+    PreciseStatsHook,
 ):
     HOOKS.register_module(module=hook, force=True)
 OPTIM_WRAPPER_CONSTRUCTORS.register_module(module=SSNOptimWrapperConstructor, force=True)

@@ -15,7 +15,7 @@ BESIDE = {
     'deploy': ['ops', 'layers', 'datasets', 'analysis', 'checkpoints'],
     'apis': ['deploy', 'datasets', 'analysis', 'checkpoints'],
     'analysis': ['ops', 'layers', 'engine'],
-    'checkpoints': [],
+    'checkpoints': ['ops', 'layers'],
 }
 
 

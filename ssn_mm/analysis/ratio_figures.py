@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from ..engine.ratios import Ratios, block_of
+from ..engine.ratios import Ratios
+from ..layers import block_of
 from ..ops.sparsestmax import circumscribed_radius, inscribed_radius
 from .picture import COLOURS, DASHES, HATCHES, Picture, new_figure, stack
 from .results import Results

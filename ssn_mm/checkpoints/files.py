@@ -1,9 +1,13 @@
-"""Checkpoint files: cut short or altered on disk, or holding code."""
+"""Checkpoint files: cut short or altered on disk, or holding code; and folders of them."""
 
 import argparse
+import hashlib
 import os
 import re
+import shutil
+import tempfile
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 
@@ -51,7 +55,7 @@ def check_checkpoint(checkpoint: str | Path) -> None:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It was cut short or altered.
+        ValueError: It was cut short or altered, by its checksums or by the hash in its name.
     """
     if not Path(checkpoint).is_file():
         raise FileNotFoundError(
@@ -60,8 +64,19 @@ def check_checkpoint(checkpoint: str | Path) -> None:
     with open(checkpoint, 'rb') as file:
         zipped = file.read(2) == b'PK'  # what torch.save has written since 1.6
         empty = not file.tell()
-    if empty or (zipped and not is_intact(checkpoint)):
+    if empty or (zipped and not is_intact(checkpoint)) or not _has_named_hash(Path(checkpoint)):
         raise ValueError(f'{checkpoint} is damaged (cut short or altered); copy it again')
+
+
+def _has_named_hash(path: Path) -> bool:
+    """Whether a file is the one that was published: <name>-<8 hex digits of its SHA-256>.pth.
+
+    Eight figures without a letter may as well be a date, and say nothing.
+    """
+    named = re.search(r'-([0-9a-f]{8})\.(pth|safetensors)$', path.name)
+    if named is None or named[1].isdigit():
+        return True
+    return hashlib.sha256(path.read_bytes()).hexdigest().startswith(named[1])
 
 
 def is_intact(checkpoint: str | Path) -> bool:
@@ -85,8 +100,8 @@ def point_to_intact(work_dir: str | Path) -> str | None:
         ValueError: There are checkpoints and all of them are damaged.
     """
     folder = Path(work_dir)
-    found = sorted(
-        (file for kind in ('iter', 'epoch') for file in folder.glob(f'{kind}_*.pth')),
+    found = sorted(  # what tools made of one (iter_8.frozen.pth) is none to resume from
+        (f for f in folder.glob('*.pth') if re.fullmatch(r'(iter|epoch)_\d+', f.stem)),
         key=lambda file: (file.stat().st_mtime, file.name),
         reverse=True,
     )
@@ -109,6 +124,42 @@ def point_to_intact(work_dir: str | Path) -> str | None:
         )
     (folder / POINTER).unlink(missing_ok=True)
     return None
+
+
+def check_free(folder: Path, force: bool) -> None:
+    """Checks that a folder may be written.
+
+    Raises:
+        ValueError: It exists, without ``force``.
+    """
+    if folder.exists() and not force:
+        raise ValueError(f'{folder} exists; name another folder, or replace it with force')
+
+
+def write_folder(folder: Path, files: Mapping[str, bytes], force: bool = False) -> None:
+    """Writes a folder of files that is there whole or not at all.
+
+    Raises:
+        ValueError: It exists, without ``force``.
+    """
+    check_free(folder, force)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    place = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f'.{folder.name}.'))
+    new, old = place / 'new', place / 'old'
+    try:
+        new.mkdir()
+        for name, content in files.items():
+            with (new / name).open('wb') as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        if folder.exists():
+            folder.rename(old)
+        new.rename(folder)
+    finally:
+        if old.exists() and not folder.exists():  # interrupted in between
+            old.rename(folder)
+        shutil.rmtree(place)
 
 
 def _named(folder: Path) -> Path | None:

@@ -2,6 +2,8 @@
 
 from .atomic_backend import AtomicBackend
 from .optim_constructor import SSNOptimWrapperConstructor
+from .precise_stats import measure_statistics
+from .precise_stats_hook import PreciseStatsHook
 from .radius_hook import SSNRadiusHook
 from .ratios import Ratios, read_ratios
 from .ratios_hook import RatiosHook
@@ -10,11 +12,13 @@ from .sync_hook import SyncStatisticsHook
 
 __all__ = [
     'AtomicBackend',
+    'PreciseStatsHook',
     'Ratios',
     'RatiosHook',
     'ReliabilityHook',
     'SSNOptimWrapperConstructor',
     'SSNRadiusHook',
     'SyncStatisticsHook',
+    'measure_statistics',
     'read_ratios',
 ]

@@ -6,7 +6,6 @@ radius (null for SN), and per layer the ratios of mean and variance.
 
 import json
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,21 +94,6 @@ def read_ratios(path: str | Path) -> Ratios:
         np.array([record['radius'] for record in records], dtype=float),  # None is NaN
         ratios,
     )
-
-
-def block_of(layer: str) -> str:
-    """Name of the block that a layer lies in: 'backbone.layer1.0' of 'backbone.layer1.0.bn1'.
-
-    That is all up to the first number between dots; without one, the first word.
-    """
-    words = layer.split('.')
-    numbers = [i for i, word in enumerate(words[:-1]) if word.isdigit()]
-    return '.'.join(words[: numbers[0] + 1]) if numbers else words[0]
-
-
-def stage_of(layer: str) -> str:
-    """Name of the stage that a layer lies in: its block's without the number."""
-    return re.sub(r'\.\d+$', '', block_of(layer))
 
 
 def _line(content: Mapping[str, Any]) -> str:

@@ -1,19 +1,16 @@
 """The hook that records the ratios of SSN and SN layers while mmengine trains."""
 
-from collections import Counter
-from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 
-from ..layers import SwitchNorm
+from ..layers import SwitchNorm, count_selected, layer_ratios
 from . import batchnorm
-from .ratios import RATIOS_FILE, append_ratios, stage_of, start_ratios
+from .ratios import RATIOS_FILE, append_ratios, start_ratios
 
 
 class RatiosHook(Hook):
@@ -74,43 +71,6 @@ class RatiosHook(Hook):
         if runner.rank == 0:
             append_ratios(self.file, runner.iter + 1, self.radius, ratios)
         self.has_record = True
-
-
-def count_selected(layers: Mapping[str, SwitchNorm], ratios: list) -> Counter:
-    """Counts how many rows of all layers chose each normalizer; none chosen counts 0."""
-    counts = Counter({name: 0 for layer in layers.values() for name in layer.normalizers})
-    for layer, rows in zip(layers.values(), ratios, strict=True):
-        counts.update(layer.normalizers[row.index(1.0)] for row in rows if 1.0 in row)
-    return counts
-
-
-def choices_by_stage(layers: Mapping[str, SwitchNorm], ratios: list) -> list[str]:
-    """What the rows chose as bars of letters, a line a stage: 'layer1  means BBLI  ...'.
-
-    A letter is a row, the first of its normalizer's name, or a dot where it still competes.
-    """
-    bars: dict[str, tuple[list[str], list[str]]] = {}
-    for (name, layer), rows in zip(layers.items(), ratios, strict=True):
-        for bar, row in zip(bars.setdefault(stage_of(name), ([], [])), rows, strict=True):
-            bar.append(layer.normalizers[row.index(1.0)][0] if 1.0 in row else '.')
-    order = ''.join(dict.fromkeys(n[0] for m in layers.values() for n in m.normalizers)) + '.'
-    width = max(map(len, bars))
-    most = max(len(means) for means, _ in bars.values())
-    return [
-        f'  {stage.ljust(width)}  means {"".join(sorted(means, key=order.index)).ljust(most)}'
-        f'  variances {"".join(sorted(variances, key=order.index))}'
-        for stage, (means, variances) in bars.items()
-    ]
-
-
-@torch.no_grad()
-def layer_ratios(layers: Mapping[str, SwitchNorm]) -> list:
-    """Ratios of all layers as nested lists, with a single transfer from the device."""
-    ratios = [layer.ratios().flatten() for layer in layers.values()]
-    flat = iter(torch.cat(ratios).tolist())
-    return [
-        [[next(flat) for _ in layer.normalizers] for _ in range(2)] for layer in layers.values()
-    ]
 
 
 def unwrapped(runner: Runner) -> nn.Module:

@@ -15,9 +15,9 @@ from mmengine.runner import CheckpointLoader, Runner, find_latest_checkpoint
 
 from ..checkpoints.files import check_checkpoint, explain_refusal
 from ..datasets.preflight import check_datasets
-from ..layers import ssn_layers
+from ..layers import choices_by_stage, count_selected, layer_ratios, ssn_layers
 from .ratios import RATIOS_FILE
-from .ratios_hook import choices_by_stage, count_selected, layer_ratios, unwrapped
+from .ratios_hook import unwrapped
 from .samples import BrokenSampleError
 
 
@@ -67,7 +67,7 @@ def train(cfg: Config, resume: bool = False, amp: bool = False) -> None:
     cfg.resume = resume
     if amp:
         _enable_amp(cfg)
-    runner = _build_runner(cfg)
+    runner = build_runner(cfg)
     try:
         runner.train()
     except BaseException as error:
@@ -123,7 +123,12 @@ def evaluate(
         evaluators = cfg.test_evaluator
         evaluators = evaluators if isinstance(evaluators, list) else [evaluators]
         cfg.test_evaluator = [*evaluators, dict(type='DumpResults', out_file_path=out)]
-    return _build_runner(cfg).test()
+    return build_runner(cfg).test()
+
+
+def build_runner(cfg: Config) -> Runner:
+    """The runner of a config, of whichever type it asks for."""
+    return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
 
 
 def run_tool(main: Callable[[], object]) -> None:
@@ -164,10 +169,6 @@ def _is_interrupt(error: BaseException | None) -> bool:
     if error is None or isinstance(error, SystemExit):
         return False
     return isinstance(error, KeyboardInterrupt) or _is_interrupt(error.__context__)
-
-
-def _build_runner(cfg: Config) -> Runner:
-    return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
 
 
 def _distribute_over_cpus(cfg: Config) -> None:

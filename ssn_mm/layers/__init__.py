@@ -1,5 +1,6 @@
 """Normalization layers; they need PyTorch alone."""
 
+from .choices import block_of, choices_by_stage, count_selected, layer_ratios, stage_of
 from .mixed_norm import MixedNorm
 from .selection import CHOICES, check_decided, keep_selected, set_choices, set_radius, ssn_layers
 from .switch_norm import SN, SSN, SwitchNorm, SyncSSN
@@ -11,9 +12,14 @@ __all__ = [
     'MixedNorm',
     'SwitchNorm',
     'SyncSSN',
+    'block_of',
     'check_decided',
+    'choices_by_stage',
+    'count_selected',
     'keep_selected',
+    'layer_ratios',
     'set_choices',
     'set_radius',
     'ssn_layers',
+    'stage_of',
 ]

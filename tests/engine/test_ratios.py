@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from ssn_mm.engine import read_ratios
-from ssn_mm.engine.ratios import block_of, stage_of
 
 
 @pytest.fixture
@@ -29,20 +28,6 @@ def test_layers_with_different_normalizers_share_one_table(run):
     assert found.iters.tolist() == [5, 10]
     np.testing.assert_allclose(found.ratios.sum(-1), np.ones((2, 2, 2)))
     assert found.ratios[0, 1].tolist() == [[0.5, 0.2, 0.3], [0, 1, 0]]
-
-
-@pytest.mark.parametrize(
-    ('layer', 'block', 'stage'),
-    [
-        ('backbone.layer1.0.bn1', 'backbone.layer1.0', 'backbone.layer1'),
-        ('backbone.layer1.0.downsample.1', 'backbone.layer1.0', 'backbone.layer1'),
-        ('backbone.conv1.bn', 'backbone', 'backbone'),
-        ('decode_head.convs.0.bn', 'decode_head.convs.0', 'decode_head.convs'),
-        ('bn', 'bn', 'bn'),
-    ],
-)
-def test_a_layers_name_tells_its_block_and_stage(layer, block, stage):
-    assert (block_of(layer), stage_of(layer)) == (block, stage)
 
 
 def test_what_is_no_run_is_refused(tmp_path):

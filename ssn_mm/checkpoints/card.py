@@ -1,0 +1,142 @@
+"""Model cards and metafile entries; what a checkpoint says is text in them, never markup."""
+
+import html
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import yaml
+from mmengine.config import Config
+from torch import nn
+
+from ..layers import SSN, SwitchNorm, choices_by_stage, count_selected, layer_ratios
+
+# by a config's default scope: Hugging Face's name of the task, and the metafiles'
+TASKS = {
+    'mmpretrain': ('image-classification', 'Image Classification'),
+    'mmseg': ('image-segmentation', 'Semantic Segmentation'),
+    'mmaction': ('video-classification', 'Action Recognition'),
+}
+
+
+def render_card(
+    name: str,
+    weights: str,
+    cfg: Config,
+    model: nn.Module,
+    meta: Mapping[str, Any],
+    metrics: Mapping[str, float],
+) -> str:
+    """A model card: Markdown under Hugging Face's front matter.
+
+    Args:
+        name: Of the model.
+        weights: Name of the file of weights.
+        cfg: The config.
+        model: The network with these weights.
+        meta: What is kept of the checkpoint's.
+        metrics: What it reached, by name; may be empty.
+    """
+    layers = {key: m for key, m in model.named_modules() if isinstance(m, SwitchNorm)}
+    ratios = layer_ratios(layers) if layers else []
+    environment = jinja2.Environment(
+        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
+    environment.filters['md'] = escape
+    template = environment.from_string(
+        Path(__file__).with_name('model_card.md.j2').read_text(encoding='utf-8')
+    )
+    return template.render(
+        name=name,
+        front_matter=_yaml(_front_matter(name, cfg, metrics)),
+        weights=weights,
+        norm=_norm(cfg),
+        data=_data(cfg),
+        task=_task(cfg)[1],
+        trained=[(key, meta[key]) for key in ('epoch', 'iter') if key in meta],
+        classes=(meta.get('dataset_meta') or {}).get('classes') or [],
+        metrics=metrics,
+        layers=[
+            (key, type(m).__name__, *(_choice(m, row) for row in rows))
+            for (key, m), rows in zip(layers.items(), ratios, strict=True)
+        ],
+        counts=count_selected(layers, ratios),
+        stages=choices_by_stage(layers, ratios) if layers else [],
+        chooses=any(isinstance(m, SSN) for m in layers.values()),
+    )
+
+
+def render_metafile(
+    name: str,
+    weights: str,
+    cfg: Config,
+    model: nn.Module,
+    meta: Mapping[str, Any],
+    metrics: Mapping[str, float],
+) -> str:
+    """An entry for a ``metafile.yml``, with the keys of those under configs/."""
+    result = {'Task': _task(cfg)[1], 'Dataset': _data(cfg), 'Metrics': dict(metrics)}
+    entry = {
+        'Name': name,
+        'Config': 'config.json',
+        'Metadata': {
+            'Training Data': _data(cfg),
+            'Normalizer': _norm(cfg),
+            'Samples per GPU': (cfg.get('train_dataloader') or {}).get('batch_size'),
+            'Parameters': sum(p.numel() for p in model.parameters()),
+            'Epochs': meta.get('epoch'),
+            'Iterations': meta.get('iter'),
+        },
+        'Results': [result] if metrics else None,
+        'Weights': weights,
+    }
+    return _yaml({'Models': [entry]})
+
+
+def escape(text: object) -> str:
+    """A text as Markdown, HTML and a table's cell show it: on one line, nothing of it markup."""
+    line = ' '.join(str(text).split())
+    return re.sub(r'([\\`*_{}\[\]()#+!|~:@$-])', r'\\\1', html.escape(line, quote=False))
+
+
+def _front_matter(name: str, cfg: Config, metrics: Mapping[str, float]) -> dict[str, Any]:
+    tag, task = _task(cfg)
+    found: dict[str, Any] = dict(library_name='ssn_mm', pipeline_tag=tag)
+    if metrics:
+        data = dict(name=_data(cfg), type=_data(cfg))
+        reached = [dict(type=key, name=key, value=value) for key, value in metrics.items()]
+        result = dict(task=dict(type=tag, name=task), dataset=data, metrics=reached)
+        found['model-index'] = [dict(name=name, results=[result])]
+    return found
+
+
+def _choice(layer: SwitchNorm, row: list[float]) -> str:
+    if 1.0 in row:
+        return layer.normalizers[row.index(1.0)]
+    return ' '.join(f'{n} {p:.2f}' for n, p in zip(layer.normalizers, row, strict=True))
+
+
+def _task(cfg: Config) -> tuple[str, str]:
+    scope = cfg.get('default_scope')
+    if scope not in TASKS:
+        raise ValueError(f'default_scope must be one of {", ".join(TASKS)}, got {scope!r}')
+    return TASKS[scope]
+
+
+def _norm(cfg: Config) -> str:
+    norm = (cfg.model.get('backbone') or {}).get('norm_cfg') or {}
+    return str(norm.get('type', 'unknown'))
+
+
+def _data(cfg: Config) -> str:
+    """The type of the training's dataset, of a wrapped one the inner's."""
+    node = (cfg.get('train_dataloader') or {}).get('dataset') or {}
+    while isinstance(node.get('dataset'), dict):
+        node = node['dataset']
+    return str(node.get('type', 'unknown'))
+
+
+def _yaml(content: dict[str, Any]) -> str:
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)

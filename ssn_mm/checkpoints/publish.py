@@ -1,0 +1,175 @@
+"""What tools/publish_model.py does: weights alone, under a name that tells if they changed."""
+
+import hashlib
+import io
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.runner import CheckpointLoader
+from torch import Tensor, nn
+
+from .card import render_card, render_metafile
+from .configs import build_network, parse_config, plain_config
+from .files import check_checkpoint, check_free, write_folder
+from .safetensors import to_safetensors
+
+FORMATS = ('pth', 'safetensors')
+
+
+def publish(
+    checkpoint: str | Path,
+    cfg: Config | None = None,
+    out: str | Path | None = None,
+    file_format: str = 'pth',
+    metrics: Mapping[str, float] | None = None,
+    force: bool = False,
+) -> Path:
+    """Makes a folder to give away of a checkpoint; it is complete or not there.
+
+    In it are the weights, ``<name>-<first 8 hex digits of their SHA-256>.pth``, which PyTorch reads
+    as weights only, with the classes' names and no more; the config as plain data; a model card,
+    ``README.md``, for GitHub and Hugging Face; and an entry for a metafile. Optimizer, schedulers,
+    logs, waiting gradients, and the run's own entries of the config (``work_dir``, ``load_from``)
+    stay behind. Of a training with EMAHook these
+    are the averaged weights, which mmengine keeps as ``state_dict``; those in ``ema_state_dict``,
+    in spite of the name, are the others, and stay behind, too.
+
+    Args:
+        checkpoint: What a training wrote.
+        cfg: Its config; else the one in the checkpoint, read as data.
+        out: Folder to make (default: published/<name>).
+        file_format: 'pth' or 'safetensors'.
+        metrics: What it reached, by name; else what its work dir's ``scalars.json`` has of it.
+        force: Replace the folder if it exists.
+
+    Returns:
+        The folder.
+
+    Raises:
+        FileNotFoundError: There is no such checkpoint.
+        ImportError: 'safetensors' without its package.
+        ValueError: The folder exists; the format is neither; there is no config; or the
+            checkpoint is of another network, or a frozen one.
+    """
+    if file_format not in FORMATS:
+        raise ValueError(f'the format is one of {FORMATS}, got {file_format!r}')
+    check_checkpoint(checkpoint)
+    checkpoint = Path(checkpoint)
+    stored = CheckpointLoader.load_checkpoint(str(checkpoint), 'cpu')
+    meta = stored.get('meta') or {}
+    trusted = cfg is not None  # the user's own
+    cfg = cfg or _config_of(meta, checkpoint)
+    name = _name(cfg, checkpoint)
+    folder = Path(out or Path('published') / name)
+    check_free(folder, force)
+    if 'frozen' in meta:
+        raise ValueError(f'{checkpoint} is of a frozen network; publish what it was frozen from')
+    state = stored.get('state_dict', stored)
+    model = build_network(cfg, trusted)
+    fill(model, state, checkpoint)
+    kept = kept_meta(meta)
+    content = weights_file(state, kept, file_format)
+    weights = f'{name}-{hashlib.sha256(content).hexdigest()[:8]}.{file_format}'
+    found = dict(metrics) if metrics else metrics_of(checkpoint, meta)
+    about = dict(name=name, weights=weights, cfg=cfg, model=model, meta=kept, metrics=found)
+    files = {
+        weights: content,
+        'config.json': json.dumps(plain_config(cfg), indent=1).encode(),
+        'README.md': render_card(**about).encode(),
+        'metafile.yml': render_metafile(**about).encode(),
+    }
+    write_folder(folder, files, force)
+    return folder
+
+
+def fill(model: nn.Module, state: Mapping[str, Tensor], source: str | Path) -> None:
+    """Loads weights, all of them.
+
+    Raises:
+        ValueError: They are of another network.
+    """
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise ValueError(f'{source} is of another network: {error}') from error
+
+
+def kept_meta(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """What loading needs, and how long it was trained; plain data.
+
+    Raises:
+        ValueError: It is more than that.
+    """
+    kept = {key: meta[key] for key in ('dataset_meta', 'epoch', 'iter') if meta.get(key)}
+    try:
+        return json.loads(json.dumps(kept))
+    except TypeError as error:
+        raise ValueError(f"the checkpoint's dataset_meta is no plain data: {error}") from error
+
+
+def weights_file(state: Mapping[str, Tensor], meta: Mapping[str, Any], file_format: str) -> bytes:
+    """A file of weights and meta; equal ones make equal files."""
+    if file_format == 'safetensors':
+        return to_safetensors(state, meta)
+    own = {key: value.detach().cpu().clone() for key, value in state.items()}
+    file = io.BytesIO()
+    torch.save(dict(state_dict=own, meta=dict(meta)), file)
+    return file.getvalue()
+
+
+def read_metrics(words: Sequence[str]) -> dict[str, float]:
+    """Numbers by name, from words like 'mIoU=66.5' and JSON files.
+
+    Raises:
+        ValueError: A word is neither.
+    """
+    found: dict[str, float] = {}
+    for word in words:
+        name, given, value = word.rpartition('=')
+        try:
+            content = {name: value} if given else json.loads(Path(word).read_text())
+            found |= {key: float(number) for key, number in content.items()}
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            raise ValueError(
+                f'metrics are NAME=NUMBER or a JSON file of numbers, got {word!r}: {error}'
+            ) from error
+    return found
+
+
+def metrics_of(checkpoint: Path, meta: Mapping[str, Any]) -> dict[str, float]:
+    """What the validation just after a checkpoint found, by its work dir's logs.
+
+    Not what the checkpoint's own log says last: it is written before its validation. None of one
+    that a tool made of another, such as iter_8.recalibrated.pth.
+    """
+    if not re.search(r'(iter|epoch)_\d+$', checkpoint.stem):
+        return {}
+    found: dict[int, dict[str, float]] = {}
+    for log in sorted(checkpoint.parent.glob('*/vis_data/scalars.json')):
+        for line in log.read_text().splitlines():
+            try:
+                record = json.loads(line)
+            except json.JSONDecodeError:
+                break  # cut short when the training was killed
+            if 'loss' not in record and 'step' in record:
+                step = record.pop('step')
+                found[step] = {k: v for k, v in record.items() if 'time' not in k}
+    # an iteration's validation is logged by iteration, an epoch's by epoch
+    return found.get(meta.get('iter', -1)) or found.get(meta.get('epoch', -1)) or {}
+
+
+def _config_of(meta: Mapping[str, Any], checkpoint: Path) -> Config:
+    if not isinstance(meta.get('cfg'), str):
+        raise ValueError(f'{checkpoint} holds no config; give the one it was trained with')
+    return parse_config(meta['cfg'])
+
+
+def _name(cfg: Config, checkpoint: Path) -> str:
+    """The config's, else the work dir's, which has the same."""
+    stem = Path(cfg.filename).stem if cfg.filename else checkpoint.resolve().parent.name
+    return re.sub(r'[^\w.]+', '-', stem, flags=re.ASCII).strip('-.') or 'model'

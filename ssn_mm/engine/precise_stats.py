@@ -1,0 +1,173 @@
+"""Batch norm's statistics, measured with fixed weights: the published 'batch average' mode."""
+
+import random
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from mmengine.dist import all_gather
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ..layers import SwitchNorm
+from ..ops.moments import batch_moments, instance_moments
+
+
+class Moments(NamedTuple):
+    """Of a number of elements per channel, in float64."""
+
+    total: Tensor  # (1,)
+    mean: Tensor  # (C,)
+    squares: Tensor  # (C,), sum of squared distances from the mean
+
+    @classmethod
+    def of(cls, x: Tensor) -> 'Moments':
+        """Moments of ``x`` (N, C, *spatial)."""
+        mean, var = (t[0] for t in batch_moments(*instance_moments(x.double())))
+        total = mean.new_full((1,), x.numel() // x.size(1))
+        return cls(total, mean, var * total)
+
+    @classmethod
+    def none(cls, like: Tensor) -> 'Moments':
+        """Moments of no element, for as many channels as ``like`` (C,)."""
+        zeros = torch.zeros_like(like, dtype=torch.float64)
+        return cls(zeros.new_zeros(1), zeros, zeros)
+
+    def merge(self, other: 'Moments') -> 'Moments':
+        """Moments of both together, centred (Chan et al.): E[x²] - E[x]² would cancel."""
+        total, apart = self.total + other.total, other.mean - self.mean
+        share = other.total / total.clamp(min=1)
+        squares = self.squares + other.squares + apart.square() * (self.total * share)
+        return Moments(total, self.mean + apart * share, squares)
+
+
+@torch.no_grad()
+def measure_statistics(
+    model: nn.Module, batches: Iterable[Any], forward: Callable[[Any], object]
+) -> list[str]:
+    """Sets running statistics to the moments of what the layers see in all batches together.
+
+    Measured are layers in training mode that use batch norm: ``nn.BatchNorm`` and its kin, SN, and
+    an SSN as long as BN has a share in one of its ratios; an SSN that chose otherwise keeps what
+    it has, and so do layers that are held in evaluation mode (``norm_eval``). In the forward
+    passes these layers use the batch's own statistics, as in training, and all else works as in
+    evaluation, since a value that dropout scaled is not what evaluation will see. Mean and
+    variance are those of the union of the batches (of the mean of each batch's variance, they
+    would lack how far the batches' means lie apart), the variance unbiased, as ``nn.BatchNorm``
+    keeps it. Processes each measure their batches, and end with equal statistics, to the bit.
+
+    Nothing else changes: modes, ``num_batches_tracked``, ratios, radius, and the state of all
+    random generators. An error or Ctrl-C leaves the old statistics.
+
+    Args:
+        model: Any module, not wrapped for distribution.
+        batches: What ``forward`` takes; the same number in each process.
+        forward: Runs the network on a batch.
+
+    Returns:
+        Names of the layers measured; none if no layer uses batch norm, and then nothing is run.
+
+    Raises:
+        ValueError: There is no batch, or a layer saw values that are not finite.
+    """
+    layers = {name: m for name, m in model.named_modules() if m.training and _uses_batch_norm(m)}
+    if not layers:
+        return []
+    measured = {name: Moments.none(layer.running_mean) for name, layer in layers.items()}  # type: ignore[arg-type]
+    with _random_numbers_kept(), _batch_statistics(model, layers.values()):
+        _watch(layers, measured, batches, forward)
+    merged = _over_processes(measured)
+    for name, found in merged.items():
+        if not (found.mean.isfinite() & found.squares.isfinite()).all():
+            raise ValueError(
+                f'{name} sees values that are not finite (NaN or infinite), so its statistics '
+                'would not be; the weights or the data are broken'
+            )
+    seen = {name: found for name, found in merged.items() if found.total}
+    if not seen:
+        raise ValueError('there is no batch to measure the statistics on')
+    for name, found in seen.items():
+        layers[name].running_mean.copy_(found.mean)
+        layers[name].running_var.copy_(found.squares / (found.total - 1).clamp(min=1))
+    return list(seen)
+
+
+def _uses_batch_norm(module: nn.Module) -> bool:
+    if getattr(module, 'running_mean', None) is None:
+        return False
+    if not isinstance(module, SwitchNorm):
+        return isinstance(module, _BatchNorm)
+    return bool(module.ratios()[:, module.normalizers.index('BN')].any())
+
+
+def _watch(
+    layers: Mapping[str, nn.Module],
+    measured: dict[str, Moments],
+    batches: Iterable[Any],
+    forward: Callable[[Any], object],
+) -> None:
+    """Adds to ``measured`` what each layer sees."""
+
+    def note(name: str) -> Callable:
+        def hook(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            if inputs[0].numel():
+                measured[name] = measured[name].merge(Moments.of(inputs[0]))
+
+        return hook
+
+    handles = [layer.register_forward_pre_hook(note(name)) for name, layer in layers.items()]
+    try:
+        for batch in batches:
+            forward(batch)
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _over_processes(measured: Mapping[str, Moments]) -> dict[str, Moments]:
+    """Merges what all processes measured, in the same order in each."""
+    sizes = [part.numel() for moments in measured.values() for part in moments]
+    own = torch.cat([part for moments in measured.values() for part in moments])
+    merged: dict[str, Moments] = {}
+    for gathered in all_gather(own):
+        parts = iter(gathered.split(sizes))
+        for name in measured:
+            theirs = Moments(next(parts), next(parts), next(parts))
+            merged[name] = merged[name].merge(theirs) if name in merged else theirs
+    return merged
+
+
+@contextmanager
+def _batch_statistics(model: nn.Module, layers: Iterable[nn.Module]) -> Iterator[None]:
+    """All in evaluation mode, but these layers use the batch's statistics, and update none."""
+    modes = [(module, module.training) for module in model.modules()]
+    kept = [(layer, layer.running_mean, layer.running_var) for layer in layers]
+    model.eval()
+    for layer, *_ in kept:
+        if isinstance(layer, SwitchNorm):  # in training mode it would count the batch
+            layer.running_mean = layer.running_var = None
+        else:  # in evaluation mode SyncBatchNorm would not synchronise
+            layer.training, layer.track_running_stats = True, False  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        for layer, mean, var in kept:
+            layer.running_mean, layer.running_var = mean, var
+            if not isinstance(layer, SwitchNorm):
+                layer.track_running_stats = True  # type: ignore[assignment]
+        for module, mode in modes:
+            module.training = mode
+
+
+@contextmanager
+def _random_numbers_kept() -> Iterator[None]:
+    python, numpy_state = random.getstate(), np.random.get_state()
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    try:
+        with torch.random.fork_rng(devices):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy_state)

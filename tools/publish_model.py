@@ -1,0 +1,47 @@
+"""Make a folder to give away: python tools/publish_model.py CHECKPOINT --config CONFIG"""
+
+import argparse
+from pathlib import Path
+
+from ssn_mm.checkpoints.files import add_trust
+from ssn_mm.checkpoints.publish import FORMATS, publish, read_metrics
+from ssn_mm.engine.run import load_config, run_tool
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description='Write the weights of a checkpoint without optimizer and logs, with their hash '
+        'in the name; beside them the config, a model card and a metafile entry.'
+    )
+    parser.add_argument('checkpoint', help='what a training wrote; averaged weights, if it has any')
+    parser.add_argument(
+        '--config', help='config file the model was trained with (default: the one in CHECKPOINT)'
+    )
+    parser.add_argument(
+        '--out', type=Path, help='folder to make (default: published/<name of the config>)'
+    )
+    parser.add_argument(
+        '--format', choices=FORMATS, default='pth', help='of the weights (default: pth)'
+    )
+    parser.add_argument(
+        '--metrics',
+        nargs='+',
+        metavar='FILE or NAME=VALUE',
+        help='what it reached: JSON as tools/test.py writes it, or numbers (default: what the '
+        'work dir of CHECKPOINT logged)',
+    )
+    parser.add_argument('--force', action='store_true', help='replace the folder if it exists')
+    add_trust(parser)
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    cfg = load_config(args.config) if args.config else None
+    metrics = read_metrics(args.metrics) if args.metrics else None
+    folder = publish(args.checkpoint, cfg, args.out, args.format, metrics, args.force)
+    print(f'{folder} has {", ".join(sorted(file.name for file in folder.iterdir()))}')
+
+
+if __name__ == '__main__':
+    run_tool(main)

@@ -1,0 +1,61 @@
+"""Measure batch norm's statistics anew: python tools/recalibrate.py CONFIG CHECKPOINT"""
+
+import argparse
+import os
+from pathlib import Path
+
+from mmengine.config import DictAction
+
+from ssn_mm.checkpoints.files import add_trust
+from ssn_mm.engine.recalibrate import recalibrate
+from ssn_mm.engine.run import load_config, run_tool
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description="Measure the statistics of batch norm, and of SN's and SSN's part of it, on "
+        'training batches, the weights being fixed; writes the checkpoint with these.'
+    )
+    parser.add_argument('config', help='config file the model was trained with')
+    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument(
+        '--num-batches',
+        type=int,
+        default=200,
+        metavar='N',
+        help='training batches to measure, of all processes together, at most one pass over the '
+        'data (default: 200)',
+    )
+    parser.add_argument(
+        '--out', type=Path, help='checkpoint to write (default: CHECKPOINT.recalibrated.pth)'
+    )
+    parser.add_argument('--work-dir', help='folder for logs (default: work_dirs/<config name>)')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='override config entries, such as train_dataloader.num_workers=0',
+    )
+    parser.add_argument(
+        '--launcher',
+        choices=('none', 'pytorch', 'slurm', 'mpi'),
+        default='none',
+        help='who starts the processes, as for tools/test.py',
+    )
+    parser.add_argument('--local-rank', '--local_rank', type=int, default=0, help=argparse.SUPPRESS)
+    add_trust(parser)
+    args = parser.parse_args()
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    return args
+
+
+def main() -> None:
+    args = parse_args()
+    cfg = load_config(args.config, args.work_dir, args.cfg_options, args.launcher)
+    out = args.out or Path(args.checkpoint).with_suffix('.recalibrated.pth')
+    recalibrate(cfg, args.checkpoint, out, args.num_batches)
+
+
+if __name__ == '__main__':
+    run_tool(main)
