@@ -1,11 +1,19 @@
 """Makes the package known to OpenMMLab: `type='SSN'` resolves from every MM library."""
 
 from mmengine.fileio import register_backend
-from mmengine.registry import HOOKS, MODELS, OPTIM_WRAPPER_CONSTRUCTORS
+from mmengine.registry import (
+    HOOKS,
+    MODELS,
+    OPTIM_WRAPPER_CONSTRUCTORS,
+    WEIGHT_INITIALIZERS,
+)
 
 from . import compat, inheritance
 from .analysis.figure_hook import RatiosFigureHook
 from .checkpoints import inflation
+from .checkpoints.loading import repair_loading
+from .checkpoints.pretrained import Pretrained
+from .checkpoints.published import PublishedResNet
 from .engine import (
     AtomicBackend,
     RatiosHook,
@@ -20,10 +28,13 @@ compat.apply()
 inheritance.apply()
 batchnorm.apply()
 inflation.apply()
+repair_loading()
 
 # mmengine's root registries: a library's own registry falls back to them
 MODELS.register_module(name='SSN', module=SSN, force=True)
 MODELS.register_module(name='SN', module=SN, force=True)
+MODELS.register_module(name='PublishedResNet', module=PublishedResNet, force=True)
+WEIGHT_INITIALIZERS.register_module(name='Pretrained', module=Pretrained, force=True)
 for hook in (SSNRadiusHook, RatiosHook, RatiosFigureHook, ReliabilityHook):
     HOOKS.register_module(module=hook, force=True)
 OPTIM_WRAPPER_CONSTRUCTORS.register_module(module=SSNOptimWrapperConstructor, force=True)

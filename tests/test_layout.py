@@ -14,8 +14,8 @@ BESIDE = {
     'datasets': [],
     'deploy': ['ops', 'layers', 'datasets', 'analysis', 'checkpoints'],
     'apis': ['deploy', 'datasets', 'analysis', 'checkpoints'],
-    'analysis': ['ops', 'layers', 'engine'],
-    'checkpoints': [],
+    'analysis': ['ops', 'layers', 'engine', 'checkpoints'],
+    'checkpoints': ['layers'],
 }
 
 

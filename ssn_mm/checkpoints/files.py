@@ -99,7 +99,7 @@ def point_to_intact(work_dir: str | Path) -> str | None:
         if is_intact(file):
             if file != named:
                 print_log(f'Resuming from {file}, the newest that is intact', 'current', 30)
-                _write_pointer(folder / POINTER, str(file))
+                write_atomically(folder / POINTER, str(file).encode())
             return str(file)
         print_log(f'{file} is damaged (cut short or altered) and left aside', 'current', 30)
     if found:
@@ -117,7 +117,16 @@ def _named(folder: Path) -> Path | None:
     return Path(name) if name else None
 
 
-def _write_pointer(path: Path, name: str) -> None:
+def write_atomically(path: str | Path, content: bytes) -> None:
+    """Writes a file that is there whole or not at all; makes its folder."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-    temporary.write_text(name)
-    os.replace(temporary, path)
+    try:
+        with temporary.open('wb') as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
