@@ -1,11 +1,19 @@
 """Makes the package known to OpenMMLab: `type='SSN'` resolves from every MM library."""
 
 from mmengine.fileio import register_backend
-from mmengine.registry import HOOKS, MODELS, OPTIM_WRAPPER_CONSTRUCTORS
+from mmengine.registry import (
+    HOOKS,
+    MODELS,
+    OPTIM_WRAPPER_CONSTRUCTORS,
+    WEIGHT_INITIALIZERS,
+)
 
 from . import compat, inheritance
 from .analysis.figure_hook import RatiosFigureHook
 from .checkpoints import inflation, safetensors
+from .checkpoints.loading import repair_loading
+from .checkpoints.pretrained import Pretrained
+from .checkpoints.published import PublishedResNet
 from .engine import (
     AtomicBackend,
     PreciseStatsHook,
@@ -23,10 +31,12 @@ inheritance.apply()
 batchnorm.apply()
 inflation.apply()
 safetensors.apply()
+repair_loading()
 
 # mmengine's root registries: a library's own registry falls back to them
-for layer in (SSN, SyncSSN, SN):
-    MODELS.register_module(module=layer, force=True)
+for module in (SSN, SyncSSN, SN, PublishedResNet):
+    MODELS.register_module(module=module, force=True)
+WEIGHT_INITIALIZERS.register_module(name='Pretrained', module=Pretrained, force=True)
 for hook in (
     SSNRadiusHook,
     RatiosHook,

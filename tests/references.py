@@ -88,3 +88,41 @@ def torch_norm(name: str, num_features: int, spatial: int, num_groups: int) -> t
     kind = {'BN': 'BatchNorm', 'IN': 'InstanceNorm'}[name]
     module = getattr(torch.nn, f'{kind}{spatial}d')
     return module(num_features) if name == 'BN' else module(num_features, affine=True)
+
+
+class PublishedNorm(torch.nn.Module):
+    """The published SN and SSN layers in evaluation, from their description, with their state."""
+
+    def __init__(self, num_features: int, sparse: bool = False) -> None:
+        super().__init__()
+        self.sparse = sparse
+        for name, shape in (('weight', (1, num_features, 1, 1)), ('bias', (1, num_features, 1, 1))):
+            self.register_parameter(name, torch.nn.Parameter(torch.rand(shape)))
+        for name in ('mean_weight', 'var_weight'):
+            self.register_parameter(name, torch.nn.Parameter(torch.rand(3)))
+        self.register_buffer('running_mean', 0.1 * torch.randn(1, num_features, 1))
+        self.register_buffer('running_var', 0.5 + torch.rand(1, num_features, 1))
+        if sparse:
+            self.register_buffer('mean_fixed', torch.tensor([0]))
+            self.register_buffer('var_fixed', torch.tensor([0]))
+            self.register_buffer('radius', torch.tensor([0.3]))
+
+    def ratios(self, name: str) -> Tensor:
+        z = getattr(self, f'{name}_weight').detach()
+        if not self.sparse:
+            return z.softmax(0)
+        if getattr(self, f'{name}_fixed').item():
+            return z
+        return z.new_tensor(sparsestmax(z.double().numpy(), self.radius.item()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        maps = x.flatten(2)
+        mean, var = maps.mean(2, keepdim=True), maps.var(2, keepdim=True)  # unbiased
+        square = var + mean**2
+        layer = mean.mean(1, keepdim=True)
+        means = (mean, layer, self.running_mean)
+        variances = (var, square.mean(1, keepdim=True) - layer**2, self.running_var)
+        mixed = sum(p * m for p, m in zip(self.ratios('mean'), means, strict=True))
+        spread = sum(p * v for p, v in zip(self.ratios('var'), variances, strict=True))
+        y = (maps - mixed) / (spread + 1e-5).sqrt()
+        return y.view_as(x) * self.weight + self.bias

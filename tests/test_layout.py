@@ -14,7 +14,7 @@ BESIDE = {
     'datasets': [],
     'deploy': ['ops', 'layers', 'datasets', 'analysis', 'checkpoints'],
     'apis': ['deploy', 'datasets', 'analysis', 'checkpoints'],
-    'analysis': ['ops', 'layers', 'engine'],
+    'analysis': ['ops', 'layers', 'engine', 'checkpoints'],
     'checkpoints': ['ops', 'layers'],
 }
 

@@ -5,7 +5,6 @@ import os
 import platform
 import re
 import subprocess
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -16,6 +15,7 @@ import numpy as np
 import torch
 
 from .. import __version__
+from ..checkpoints.files import write_atomically
 from .benchmark import TOTAL
 
 UNITS = {'ms': 1e3, 'µs': 1e6}
@@ -65,21 +65,6 @@ def file_name(run: Run) -> str:
     """``<tool>-<device>.jsonl``, in small letters, digits and hyphens."""
     device = re.sub(r'[^a-z0-9]+', '-', run.environment['device'].lower()).strip('-')
     return f'{run.tool}-{device}.jsonl'
-
-
-def write_atomically(path: str | Path, content: bytes) -> None:
-    """Writes a file that is there whole or not at all; makes its folder."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.')
-    try:
-        with os.fdopen(handle, 'wb') as file:
-            file.write(content)
-        os.chmod(name, 0o644)  # mkstemp lets nobody else read
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
 
 
 def write_run(path: str | Path, run: Run) -> None:

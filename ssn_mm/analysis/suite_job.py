@@ -17,7 +17,8 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.runner import find_latest_checkpoint
 
-from .benchmark_rows import environment, write_atomically
+from ..checkpoints.files import write_atomically
+from .benchmark_rows import environment
 from .suite import Run, Suite
 from .training import METRICS, read_training
 from .versions import data_version, versions

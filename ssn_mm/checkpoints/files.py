@@ -114,7 +114,7 @@ def point_to_intact(work_dir: str | Path) -> str | None:
         if is_intact(file):
             if file != named:
                 print_log(f'Resuming from {file}, the newest that is intact', 'current', 30)
-                _write_pointer(folder / POINTER, str(file))
+                write_atomically(folder / POINTER, str(file).encode())
             return str(file)
         print_log(f'{file} is damaged (cut short or altered) and left aside', 'current', 30)
     if found:
@@ -136,6 +136,18 @@ def check_free(folder: Path, force: bool) -> None:
         raise ValueError(f'{folder} exists; name another folder, or replace it with force')
 
 
+def write_atomically(path: str | Path, content: bytes) -> None:
+    """Writes a file that is there whole or not at all; makes its folder."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+    try:
+        _write_to_disk(temporary, content)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def write_folder(folder: Path, files: Mapping[str, bytes], force: bool = False) -> None:
     """Writes a folder of files that is there whole or not at all.
 
@@ -149,10 +161,7 @@ def write_folder(folder: Path, files: Mapping[str, bytes], force: bool = False) 
     try:
         new.mkdir()
         for name, content in files.items():
-            with (new / name).open('wb') as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
+            _write_to_disk(new / name, content)
         if folder.exists():
             folder.rename(old)
         new.rename(folder)
@@ -168,7 +177,8 @@ def _named(folder: Path) -> Path | None:
     return Path(name) if name else None
 
 
-def _write_pointer(path: Path, name: str) -> None:
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-    temporary.write_text(name)
-    os.replace(temporary, path)
+def _write_to_disk(path: Path, content: bytes) -> None:
+    with path.open('wb') as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())

@@ -68,8 +68,11 @@ def _plain(layer: SSN, rank: int) -> nn.Module:
     rank = layer.spatial_rank or rank or 1  # (N, C) is 1D to torch
     mean, var = (_stand_ins(layer, name) for name in _choice(layer))
     plain: nn.Module
-    if mean != var or len(mean) > 1:
-        plain = MixedNorm(layer.num_features, mean, var, layer.eps, layer.num_groups)
+    corrected = layer.correction if var != ('BN',) else 0  # torch's layers know none
+    if mean != var or len(mean) > 1 or corrected:
+        plain = MixedNorm(
+            *(layer.num_features, mean, var, layer.eps, layer.num_groups), correction=corrected
+        )
     elif mean == ('BN',):
         kind = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)[rank - 1]
         plain = kind(layer.num_features, layer.eps, layer.momentum)

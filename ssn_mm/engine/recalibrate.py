@@ -7,9 +7,8 @@ import torch
 from mmengine.config import Config
 from mmengine.runner import CheckpointLoader
 
-from ..checkpoints.files import check_checkpoint
+from ..checkpoints.files import check_checkpoint, write_atomically
 from ..datasets.preflight import check_datasets
-from .atomic_backend import AtomicBackend
 from .precise_stats_hook import recalibrate_model
 from .ratios_hook import unwrapped
 from .run import build_runner
@@ -61,6 +60,6 @@ def recalibrate(cfg: Config, checkpoint: str, out: str | Path, num_batches: int 
     if runner.rank == 0:
         file = io.BytesIO()
         torch.save(stored, file)
-        AtomicBackend().put(file.getvalue(), out)
+        write_atomically(out, file.getvalue())
         print(f'{len(names)} layers recalibrated, written to {out}')
     return names

@@ -25,6 +25,7 @@ class MixedNorm(nn.Module):
         num_groups: GN's number of groups.
         inplace: Whether the input may be overwritten, which needs no fresh memory: ``fold`` sets
             it where nothing else reads the input. Ignored where gradients are recorded.
+        correction: As the layer's that it stands for, see ``SwitchNorm``.
 
     Raises:
         ValueError: A name is unknown, or the groups do not divide the channels.
@@ -43,6 +44,7 @@ class MixedNorm(nn.Module):
         eps: float = 1e-5,
         num_groups: int = 32,
         inplace: bool = False,
+        correction: int = 0,
     ) -> None:
         super().__init__()
         self.mean = (mean,) if isinstance(mean, str) else tuple(mean)
@@ -53,6 +55,7 @@ class MixedNorm(nn.Module):
         if 'GN' in (*self.mean, *self.var):
             check_groups(num_features, num_groups)
         self.eps, self.num_groups, self.inplace = eps, num_groups, inplace
+        self.correction = correction
         self.weight = nn.Parameter(torch.ones(num_features))
         self.bias = nn.Parameter(torch.zeros(num_features))
         self.register_buffer('running_mean', torch.zeros(num_features))
@@ -89,7 +92,7 @@ class MixedNorm(nn.Module):
         else:
             x = x.sub_(_on_map(measured, x)) if free else x - _on_map(measured, x)
             free = not recorded
-            own = (measured, _mean_square(x, spatial))
+            own = (measured, _mean_square(x, spatial, self.correction))
             scale = self.weight * torch.rsqrt(self._mix(self.var, own)[1] + self.eps)
             shift = self.bias + (measured - self._mix(self.mean, own)[0]) * scale
         scale, shift = _on_map(scale, x), _on_map(shift, x)
@@ -111,17 +114,17 @@ class MixedNorm(nn.Module):
 
     def extra_repr(self) -> str:
         mean, var = ('+'.join(names) for names in (self.mean, self.var))
-        inplace = ', inplace=True' if self.inplace else ''
-        return f'{self.weight.numel()}, mean={mean}, var={var}, eps={self.eps}{inplace}'
+        others = ', inplace=True' if self.inplace else ''
+        others += f', correction={self.correction}' if self.correction else ''
+        return f'{self.weight.numel()}, mean={mean}, var={var}, eps={self.eps}{others}'
 
 
-def _mean_square(x: Tensor, spatial: tuple[int, ...]) -> Tensor:
+def _mean_square(x: Tensor, spatial: tuple[int, ...], correction: int) -> Tensor:
     """(N, C), by torch's fastest kernel for it."""
     if not spatial:
         return x.square()
-    return torch.linalg.vector_norm(x, dim=spatial).square() / (
-        x.numel() // (x.size(0) * x.size(1))
-    )
+    area = x.numel() // (x.size(0) * x.size(1))
+    return torch.linalg.vector_norm(x, dim=spatial).square() / max(area - correction, 1)
 
 
 def _on_map(t: Tensor, x: Tensor) -> Tensor:

@@ -25,6 +25,9 @@ class SwitchNorm(nn.Module):
         affine: Whether γ (``weight``) and β (``bias``) per channel are learned.
         num_groups: GN's number of groups; divides ``num_features``.
         sync: Whether BN measures the joint batch of all processes.
+        correction: Elements that IN's variance is short of, as in ``torch.var``, and with it what
+            is derived from it: 1 is the published layer, several times slower; converted
+            checkpoints set it where they are loaded. 0 is what torch's layers have.
 
     Attributes:
         ratio_logits: (2, K) parameter, starts at 1; row 0 for means, row 1 for variances.
@@ -51,9 +54,12 @@ class SwitchNorm(nn.Module):
         affine: bool = True,
         num_groups: int = 32,
         sync: bool = False,
+        correction: int = 0,
     ) -> None:
         super().__init__()
         check_normalizers(normalizers)
+        if correction not in (0, 1):
+            raise ValueError(f'correction must be 0 or 1, got {correction!r}')
         if 'GN' in normalizers:
             check_groups(num_features, num_groups)
         self.num_features = num_features
@@ -63,6 +69,7 @@ class SwitchNorm(nn.Module):
         self.affine = affine
         self.num_groups = num_groups
         self.sync = sync
+        self.correction = correction
         self.weight = nn.Parameter(torch.ones(num_features)) if affine else None
         self.bias = nn.Parameter(torch.zeros(num_features)) if affine else None
         self.ratio_logits = nn.Parameter(torch.ones(2, len(self.normalizers)))
@@ -127,7 +134,24 @@ class SwitchNorm(nn.Module):
         )
 
     def _normalize(self, x: Tensor, **options) -> Tensor:
-        return switch_norm(x, self.ratios(), self.normalizers, **options)
+        return switch_norm(
+            x, self.ratios(), self.normalizers, correction=self.correction, **options
+        )
+
+    def _save_to_state_dict(self, destination, prefix, keep_vars) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        if self.correction:  # weights that were trained with it would be wrong without
+            destination[f'{prefix}correction'] = torch.tensor(self.correction)
+
+    def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
+        state = dict(state_dict)
+        if f'{prefix}correction' in state:
+            self.correction = int(state.pop(f'{prefix}correction'))
+        super()._load_from_state_dict(self._own_logits(state, prefix), prefix, *args)
+
+    def _own_logits(self, state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+        """The state with logits that give this layer the ratios of the one that they come from."""
+        raise NotImplementedError
 
     def _warn_of_shape(self, x: Tensor) -> None:
         if self._warned_shape or torch.compiler.is_compiling():
@@ -151,6 +175,7 @@ class SwitchNorm(nn.Module):
             )
             ratios = f', mean: {mean}, var: {var}'
         groups = f', num_groups={self.num_groups}' if 'GN' in self.normalizers else ''
+        groups += f', correction={self.correction}' if self.correction else ''
         return (
             f'{self.num_features}, eps={self.eps}, momentum={self.momentum}, '
             f'affine={self.affine}{groups}{ratios}'
@@ -160,12 +185,19 @@ class SwitchNorm(nn.Module):
 class SN(SwitchNorm):
     """Switchable normalization: Eq. 1 with softmax ratios, never sparse.
 
-    Arguments, attributes and errors are :class:`SwitchNorm`'s.
+    Arguments, attributes and errors are :class:`SwitchNorm`'s. An SSN's state loads with the same
+    ratios, to 1e-7 where they are 0.
     """
 
     def ratios(self) -> Tensor:
         logits = whole(self.ratio_logits)
         return logits.softmax(-1, dtype=torch.promote_types(logits.dtype, torch.float32))
+
+    def _own_logits(self, state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+        key, radius = f'{prefix}ratio_logits', state.pop(f'{prefix}radius', None)
+        if radius is not None and key in state:
+            state[key] = sparsestmax(state[key].float(), radius.float()).clamp(min=1e-7).log()
+        return state
 
 
 class SSN(SwitchNorm):
@@ -173,7 +205,8 @@ class SSN(SwitchNorm):
 
     Set the radius with :func:`set_radius` before each training step and call
     :func:`keep_selected` after it, or let ``SSNRadiusHook`` do both. Arguments and errors are
-    :class:`SwitchNorm`'s.
+    :class:`SwitchNorm`'s. An SN's state loads with the same ratios, which a radius below their
+    distance from the centre leaves as they are.
 
     Attributes:
         ratio_logits: (2, K) parameter, starts at 1; row 0 for means, row 1 for variances.
@@ -202,6 +235,7 @@ class SSN(SwitchNorm):
             self._warn_of_radius()
             if self._chosen is not None and self._knows_choice(x):
                 return chosen_norm(x, self.ratio_logits, *self._chosen, **options)
+        options['correction'] = self.correction
         y, ratios = sparse_switch_norm(
             x, self.ratio_logits, self.radius, self.normalizers, **options
         )
@@ -214,6 +248,7 @@ class SSN(SwitchNorm):
             not torch.compiler.is_compiling()
             and self.ratio_logits._version == self._kept_version  # else they were changed since
             and has_area(x)  # else a share may have to be handed over
+            and not self.correction
         )
 
     def _warn_of_radius(self) -> None:
@@ -232,6 +267,13 @@ class SSN(SwitchNorm):
         self._last_ratios = self._chosen = None
         if self.radius > 0:
             self._radius_managed = True
+
+    def _own_logits(self, state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+        key = f'{prefix}ratio_logits'
+        if key in state and f'{prefix}radius' not in state:  # SN has none
+            state[key] = state[key].float().softmax(-1)
+            state[f'{prefix}radius'] = torch.zeros_like(self.radius)
+        return state
 
 
 class SyncSSN(SSN):

@@ -6,6 +6,8 @@ would cancel when the mean is large: var = mean of variances + variance of means
 exact because every instance has the same number of elements.
 """
 
+import math
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -13,11 +15,13 @@ from torch import Tensor
 Moments = tuple[Tensor, Tensor]  # mean and biased variance, of one shape
 
 
-def instance_moments(x: Tensor) -> Moments:
+def instance_moments(x: Tensor, correction: int = 0) -> Moments:
     """IN: over the spatial elements of each channel of each sample.
 
     Args:
         x: (N, C, *spatial), spatial of any rank, none included.
+        correction: Elements that the variance is short of, as in ``torch.var``; 0 on maps that
+            have no more.
 
     Returns:
         Mean and variance, (N, C), in float32 or wider.
@@ -25,7 +29,9 @@ def instance_moments(x: Tensor) -> Moments:
     x = x.to(torch.promote_types(x.dtype, torch.float32))
     if x.dim() == 2:
         return x, torch.zeros_like(x)
-    var, mean = torch.var_mean(x, tuple(range(2, x.dim())), correction=0)
+    enough = math.prod(x.shape[2:]) > correction
+    spatial = tuple(range(2, x.dim()))
+    var, mean = torch.var_mean(x, spatial, correction=correction if enough else 0)
     return mean, var
 
 

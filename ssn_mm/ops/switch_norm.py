@@ -1,11 +1,13 @@
 """The functional switchable normalization (Eq. 1): validates once, dispatches per call."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from .backends import choose_backend, is_faster_in_torch
+from .backends.reference import switch_norm as reference
 from .backends.update import Update
 from .normalizers import (
     check_groups,
@@ -32,6 +34,7 @@ def switch_norm(
     eps: float = 1e-5,
     num_groups: int = 32,
     sync: bool = False,
+    correction: int = 0,
 ) -> Tensor:
     """Normalizes by ratio-weighted means and variances of several normalizers (Eq. 1).
 
@@ -53,6 +56,9 @@ def switch_norm(
         eps: Added to the variance.
         num_groups: GN's number of groups; divides C.
         sync: Whether BN's batch statistics span all processes of the default group.
+        correction: Elements that IN's variance is short of, as in ``torch.var``: 1 is what the
+            published layer has, which derives the other variances from it; computed by the
+            reference backend.
 
     Returns:
         Tensor of ``x``'s shape and dtype, contiguous or channels last as ``x``; gradients are
@@ -65,7 +71,7 @@ def switch_norm(
         RuntimeError: ``SSN_MM_BACKEND`` names a backend that is not available.
     """
     options = (weight, bias, running_mean, running_var, training, momentum, eps, num_groups, sync)
-    return _normalize(x, ratios, None, 'ratios', normalizers, *options)[0]
+    return _normalize(x, ratios, None, 'ratios', normalizers, *options, correction)[0]
 
 
 def sparse_switch_norm(
@@ -83,6 +89,7 @@ def sparse_switch_norm(
     eps: float = 1e-5,
     num_groups: int = 32,
     sync: bool = False,
+    correction: int = 0,
 ) -> tuple[Tensor, Tensor]:
     """:func:`switch_norm` of ``sparsestmax(logits, radius)``, as one operator.
 
@@ -96,7 +103,7 @@ def sparse_switch_norm(
         The normalized ``x``; and the ratios (2, K), detached, before any share was handed over.
     """
     options = (weight, bias, running_mean, running_var, training, momentum, eps, num_groups, sync)
-    return _normalize(x, logits, radius, 'logits', normalizers, *options)
+    return _normalize(x, logits, radius, 'logits', normalizers, *options, correction)
 
 
 def chosen_norm(
@@ -178,6 +185,7 @@ def _normalize(
     eps: float,
     num_groups: int,
     sync: bool,
+    correction: int = 0,
 ) -> tuple[Tensor, Tensor]:
     check_normalizers(normalizers, at_least=1)
     _check_tensors(x, weight, bias, running_mean, running_var)
@@ -202,7 +210,8 @@ def _normalize(
     if batch_stats:
         running_mean = running_var = None
     given = (x, logits, weight, bias, radius, running_mean, running_var, source, normalizers)
-    y, used = choose_backend(x, sync)(*given, eps, num_groups, sync, update)
+    backend = partial(reference, correction=correction) if correction else choose_backend(x, sync)
+    y, used = backend(*given, eps, num_groups, sync, update)
     return y, used if ratios is None else ratios.detach()
 
 

@@ -1,10 +1,12 @@
 """2D ResNets with any norm as the start of mmaction2's 3D networks."""
 
+import logging
 import subprocess
 import sys
 
 import pytest
 import torch
+import torchvision
 from mmengine.logging import MMLogger
 from mmpretrain.models import ResNet
 from torch import nn
@@ -112,8 +114,9 @@ def test_ssn_starts_from_batch_norm_with_equal_ratios(tmp_path, norm, prefix, pa
 def test_a_network_of_learned_ratios_starts_ssn(tmp_path):
     flat = resnet2d('SN')
     deep = resnet3d('SSN', save(flat, tmp_path / '2d.pth'))
-    assert torch.equal(deep.layer4[1].conv2.bn.ratio_logits, flat.layer4[1].bn2.ratio_logits)
-    assert torch.equal(deep.conv1.bn.ratio_logits, flat.bn1.ratio_logits)
+    for ours, theirs in ((deep.layer4[1].conv2.bn, flat.layer4[1].bn2), (deep.conv1.bn, flat.bn1)):
+        torch.testing.assert_close(ours.ratios(), theirs.ratios())
+        assert ours.radius == 0
 
 
 def test_kernels_of_several_frames_share_the_weight(tmp_path):
@@ -128,10 +131,20 @@ def test_kernels_of_several_frames_share_the_weight(tmp_path):
     torch.testing.assert_close(deep.conv1.conv.weight.sum(2), flat.conv1.weight)
 
 
-def test_other_normalizers_than_the_checkpoints_are_refused(tmp_path):
-    path = save(resnet2d('SSN'), tmp_path / '2d.pth')
-    with pytest.raises(ValueError, match=r'bn1.ratio_logits is \(2, 3\) in the 2D checkpoint and'):
-        resnet3d('four', path)
+@pytest.fixture
+def said(monkeypatch):
+    """What the loaders log."""
+    lines = []
+    monkeypatch.setattr(MMLogger, 'log', lambda self, level, text, *_: lines.append((level, text)))
+    return lines
+
+
+def test_other_normalizers_than_the_checkpoints_are_warned_of(tmp_path, said):
+    deep = resnet3d('four', save(resnet2d('SSN'), tmp_path / '2d.pth'))
+    level, text = said[-1]
+    assert level == logging.WARNING
+    assert 'conv1.bn.ratio_logits does not fit: (2, 3) in the checkpoint, (2, 4) in the' in text
+    assert (deep.conv1.bn.ratio_logits == 1).all()
 
 
 def test_a_checkpoint_of_another_network_is_refused(tmp_path):
@@ -140,13 +153,36 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path):
         resnet3d('SSN', tmp_path / 'head.pth')
 
 
-def test_what_the_checkpoint_lacks_is_told(tmp_path, monkeypatch):
-    said = []
-    monkeypatch.setattr(MMLogger, 'warning', lambda self, text, *_: said.append(text))
+def test_what_the_checkpoint_lacks_is_told(tmp_path, said):
     resnet3d('SSN', save(resnet2d('SSN'), tmp_path / '18.pth'), depth=34)
-    assert len(said) == 1
-    assert 'layer1.2.conv1' in said[0]
-    assert 'layer1.0.conv1' not in said[0]
+    _, text = said[-1]
+    assert '160 tensors loaded; ' in text
+    assert 'layer1.2.conv1' in text
+    assert 'layer1.0.conv1' not in text
+
+
+def test_two_dimensional_resnets_of_mmaction_start_from_torchvisions_names(tmp_path):
+    from mmaction.models.backbones.resnet import ResNet as Resnet2d
+
+    flat = torchvision.models.resnet18()
+    nn.init.uniform_(flat.layer2[0].downsample[1].running_var)
+    path = save(flat, tmp_path / '2d.pth', '')
+    net = Resnet2d(18, pretrained=str(path), norm_cfg=dict(type='SSN'))
+    net.init_weights()
+    found = net.layer2[0].downsample.bn.running_var
+    assert torch.equal(found, flat.layer2[0].downsample[1].running_var)
+    assert torch.equal(net.layer4[1].conv2.conv.weight, flat.layer4[1].conv2.weight)
+
+
+def test_an_init_cfg_is_not_passed_over(tmp_path):
+    from mmaction.models.backbones.resnet3d import ResNet3d
+
+    flat = resnet2d('SN')
+    init_cfg = dict(type='Pretrained', checkpoint=str(save(flat, tmp_path / '2d.pth')))
+    net = ResNet3d(18, None, base_channels=8, norm_cfg=dict(type='SN'), init_cfg=init_cfg,
+                   zero_init_residual=False)  # fmt: skip
+    net.init_weights()
+    assert torch.equal(net.conv1.bn.ratio_logits, flat.bn1.ratio_logits)
 
 
 def test_the_repair_waits_for_mmaction():

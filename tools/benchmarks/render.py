@@ -25,8 +25,8 @@ from ssn_mm.analysis.benchmark_rows import (
     read_run,
     show_time,
     table,
-    write_atomically,
 )
+from ssn_mm.checkpoints.files import write_atomically
 from ssn_mm.engine.run import run_tool
 
 Row = dict[str, Any]

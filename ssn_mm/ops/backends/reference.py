@@ -31,6 +31,7 @@ def switch_norm(
     num_groups: int,
     sync: bool,
     update: Update | None,
+    correction: int = 0,
 ) -> tuple[Tensor, Tensor]:
     """Normalizes ``x`` (N, C, *spatial).
 
@@ -49,7 +50,7 @@ def switch_norm(
     elif source == 'chosen':
         k = len(normalizers)
         ratios = torch.eye(k, device=x.device).expand(2, k) + 0 * logits[:, :k]
-    mean, var = instance_moments(x)
+    mean, var = instance_moments(x, correction)
     count = x.numel() // x.size(1)
     (mean, var), batch = _mix_moments(
         mean, var, count, ratios, normalizers, running_mean, running_var, num_groups, sync

@@ -1,0 +1,97 @@
+"""Any checkpoint that ``load_weights`` understands, as one of a config's network."""
+
+import copy
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
+from mmengine.runner import CheckpointLoader
+from torch import nn
+
+from ..layers import SSN, SwitchNorm
+from .files import check_checkpoint, write_atomically
+from .loading import Loading, load_weights
+from .pretrained import start_at_bn
+from .published import from_published
+
+
+def convert(
+    cfg: Config,
+    sources: Sequence[str],
+    out: str | Path,
+    bn_ratio: float | None = None,
+    argmax: bool = False,
+    num_batches: int | None = None,
+    correction: int = 1,
+) -> Loading:
+    """Writes a checkpoint of a config's network from another's; atomically.
+
+    Args:
+        cfg: Describes the network. What the sources do not have is not written, so that it starts
+            as ever, such as a head for another task.
+        sources: Checkpoints, of parts as well: encoder and decoder.
+        out: File to write, .pth.
+        bn_ratio: Ratio of BN that SSN and SN start with where the sources have no logits.
+        argmax: SSN layers choose their largest ratios at once (two stages, Sec. 4.1).
+        num_batches: Of published statistics that are sums, see ``from_published``.
+        correction: Of published layers, likewise.
+
+    Returns:
+        What was taken from all sources together.
+
+    Raises:
+        FileNotFoundError: A source is not there.
+        ValueError: A source is damaged or has nothing for this network; or a plain norm would
+            stand where an SSN chose another norm, or did not choose.
+    """
+    state: dict[str, Any] = {}
+    meta: dict[str, Any] = {}
+    for source in sources:
+        check_checkpoint(source)
+        checkpoint = CheckpointLoader.load_checkpoint(str(source), 'cpu')
+        state |= from_published(checkpoint.get('state_dict', checkpoint), num_batches, correction)
+        meta |= checkpoint.get('meta') or {}
+    model = build_network(cfg)
+    report = load_weights(model, state)
+    if report.unlike:
+        raise ValueError(
+            f'{len(report.unlike)} layers learned to be, or to mix, other norms than the '
+            f"config's, {', '.join(report.unlike[:3])}...: outputs would differ. Use a config "
+            'with SSN, or tools/deploy.py for plain layers'
+        )
+    written = set(report.loaded)
+    for name, layer in model.named_modules():
+        if not isinstance(layer, SwitchNorm):
+            continue
+        prefix = f'{name}.' if name else ''
+        if f'{prefix}weight' in written:
+            if bn_ratio is not None and f'{prefix}ratio_logits' not in written:
+                start_at_bn(layer, bn_ratio)
+            if argmax and isinstance(layer, SSN):
+                _choose_largest(layer)
+            written |= {f'{prefix}{key}' for key in layer.state_dict()}
+    converted = {key: value for key, value in model.state_dict().items() if key in written}
+    kept = {'dataset_meta': meta['dataset_meta']} if 'dataset_meta' in meta else {}
+    file = io.BytesIO()
+    torch.save(dict(state_dict=converted, meta=kept), file)
+    write_atomically(out, file.getvalue())
+    return report
+
+
+def build_network(cfg: Config) -> nn.Module:
+    """A config's network; no weights are fetched for it."""
+    init_default_scope(cfg.get('default_scope', 'mmengine'))
+    model = copy.deepcopy(cfg.model)
+    if model.get('backbone', {}).get('pretrained'):  # mmaction2's own option
+        model.backbone.pretrained = None
+    return MODELS.build(model)
+
+
+@torch.no_grad()
+def _choose_largest(layer: SSN) -> None:
+    largest = layer.ratios().argmax(-1)
+    layer.ratio_logits.copy_(nn.functional.one_hot(largest, len(layer.normalizers)))

@@ -1,0 +1,212 @@
+"""What a checkpoint gives to a network whose names, norms or dimensions may differ from its own."""
+
+import logging
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from mmengine.logging import print_log
+from mmengine.model import BaseTTAModel, is_model_wrapper
+from mmengine.runner import checkpoint as mmengine_checkpoint
+from torch import Tensor, nn
+
+from ..layers import SwitchNorm
+from .published import from_published
+
+_SHOWN = 3  # names of a kind that a log line has
+# what other libraries, and mmcv's ConvModule, call the parts of a ResNet
+_SYNONYMS = (
+    (r'^module\.', ''),
+    (r'^backbone\.', ''),
+    (r'^head\.fc\.', 'fc.'),
+    (r'(^|\.)(conv\d+)\.conv\.', r'\1\2.'),
+    (r'(^|\.)conv(\d+)\.(?:bn|gn|in|ln)\.', r'\1bn\2.'),
+    (r'(^|\.)downsample\.conv\.', r'\1downsample.0.'),
+    (r'(^|\.)downsample\.(?:bn|gn|in|ln)\.', r'\1downsample.1.'),
+    (r'(^|\.)(?:gn|in|ln)(\d*)\.', r'\1bn\2.'),
+)
+_CLASSIFIERS = ('fc', 'fc_cls', 'conv_seg', 'classifier')
+
+
+@dataclass
+class Loading:
+    """What became of a checkpoint's tensors and of a network's.
+
+    Attributes:
+        loaded: Names, the network's.
+        initial: Those of the network that keep their initial value.
+        ignored: Those of the checkpoint that the network does not have.
+        mismatched: Name of the network's and why its shape does not fit.
+        unlike: Plain norms of the network in the place of an SSN or SN that is another norm, or
+            has not chosen.
+    """
+
+    loaded: list[str] = field(default_factory=list)
+    initial: list[str] = field(default_factory=list)
+    ignored: list[str] = field(default_factory=list)
+    mismatched: dict[str, str] = field(default_factory=dict)
+    unlike: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        lines = [f'{len(self.loaded)} tensors loaded']
+        for count, names in (
+            ('left at their initial value', self.initial),
+            ('of the checkpoint ignored', self.ignored),
+        ):
+            if names:
+                lines.append(f'{len(names)} {count}: {_by_kind(names)}')
+        lines += [f'{name} does not fit: {why}' for name, why in self.mismatched.items()]
+        if self.unlike:
+            lines.append(
+                f'{len(self.unlike)} plain norms are not what the SSN or SN in their place learned '
+                f'to be ({", ".join(self.unlike[:_SHOWN])}, ...), so outputs differ'
+            )
+        return '; '.join(lines)
+
+    def log(self, logger: Any = 'current') -> None:
+        """Says it in a line of the log, a warning where shapes do not fit."""
+        level = logging.WARNING if self.mismatched or self.unlike else logging.INFO
+        print_log(f'Checkpoint: {self}', logger, level)
+
+
+def load_weights(model: nn.Module, state: Mapping[str, Tensor]) -> Loading:
+    """Gives a network what a checkpoint has for it.
+
+    Names of torchvision, of the three libraries, and of the published SN and SSN stand for each
+    other, and so do the names of norms. SSN takes SN's logits with their ratios, SN takes
+    SSN's; from other norms γ, β and running statistics are taken and logits stay. 2D kernels
+    fill 3D ones: copies over T, divided by it.
+
+    Args:
+        model: The network, a wrapped one, or a part such as its backbone.
+        state: Tensors by name.
+
+    Returns:
+        What was done.
+
+    Raises:
+        ValueError: Nothing fits.
+    """
+    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+        model = model.module  # type: ignore[assignment]
+    state = from_published(state)
+    own = model.state_dict()
+    wanted: dict[str, Tensor | None] = dict(own)
+    for name, module in model.named_modules():
+        if isinstance(module, SwitchNorm):  # what it understands beyond its own
+            prefix = f'{name}.' if name else ''
+            wanted |= {f'{prefix}{k}': own.get(f'{prefix}{k}') for k in ('radius', 'correction')}
+    by_synonym = {_synonym(key): key for key in state}
+    found, report, used = {}, Loading(), set()
+    for key, value in wanted.items():
+        source = key if key in state else by_synonym.get(_synonym(key))
+        if source is None:
+            if value is not None:
+                report.initial.append(key)
+            continue
+        used.add(source)
+        tensor = state[source]
+        if value is not None and tensor.shape != value.shape:
+            inflated = _inflate(tensor, value)
+            if inflated is None:
+                report.mismatched[key] = _explain(key, tensor.shape, value.shape)
+                continue
+            tensor = inflated
+        found[key] = tensor
+        report.loaded.append(key)
+    report.ignored = [key for key in state if key not in used]
+    if not report.loaded:
+        mismatch = ''.join(f'; {k}: {v}' for k, v in list(report.mismatched.items())[:_SHOWN])
+        raise ValueError(
+            f'the checkpoint has nothing for this network: its first names are '
+            f'{list(state)[:_SHOWN]}, the network has {list(own)[:_SHOWN]}{mismatch}'
+        )
+    model.load_state_dict(found, strict=False)
+    for name, module in model.named_modules():
+        logits = state.get(by_synonym.get(_synonym(f'{name}.ratio_logits'), ''))
+        if logits is not None and not _is_chosen(module, logits):
+            report.unlike.append(name)
+    return report
+
+
+def repair_loading() -> None:
+    """Lets mmengine's loaders load by :func:`load_weights` where SSN or SN is on either side.
+
+    That is ``load_from``, ``resume``, ``init_cfg=dict(type='Pretrained')`` and the libraries'
+    inference. `import ssn_mm` calls it. Other networks are loaded as ever.
+    """
+    mmengine_checkpoint.load_state_dict = _load_state_dict
+
+
+_original = mmengine_checkpoint.load_state_dict
+
+
+def _load_state_dict(
+    module: nn.Module, state_dict: Mapping[str, Tensor], strict: bool = False, logger: Any = None
+) -> None:
+    ours = any(isinstance(m, SwitchNorm) for m in module.modules())
+    theirs = any(key.endswith(('ratio_logits', '.mean_weight')) for key in state_dict)
+    if not (ours or theirs):
+        return _original(module, state_dict, strict, logger)
+    report = load_weights(module, state_dict)
+    missing = [key for key in report.initial if 'num_batches_tracked' not in key]
+    if strict and (missing or report.ignored or report.mismatched):
+        raise RuntimeError(f'The checkpoint and the network do not match exactly: {report}')
+    report.log(logger or 'current')
+    return None
+
+
+def _synonym(key: str) -> str:
+    for pattern, name in _SYNONYMS:
+        key = re.sub(pattern, name, key)
+    return key
+
+
+def _inflate(tensor: Tensor, like: Tensor) -> Tensor | None:
+    """A 2D kernel's 3D one, so that a video of equal frames gives what the picture gives."""
+    if tensor.dim() != 4 or like.shape != (*tensor.shape[:2], like.size(2), *tensor.shape[2:]):
+        return None
+    return tensor.unsqueeze(2).expand_as(like) / like.size(2)
+
+
+def _explain(key: str, theirs: torch.Size, own: torch.Size) -> str:
+    shapes = f'{tuple(theirs)} in the checkpoint, {tuple(own)} in the network'
+    *_, layer, name = ('', *key.split('.'))
+    if name == 'ratio_logits':
+        cause = 'other normalizers, see norm_cfg'
+    elif layer in _CLASSIFIERS and theirs[1:] == own[1:]:
+        cause = 'another number of classes'
+    elif len(theirs) != len(own):
+        cause = f'a network of {len(theirs) - 2}D maps' if len(theirs) > 3 else 'another layer'
+    elif len(own) > 3 and theirs[2:] != own[2:]:
+        cause = 'another kernel size'
+    elif len(own) > 1 and theirs[0] == own[0]:
+        cause = 'another number of input channels, or a block of another width or depth'
+    else:
+        cause = 'another width or depth'
+    return f'{shapes}: {cause}'
+
+
+def _by_kind(names: list[str]) -> str:
+    """'53 ratio_logits (bn1, layer1.0.bn1, ...), fc.bias'."""
+    kinds: dict[str, list[str]] = {}
+    for name in names:
+        kinds.setdefault(name.rpartition('.')[2], []).append(name)
+    shown = []
+    for kind, own in kinds.items():
+        if len(own) <= _SHOWN:
+            shown += own
+        else:
+            layers = ', '.join(name.rpartition('.')[0] for name in own[:_SHOWN])
+            shown.append(f'{len(own)} {kind} ({layers}, ...)')
+    return ', '.join(shown)
+
+
+def _is_chosen(module: nn.Module, logits: Tensor) -> bool:
+    """Whether a module is what logits, of the default normalizers or with GN behind, say."""
+    if isinstance(module, SwitchNorm):
+        return True
+    chose_bn = (logits == torch.eye(logits.size(1))[2]).all() if logits.size(1) > 2 else False
+    return bool(chose_bn) and isinstance(module, nn.modules.batchnorm._BatchNorm)

@@ -1,0 +1,89 @@
+"""``init_cfg=dict(type='Pretrained', ...)``, with what SSN and SN have to be told."""
+
+from typing import Any
+
+import torch
+from mmengine.model import PretrainedInit, update_init_info
+from mmengine.runner.checkpoint import _load_checkpoint
+from torch import nn
+
+from ..layers import CHOICES, SN, SwitchNorm, check_decided, set_choices
+from .loading import load_weights
+
+
+class Pretrained(PretrainedInit):
+    """mmengine's initializer of the same name; on networks with SSN or SN by ``load_weights``.
+
+    Checkpoints of BN, SN and SSN, torchvision's, the libraries' and the published ones, need no
+    conversion. Other networks are left to mmengine.
+
+    Args:
+        checkpoint: A file, or an address that mmengine's loaders know.
+        prefix: Of the part of the checkpoint to take; not needed for a backbone.
+        map_location: As for ``torch.load``.
+        choices: What becomes of rows that the checkpoint has chosen, 'keep', 'relearn' or
+            'freeze' (which asks that all have), as ``SSNRadiusHook``'s.
+        bn_ratio: Ratio of BN, in (0, 1), that layers start with for which the checkpoint has no
+            logits, as batch norm's; the others share the rest. None: logits stay at 1.
+
+    Raises:
+        ValueError: An argument is none of these; nothing in the checkpoint fits; layers to freeze
+            have not chosen; or ``bn_ratio`` for layers without BN.
+    """
+
+    def __init__(
+        self,
+        checkpoint: str,
+        prefix: str | None = None,
+        map_location: Any = 'cpu',
+        choices: str = 'keep',
+        bn_ratio: float | None = None,
+    ) -> None:
+        super().__init__(checkpoint, prefix, map_location)
+        if choices not in CHOICES:
+            raise ValueError(f'choices must be one of {CHOICES}, got {choices!r}')
+        if bn_ratio is not None and not 0 < bn_ratio < 1:
+            raise ValueError(f'bn_ratio must be in (0, 1) or None, got {bn_ratio}')
+        self.choices, self.bn_ratio = choices, bn_ratio
+
+    def __call__(self, module: nn.Module) -> None:
+        """Fills ``module``."""
+        layers = {n: m for n, m in module.named_modules() if isinstance(m, SwitchNorm)}
+        if not layers:
+            super().__call__(module)
+            return
+        checkpoint = _load_checkpoint(self.checkpoint, self.map_location, 'current')
+        state = checkpoint.get('state_dict', checkpoint)
+        if self.prefix:
+            prefix = f'{self.prefix.rstrip(".")}.'
+            state = {
+                k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)
+            } or state
+        report = load_weights(module, state)
+        report.log()
+        if self.bn_ratio is not None:
+            untold = {n for n in report.initial if n.endswith('ratio_logits')}
+            for name, layer in layers.items():
+                if f'{name}.ratio_logits' in untold:
+                    start_at_bn(layer, self.bn_ratio)
+        if self.choices == 'freeze':
+            check_decided(module)  # each step pins what has chosen, so this is all
+        else:
+            set_choices(module, self.choices)
+        if hasattr(module, '_params_init_info'):
+            update_init_info(module, init_info=self._get_init_info())
+
+
+@torch.no_grad()
+def start_at_bn(layer: SwitchNorm, ratio: float) -> None:
+    """Sets a layer's logits so that BN has ``ratio`` of mean and variance, the others the rest.
+
+    Raises:
+        ValueError: The layer has no BN.
+    """
+    names = layer.normalizers
+    if 'BN' not in names:
+        raise ValueError(f'bn_ratio={ratio}, but the normalizers are {names}')
+    rest = (1 - ratio) / (len(names) - 1)
+    ratios = torch.tensor([ratio if name == 'BN' else rest for name in names])
+    layer.ratio_logits.copy_(ratios.log() if isinstance(layer, SN) else ratios)

@@ -1,0 +1,97 @@
+"""The published layer's unbiased variance, as an option of SSN and SN."""
+
+import copy
+
+import pytest
+import references
+import torch
+from torch import nn
+
+from ssn_mm import SN, SSN, keep_selected, set_radius
+from ssn_mm.deploy import freeze
+from ssn_mm.deploy.frozen import load_frozen, save_frozen
+from ssn_mm.layers import MixedNorm
+
+
+@pytest.mark.parametrize('shape', [(3, 4, 2, 2), (3, 4, 7, 7), (2, 4, 5), (2, 4, 2, 3, 2)])
+def test_every_variance_follows_from_the_unbiased_one_of_the_instances(shape):
+    x = torch.randn(shape).double()
+    spatial = tuple(range(2, x.dim()))
+    mean, var = x.mean(spatial), x.var(spatial)
+    square = var + mean**2
+    variances = (
+        var,
+        square.mean(1, keepdim=True) - mean.mean(1, keepdim=True) ** 2,
+        square.mean(0, keepdim=True) - mean.mean(0, keepdim=True) ** 2,
+    )
+    for index, name in enumerate(('IN', 'LN', 'BN')):
+        layer = SSN(4, correction=1).double()
+        layer.ratio_logits.data.copy_(torch.eye(3)[[index, index]])
+        measured = [mean, mean.mean(1, keepdim=True), mean.mean(0, keepdim=True)][index]
+        scale = (variances[index] + 1e-5).rsqrt().expand_as(mean)
+        to_map = (..., *(None,) * len(spatial))
+        expected = (x - measured.expand_as(mean)[to_map]) * scale[to_map]
+        torch.testing.assert_close(layer(x), expected, msg=name)
+
+
+def test_it_stays_in_force_after_the_choice_and_through_a_state():
+    x = torch.randn(4, 4, 3, 3)
+    layer = SSN(4, correction=1)
+    layer.ratio_logits.data.copy_(torch.tensor([[1, 1.2, 1], [1, 1.1, 1]]))
+    set_radius(layer, 1)
+    before = layer(x)
+    keep_selected(layer)
+    assert torch.equal(layer(x), before)
+    other = SSN(4)
+    other.load_state_dict(layer.state_dict())
+    assert other.correction == 1
+    assert torch.equal(other(x), before)
+    assert 'correction' not in SSN(4).state_dict()
+    sn = SN(4)
+    sn.load_state_dict(layer.state_dict(), strict=False)
+    torch.testing.assert_close(sn(x), before)
+    assert 'correction=1' in str(sn)
+
+
+def test_maps_of_one_element_stay_finite():
+    x = torch.randn(4, 4, 1, 1)
+    ours, plain = SSN(4, correction=1), SSN(4)
+    with pytest.warns(UserWarning, match='IN left out'):
+        torch.testing.assert_close(ours(x), plain(x))
+
+
+def test_anything_else_is_refused():
+    with pytest.raises(ValueError, match='correction must be 0 or 1, got 2'):
+        SN(4, correction=2)
+
+
+@pytest.mark.parametrize('mean', range(3))
+@pytest.mark.parametrize('var', range(3))
+def test_a_frozen_network_computes_the_same(tmp_path, mean, var):
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), SSN(4, correction=1)).eval()
+    layer = net[1]
+    layer.ratio_logits.data.copy_(torch.eye(3)[[mean, var]])
+    for tensor in (layer.weight.data, layer.running_mean, layer.running_var):
+        tensor.uniform_(0.5, 1)
+    x = torch.randn(2, 3, 5, 5)
+    with torch.no_grad():
+        expected = net(x)
+        plain = freeze(copy.deepcopy(net))
+        torch.testing.assert_close(plain(x), expected)
+        assert isinstance(plain[1], nn.BatchNorm2d if mean == var == 2 else MixedNorm)
+        save_frozen(plain, {'1': plain[1]}, tmp_path / 'frozen.pth')
+        loaded = load_frozen(net, torch.load(tmp_path / 'frozen.pth', weights_only=True))
+        torch.testing.assert_close(loaded(x), expected)
+
+
+def test_the_reimplementation_of_the_published_layer_agrees():
+    theirs = references.PublishedNorm(4).double().eval()
+    ours = SN(4, correction=1).double().eval()
+    state = theirs.state_dict()
+    ours.load_state_dict(
+        {key: state[key].flatten() for key in ('weight', 'bias', 'running_mean', 'running_var')}
+        | {'ratio_logits': torch.stack([theirs.mean_weight, theirs.var_weight]).data},
+        strict=False,
+    )
+    x = torch.randn(2, 4, 3, 3).double()
+    torch.testing.assert_close(ours(x), theirs(x))
