@@ -1,0 +1,15 @@
+import torch
+
+from ssn_mm.checkpoints.files import point_to_intact
+
+
+def test_what_a_killed_training_had_begun_to_write_is_removed_and_nothing_else(tmp_path):
+    newest = tmp_path / 'iter_2.pth'
+    torch.save(dict(weight=torch.ones(3)), newest)
+    begun = ('.iter_4.pth.123.tmp', '.best_acc_iter_4.pth.9.tmp', '.last_checkpoint.77.tmp')
+    others = ('.iter_4.pth.tmp', '.notes.1.tmp', 'iter_4.pth.1.tmp')
+    for name in (*begun, *others):
+        (tmp_path / name).write_bytes(b'half')
+    assert point_to_intact(tmp_path) == str(newest)
+    left = {file.name for file in tmp_path.iterdir()}
+    assert left == {newest.name, 'last_checkpoint', *others}
