@@ -210,7 +210,7 @@ def test_a_choice_by_name_measures_half_maps_in_float32(name, parameters):
     y = chosen_norm(x, torch.zeros(2, 4), name, name, weight, None, *stats, **options)
     wide = weight if weight is None else weight.double()
     exact = chosen_norm(x.double(), torch.zeros(2, 4).double(), name, name, wide, **options)
-    torch.testing.assert_close(y.double(), exact, rtol=2**-8, atol=1e-5)
+    torch.testing.assert_close(y.double(), exact, rtol=2**-7, atol=1e-5)  # Triton's truncates
 
 
 def test_gradients_for_a_dead_map_are_exact_however_far_the_running_mean():
