@@ -22,6 +22,9 @@ from ssn_mm.ops import (
     sparsestmax,
     switch_norm,
 )
+from ssn_mm.ops.backends.reference import _mix_moments
+from ssn_mm.ops.moments import instance_moments
+from ssn_mm.ops.normalizers import hand_over
 from ssn_mm.ops.sparsestmax import solve
 
 OMEGA = ('IN', 'LN', 'BN', 'GN')
@@ -224,8 +227,7 @@ def check(case, backends, monkeypatch, found=None):
                 monkeypatch.setenv('SSN_MM_BACKEND', 'reference')
                 near = near or moves(case, tensors, u)
                 move += max((one[i] - right[i]).abs().max().item() for one in near)
-                if name == 'dlogits':
-                    move += u * cancelled(case, tensors)
+                move += u * cancelled(name, case, tensors)
             if found is not None:
                 found.append((wrong / (move or 5e-324), backend, name, case))
             elif wrong:
@@ -240,14 +242,33 @@ def excess(ours, want):
     return ((ours - want).abs() - rounding).nan_to_num(nan=math.inf).max().clamp(min=0).item()
 
 
-def cancelled(case, tensors):
-    """Size of the terms of SparsestMax's Jacobian, whose sum may be much smaller."""
-    if case.source != 'logits':
+def cancelled(name, case, tensors):
+    """Size of the terms of a result whose sum may be much smaller, whatever goes in."""
+    x, dy, z, weight, _, *running = [t if t is None else t.double() for t in tensors]
+    p, stretch = ratios_of(case, z)
+    if name == 'dlogits' and case.source == 'logits':  # of SparsestMax's Jacobian
+        given = exact(replace(case, source='ratios'), [*tensors[:2], p, *tensors[3:]])[2]
+        return (stretch.max() * given.abs().max()).item()
+    if name in ('running mean', 'running var'):
+        return running[name == 'running var'].abs().max().item()
+    if name != 'dx':
         return 0.0
-    z, radius = tensors[2].double(), torch.tensor(case.radius).double()
-    p, stretch, _ = solve(z, radius)
-    given = exact(replace(case, source='ratios'), [*tensors[:2], p, *tensors[3:]])[2]
-    return (stretch.max() * given.abs().max()).item()
+    batch_stats = case.training or not case.running
+    fit = competing(case.names, case.shape, batch_stats, case.groups)
+    p, names = (p, case.names) if all(fit) else hand_over(p, case.names, fit)
+    stats = (None, None) if batch_stats else running
+    moments = instance_moments(x)
+    (_, var), _ = _mix_moments(*moments, x[:, 0].numel(), p, names, *stats, case.groups, False)
+    scale = 1.0 if weight is None else weight.abs().max()
+    return float(scale * dy.abs().max() * (var + case.eps).rsqrt().max())
+
+
+def ratios_of(case, z):
+    """The case's ratios in float64, and the stretches of SparsestMax."""
+    if case.source == 'logits':
+        return solve(z, torch.tensor(case.radius).double())[:2]
+    k = len(case.names)
+    return (torch.eye(k).double()[[0, k - 1]] if case.source == 'chosen' else z), torch.ones(1)
 
 
 @pytest.fixture(autouse=True)
