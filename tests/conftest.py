@@ -1,5 +1,6 @@
 """Shared by all tests."""
 
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -95,6 +96,25 @@ def train_in_turn():
         return done.stdout.split('=====\n')[1:]
 
     return run
+
+
+@pytest.fixture(scope='session')
+def fork():
+    """Starts a function of a module in tests/ as the fork of a process that has imported all."""
+    context = multiprocessing.get_context('forkserver')
+    context.set_forkserver_preload(['engine.test_reliability_hook', 'torch._dynamo', 'mmpretrain'])
+    started = []
+
+    def start(function, *args):
+        started.append(context.Process(target=function, args=args))
+        started[-1].start()
+        return started[-1]
+
+    with pytest.MonkeyPatch.context() as patch:  # the server does not get sys.path from us
+        patch.setenv('PYTHONPATH', os.pathsep.join(sys.path))
+        yield start
+    for process in started:
+        process.kill()
 
 
 @pytest.fixture(scope='session')

@@ -14,6 +14,7 @@ from pickle import UnpicklingError
 from mmengine.logging import print_log
 
 POINTER = 'last_checkpoint'  # mmengine's file that names the one to resume from
+_TEMPORARY = re.compile(rf'\.({POINTER}|.+\.pth)\.\d+\.tmp')  # AtomicBackend's, and one below
 
 
 def add_trust(parser: argparse.ArgumentParser) -> None:
@@ -91,7 +92,8 @@ def is_intact(checkpoint: str | Path) -> bool:
 def point_to_intact(work_dir: str | Path) -> str | None:
     """Makes a work dir's ``last_checkpoint`` name the newest checkpoint that is intact.
 
-    A training that was killed may leave it empty, behind, or naming a file that is damaged.
+    A training that was killed may leave it empty, behind, or naming a file that is damaged; and
+    files that it had begun to write, which are removed.
 
     Returns:
         The checkpoint, or None where there is none yet.
@@ -100,6 +102,9 @@ def point_to_intact(work_dir: str | Path) -> str | None:
         ValueError: There are checkpoints and all of them are damaged.
     """
     folder = Path(work_dir)
+    for begun in folder.glob('.*.tmp'):
+        if _TEMPORARY.fullmatch(begun.name):
+            begun.unlink(missing_ok=True)
     found = sorted(  # what tools made of one (iter_8.frozen.pth) is none to resume from
         (f for f in folder.glob('*.pth') if re.fullmatch(r'(iter|epoch)_\d+', f.stem)),
         key=lambda file: (file.stat().st_mtime, file.name),

@@ -140,7 +140,8 @@ def jacobian_product(g: Tensor, z: Tensor, p: Tensor, stretch: Tensor, bend: Ten
     face = (p > 0).to(p)
     share = face / face.sum(-1, keepdim=True)
     g = g * face - (g * share).sum(-1, keepdim=True) * face
-    d = z * face - (z * share).sum(-1, keepdim=True) * face
+    z = (z - z.amax(-1, keepdim=True)) * face  # keeps large logits exact
+    d = z - (z * share).sum(-1, keepdim=True) * face
     return stretch * g - (bend * (d * g).sum(-1, keepdim=True)) * d
 
 

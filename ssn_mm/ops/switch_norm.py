@@ -140,7 +140,7 @@ def chosen_norm(
     if (
         not sync
         and isinstance(momentum, float)
-        and (weight is None or weight.dtype == x.dtype or mean == 'BN')
+        and _fits_torch(mean, x, weight, running_mean)
         and is_faster_in_torch(mean, x)
     ):
         if weight is None:
@@ -154,6 +154,14 @@ def chosen_norm(
         groups = {'IN': x.size(1), 'LN': 1, 'GN': num_groups}[mean]
         return torch.nn.functional.group_norm(x, groups, weight, bias, eps)
     return _normalize(x, logits, None, 'chosen', (mean,), *options)[0]
+
+
+def _fits_torch(name: str, x: Tensor, weight: Tensor | None, running_mean: Tensor | None) -> bool:
+    """Whether torch's layer takes these dtypes and measures half maps in float32."""
+    given = {t.dtype for t in (weight, running_mean) if t is not None}
+    if x.dtype.itemsize == 2:
+        return name == 'BN' and weight is not None and given == {torch.float32}
+    return given <= {x.dtype}
 
 
 class _KeepInGraph(torch.autograd.Function):

@@ -60,10 +60,22 @@ LOOPS = {
 }
 
 
-def train(folder, loop, stop=None, workers=0, accumulate=1, keep=20, interval=1, seed=3, **kwargs):
+def train(
+    folder,
+    loop,
+    stop=None,
+    workers=0,
+    accumulate=1,
+    keep=20,
+    interval=1,
+    seed=3,
+    hooks=(),
+    **kwargs,
+):
     torch.manual_seed(0)
     cfg, sampler = LOOPS[loop]
     resume = kwargs.get('resume', False)
+    known = resume and (folder / 'last_checkpoint').exists()
     runner = Runner(
         model=Net(),
         work_dir=str(folder),
@@ -85,7 +97,11 @@ def train(folder, loop, stop=None, workers=0, accumulate=1, keep=20, interval=1,
         default_hooks=dict(
             logger=dict(type='LoggerHook', interval=1),
             checkpoint=dict(
-                type='CheckpointHook', interval=interval, by_epoch=False, max_keep_ckpts=keep
+                type='CheckpointHook',
+                interval=interval,
+                by_epoch=False,
+                max_keep_ckpts=keep,
+                backend_args=dict(backend='atomic'),
             ),
         ),
         custom_hooks=[
@@ -93,8 +109,9 @@ def train(folder, loop, stop=None, workers=0, accumulate=1, keep=20, interval=1,
             EMAHook(momentum=0.1),
             ReliabilityHook(),
             *([StopAfter(stop)] if stop else []),
+            *hooks,
         ],
-        randomness=dict(seed=None if resume else seed),
+        randomness=dict(seed=None if known else seed),
         cfg=Config(dict()),
         experiment_name=f'{folder.name}-{stop}-{resume}-{random.random()}',
         log_level='WARNING',

@@ -135,6 +135,19 @@ def test_gradient_is_orthogonal_to_the_direction_inside_the_circle():
     assert (gradient @ (z.detach() - 1 / 3)).abs() < 1e-12
 
 
+@pytest.mark.parametrize('backend', ['cpu', 'cpp'])
+def test_gradients_do_not_depend_on_what_all_logits_have_in_common(backend, monkeypatch):
+    monkeypatch.setenv('SSN_MM_BACKEND', backend)
+    z = torch.tensor([0, 0.5, 0.5 + 2**-9])
+    g = torch.randn(3)
+
+    def gradient(z):
+        z.requires_grad_()
+        return torch.autograd.grad(sparsestmax(z, 0.55), z, g)[0]
+
+    torch.testing.assert_close(gradient(z + 1024), gradient(z.clone()), rtol=1e-5, atol=1e-3)
+
+
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
 @pytest.mark.parametrize('offset', [0, 1e-9, 1e-7, 1e-6, 1e-5, 1e-3])
 @pytest.mark.parametrize('base', [(1, 1, 1), (1, 1, 0), (1, 1, 1, 1), (0.5, 0.5, 0.2, 0.2)])

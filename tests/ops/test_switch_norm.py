@@ -192,12 +192,38 @@ def test_a_choice_by_name_equals_one_hot_ratios(mean, var, training):
     torch.testing.assert_close(chosen, run(switch_norm, ratios, OMEGA), rtol=1e-9, atol=1e-9)
 
 
-def test_a_mean_of_ten_thousand_is_normalised():
+@pytest.mark.parametrize('layout', [torch.contiguous_format, torch.channels_last])
+def test_a_mean_of_ten_thousand_is_normalised(layout):
     x = torch.randn(4, 8, 32, 32, dtype=torch.float64)
     ratios = torch.full((2, 3), 1 / 3)
-    y = switch_norm((x + 1e4).float(), ratios, training=True)
+    y = switch_norm((x + 1e4).float().to(memory_format=layout), ratios, training=True)
     expected = switch_norm(x, ratios, training=True)
     torch.testing.assert_close(y.double(), expected, rtol=0, atol=5e-3)
+
+
+@pytest.mark.parametrize('parameters', [None, torch.bfloat16, torch.float32])
+@pytest.mark.parametrize('name', OMEGA)
+def test_a_choice_by_name_measures_half_maps_in_float32(name, parameters):
+    x, stats = (torch.randn(4, 6, 5, 4) + 10).bfloat16(), (torch.zeros(6), torch.ones(6))
+    weight = parameters and torch.randn(6, dtype=parameters)
+    options = dict(training=True, num_groups=3)
+    y = chosen_norm(x, torch.zeros(2, 4), name, name, weight, None, *stats, **options)
+    wide = weight if weight is None else weight.double()
+    exact = chosen_norm(x.double(), torch.zeros(2, 4).double(), name, name, wide, **options)
+    torch.testing.assert_close(y.double(), exact, rtol=2**-7, atol=1e-5)  # Triton's truncates
+
+
+def test_gradients_for_a_dead_map_are_exact_however_far_the_running_mean():
+    dy, mean, var = torch.randn(2, 4, 3, 3), torch.full((4,), 100.0), torch.ones(4)
+
+    def run(dtype):
+        x = torch.zeros(2, 4, 3, 3, dtype=dtype, requires_grad=True)
+        logits, stats = torch.zeros(2, 2, dtype=dtype), (mean.to(dtype), var.to(dtype))
+        y = chosen_norm(x, logits, 'BN', 'GN', None, None, *stats, num_groups=2)
+        return torch.autograd.grad(y, x, dy.to(dtype))[0].double()
+
+    exact = run(torch.float64)
+    assert (run(torch.float32) - exact).abs().max() < 1e-5 * exact.abs().max()
 
 
 def test_gradients_survive_a_mean_of_ten_thousand():

@@ -145,7 +145,7 @@ def run_layer(x, dy, logits, radius, weight, bias, running, names, passes=kernel
         *(mixed, mean, var, *both, logits, weight, *running),
         *(x[0, 0].numel(), radius is not None, names, GROUPS),
     )
-    dx = passes.affine_grad(dy, x, mixed.shift, mixed.scale, slope, offset)
+    dx = passes.affine_grad(dy, x, mean, mixed.scale, slope, offset)
     return mixed, (y, dx, *small)
 
 

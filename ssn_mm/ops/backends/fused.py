@@ -1,7 +1,7 @@
 """Eq. 1 as one operator: two reductions over the map, two maps over it, a small stage between.
 
 Forward measures (n, c) moments and writes y = γR·(x - M) + β; backward sums Σdy and Σdy·(x - M)
-and writes dx = γR·dy + slope·(x - M) + offset. It saves x and (N, C) numbers. Kernel modules
+and writes dx = γR·dy + slope·(x - mean) + offset. It saves x and (N, C) numbers. Kernel modules
 (cpu, cpp, triton) do the passes over the map; ``mix`` says what lies between.
 """
 
@@ -84,8 +84,8 @@ def _forward(
     module = load_kernels(kernels, x)
     x = _dense(x)
     wide = torch.float64 if x.dtype is torch.float64 else torch.float32
-    given = (logits, weight, bias, running_mean, running_var)
-    logits, weight, bias, running_mean, running_var = (_cast(t, wide) for t in given)
+    given = (logits, weight, bias, radius, running_mean, running_var)
+    logits, weight, bias, radius, running_mean, running_var = (_cast(t, wide) for t in given)
     if hasattr(module, 'forward') and not sync:
         return module.forward(
             *(x, logits, weight, bias, radius, running_mean, running_var),
@@ -140,7 +140,7 @@ def _backward(
         else:
             small = module.mix_backward(*arguments)
         slope, offset, dlogits, dweight, dbias = small
-        dx = module.affine_grad(dy, x, shift, scale, slope, offset)
+        dx = module.affine_grad(dy, x, mean, scale, slope, offset)
         if source == 'chosen':
             dlogits = torch.zeros_like(logits)
     like_logits, like_weight = given[:2]

@@ -6,7 +6,9 @@ M and V, and A_k the average over what normalizer k measures together (m_k, v_k 
 
     dp_k = Σ G_M·m_k,  dp'_k = Σ G_V·v_k,  dγ = Σ_n R·E,  dβ = Σ_n T
     dvar = Σ_k p'_k A_k G_V,  dmean = Σ_k p_k A_k G_M + 2 p'_k (mean - m_k) A_k G_V
-    dx = γR·dy + slope·(x - M) + offset
+    dx = γR·dy + slope·(x - mean) + offset, slope = 2 dvar / area, offset = dmean / area
+
+About the instance's own mean, since that about M would cancel where M is far from it.
 """
 
 from collections.abc import Sequence
@@ -139,13 +141,11 @@ def mix_backward(
             dmean = torch.addcmul(dmean, grad_mean, p)
             dmean = torch.addcmul(dmean, mean - m, grad_var, value=2)
             dvar = dvar + grad_var
-    slope = dvar * (2 / area)
-    offset = torch.addcmul(dmean / area, slope, mixed.shift - mean)
     dlogits = torch.stack(dratios).view(-1, 2).t()
     if constrained:
         bent = (mixed.ratios, mixed.stretch[:, None], mixed.bend[:, None])
         dlogits = jacobian_product(dlogits, logits, *bent)
-    return slope, offset, dlogits.contiguous(), (rstd * dot).sum(0), total.sum(0)
+    return dvar * (2 / area), dmean / area, dlogits.contiguous(), (rstd * dot).sum(0), total.sum(0)
 
 
 def _merge(

@@ -156,9 +156,9 @@ void mix(const Recipe& q, const A* m, const A* v, const A* logits, Source source
 // total and dot, T and E, are overwritten by offset and slope.
 template <class A>
 void mix_backward(const Recipe& q, Int area, const A* m, const A* v, const A* ratios,
-                  const A* curve, const A* shift, const A* rstd, const A* scale, A* total, A* dot,
-                  const A* logits, Source source, const A* running_mean, const A* running_var,
-                  A* dlogits, A* dweight, A* dbias) {
+                  const A* curve, const A* rstd, const A* scale, A* total, A* dot, const A* logits,
+                  Source source, const A* running_mean, const A* running_var, A* dlogits,
+                  A* dweight, A* dbias) {
   const Merged<A> merged(q, m, v, running_mean, running_var);
   const Numbers<A> none(q);
   Numbers<A> to_mean(q), to_var(q);
@@ -211,9 +211,8 @@ void mix_backward(const Recipe& q, Int area, const A* m, const A* v, const A* ra
         A dvar = in_var * dot[o + i] + ln + gn + b;
         A dmean = in_mean * total[o + i] + bn * bn_grad[i] + same +
                   2 * (ln * (mu - ln_middle) + gn * (mu - gn_middle) + b * (mu - bn_middle[i]));
-        A slope = 2 * dvar * part;
-        total[o + i] = dmean * part + slope * (shift[o + i] - mu);
-        dot[o + i] = slope;
+        total[o + i] = dmean * part;
+        dot[o + i] = 2 * dvar * part;
       }
     }
   });

@@ -28,7 +28,7 @@ void sparsestmax(const double* z, int k, double r, double* p, double* stretch, d
     total += s;
     squares += s * s;
     double centre = total / m, square = squares - centre * total;
-    double rho2 = std::max(r * r + 1.0 / k - 1.0 / m, 0.0);
+    double rho2 = std::max(r * r + (1.0 / k - 1.0 / m), 0.0);
     bool outside = square >= rho2;
     double pull = outside ? 1 : std::sqrt(rho2) / std::max(std::sqrt(square), tie);
     bool tied = m < k && z[order[m]] == z[order[m - 1]];

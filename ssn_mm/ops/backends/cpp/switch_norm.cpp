@@ -81,9 +81,9 @@ void backward(const Shape& map, const Recipe& recipe, Source source, const T* dy
   std::unique_ptr<A[]> small(new A[2 * size]);
   A *total = small.get(), *dot = total + size;
   sums(map, dy, x, shift, total, dot);
-  mix_backward(recipe, map.s, mean, var, ratios, curve, shift, rstd, scale, total, dot, logits,
+  mix_backward(recipe, map.s, mean, var, ratios, curve, rstd, scale, total, dot, logits,
                source, running_mean, running_var, dlogits, dweight, dbias);
-  affine_grad(map, dy, x, shift, scale, dot, total, dx);
+  affine_grad(map, dy, x, mean, scale, dot, total, dx);
 }
 
 }  // namespace

@@ -127,7 +127,7 @@ def affine_kernel(
 @triton.jit
 def _stretch(square, m, r, k: tl.constexpr):
     """How far the circle stretches a direction in a face of m entries; 1 where it lies outside."""
-    rho2 = r * r + 1 / k - 1.0 / m
+    rho2 = r * r + (1 / k - 1.0 / m)
     rho2 = tl.where(rho2 < 0.0, 0.0, rho2)  # a NaN radius stays
     stretch = tl.sqrt(rho2) / tl.maximum(tl.sqrt(square), _TIE)
     return tl.where(square >= rho2, 1.0, stretch)
@@ -185,6 +185,7 @@ def _store_dlogits(
         bend = tl.load(bend_ptr + row, mask=row < rows, other=0.0)
         m = tl.sum(face, 1, keep_dims=True)
         g = (g - tl.sum(g * face, 1, keep_dims=True) / m) * face
+        z -= tl.max(tl.where(face > 0.0, z, -1e30), 1, keep_dims=True)  # keeps large logits exact
         d = (z - tl.sum(z * face, 1, keep_dims=True) / m) * face
         g = stretch * g - bend * tl.sum(d * g, 1, keep_dims=True) * d
     tl.store(dz_ptr + row * k + column, g, mask=listed)
@@ -361,7 +362,7 @@ def mix_grad_kernel(
         dvar += g_var
     slope = 2.0 * dvar / area
     tl.store(slope_ptr + at, slope, mask=inside)
-    tl.store(offset_ptr + at, dmean / area + slope * (shift - mean), mask=inside)
+    tl.store(offset_ptr + at, dmean / area, mask=inside)
     _store_dlogits(
         dp, z_ptr, p_ptr, stretch_ptr, bend_ptr, dlogits_ptr + tl.program_id(0) * 2 * k, row, 2,
         whole & constrained, k, block_k,
