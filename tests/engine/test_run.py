@@ -24,7 +24,7 @@ class Interrupted(io.BytesIO):
 
 
 def test_an_interrupt_that_became_another_error_is_one(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(run, '_build_runner', lambda cfg: Interrupted())
+    monkeypatch.setattr(run, 'build_runner', lambda cfg: Interrupted())
     with pytest.raises(RuntimeError, match='unexpected pos'):
         Interrupted().train()
     with pytest.raises(SystemExit, match='130'):
