@@ -71,6 +71,43 @@ def run_tool(tmp_path):
     return run
 
 
+# tools one after the other: processes of their own would mostly import
+TOOLS = """
+import runpy, sys, traceback
+for line in sys.stdin.read().splitlines():
+    tool, *arguments = line.split('\\t')
+    print('=====', flush=True)
+    print('=====', file=sys.stderr, flush=True)
+    sys.argv = [tool, *arguments]
+    try:
+        runpy.run_path(tool, run_name='__main__')
+        code = 0
+    except SystemExit as error:
+        code = error.code
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    print('code', code, flush=True)
+"""
+
+
+@pytest.fixture(scope='session')
+def run_tools():
+    """Runs tools of the repository in one process; returns each one's exit code and output."""
+
+    def run(folder, *commands):
+        lines = '\n'.join('\t'.join(map(str, command)) for command in commands)
+        done = subprocess.run(
+            [sys.executable, '-W', 'ignore', '-c', TOOLS], cwd=folder, input=lines, text=True,
+            capture_output=True, timeout=300, env=os.environ | {'TORCH_HOME': str(folder)},
+        )  # fmt: skip
+        parts = zip(done.stdout.split('=====\n'), done.stderr.split('=====\n'), strict=True)
+        said = [(out.rpartition('code '), error) for out, error in list(parts)[1:]]
+        return [(int(code.split()[0]), out + error) for (out, _, code), error in said]
+
+    return run
+
+
 # tools/train.py for one config after the other: processes of their own would mostly import
 TRAIN = """
 import runpy, sys

@@ -1,8 +1,6 @@
 """Files made to do harm, given to the tools: refused with a message, and nothing of them runs."""
 
 import os
-import subprocess
-import sys
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -13,24 +11,6 @@ import torch
 
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / 'configs' / 'demo' / 'resnet_ssn_digits.py'
-# the tools one after the other in one process each would mostly import; exit codes are printed
-TOOLS = """
-import runpy, sys, traceback
-for line in sys.stdin.read().splitlines():
-    tool, *arguments = line.split('\\t')
-    print('=====', flush=True)
-    print('=====', file=sys.stderr, flush=True)
-    sys.argv = [tool, *arguments]
-    try:
-        runpy.run_path(tool, run_name='__main__')
-        code = 0
-    except SystemExit as error:
-        code = error.code
-    except BaseException:
-        traceback.print_exc()
-        code = 1
-    print('code', code, flush=True)
-"""
 
 
 class Bomb:
@@ -59,18 +39,7 @@ def small(folder):
     return ['--cfg-options', *data]
 
 
-def run_tools(folder, *commands):
-    """Exit code and what was said on stderr, of each."""
-    lines = '\n'.join('\t'.join(map(str, command)) for command in commands)
-    done = subprocess.run(
-        [sys.executable, '-W', 'ignore', '-c', TOOLS], cwd=folder, input=lines, text=True,
-        capture_output=True, timeout=300, env=os.environ | {'TORCH_HOME': str(folder)},
-    )  # fmt: skip
-    codes = [part.rpartition('code ')[2].split()[0] for part in done.stdout.split('=====\n')[1:]]
-    return list(zip(map(int, codes), done.stderr.split('=====\n')[1:], strict=True))
-
-
-def test_a_pickle_bomb_is_refused_by_every_tool_and_every_loader_and_runs_nothing(bomb):
+def test_a_pickle_bomb_is_refused_by_every_tool_and_every_loader_and_runs_nothing(bomb, run_tools):
     handler = partial(SimpleHTTPRequestHandler, directory=str(bomb))
     server = ThreadingHTTPServer(('127.0.0.1', 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -103,7 +72,7 @@ def test_a_pickle_bomb_is_refused_by_every_tool_and_every_loader_and_runs_nothin
     assert not (bomb / 'exploded').exists()
 
 
-def test_trusting_a_checkpoint_is_the_only_way_round(bomb):
+def test_trusting_a_checkpoint_is_the_only_way_round(bomb, run_tools):
     """And it shows that the bomb works."""
     ((code, said),) = run_tools(
         bomb, [ROOT / 'tools/test.py', DEMO, bomb / 'bomb.pth', '--trust-checkpoint', *small(bomb)]
@@ -111,7 +80,7 @@ def test_trusting_a_checkpoint_is_the_only_way_round(bomb):
     assert (bomb / 'exploded').exists(), (code, said[-2000:])
 
 
-def test_a_checkpoint_that_was_cut_short_is_named(tmp_path):
+def test_a_checkpoint_that_was_cut_short_is_named(tmp_path, run_tools):
     file = tmp_path / 'half.pth'
     torch.save({'state_dict': {'a': torch.zeros(1000)}}, file)
     file.write_bytes(file.read_bytes()[:2000])
