@@ -1,5 +1,6 @@
 """What mmengine drives during a run."""
 
+from .amp import CPUAmpOptimWrapper
 from .atomic_backend import AtomicBackend
 from .optim_constructor import SSNOptimWrapperConstructor
 from .radius_hook import SSNRadiusHook
@@ -9,6 +10,7 @@ from .reliability_hook import ReliabilityHook
 
 __all__ = [
     'AtomicBackend',
+    'CPUAmpOptimWrapper',
     'Ratios',
     'RatiosHook',
     'ReliabilityHook',
