@@ -9,6 +9,7 @@ from .checkpoints import inflation
 from .engine import (
     AtomicBackend,
     CPUAmpOptimWrapper,
+    FiniteCheckHook,
     RatiosHook,
     ReliabilityHook,
     SSNOptimWrapperConstructor,
@@ -25,7 +26,7 @@ inflation.apply()
 # mmengine's root registries: a library's own registry falls back to them
 MODELS.register_module(name='SSN', module=SSN, force=True)
 MODELS.register_module(name='SN', module=SN, force=True)
-for hook in (SSNRadiusHook, RatiosHook, RatiosFigureHook, ReliabilityHook):
+for hook in (SSNRadiusHook, RatiosHook, RatiosFigureHook, ReliabilityHook, FiniteCheckHook):
     HOOKS.register_module(module=hook, force=True)
 OPTIM_WRAPPERS.register_module(module=CPUAmpOptimWrapper, force=True)
 OPTIM_WRAPPER_CONSTRUCTORS.register_module(module=SSNOptimWrapperConstructor, force=True)

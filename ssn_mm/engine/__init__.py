@@ -2,6 +2,7 @@
 
 from .amp import CPUAmpOptimWrapper
 from .atomic_backend import AtomicBackend
+from .finite_check_hook import FiniteCheckHook
 from .optim_constructor import SSNOptimWrapperConstructor
 from .radius_hook import SSNRadiusHook
 from .ratios import Ratios, read_ratios
@@ -11,6 +12,7 @@ from .reliability_hook import ReliabilityHook
 __all__ = [
     'AtomicBackend',
     'CPUAmpOptimWrapper',
+    'FiniteCheckHook',
     'Ratios',
     'RatiosHook',
     'ReliabilityHook',
