@@ -85,7 +85,7 @@ class Watch(Hook):
 
 
 class StopAfter(Hook):
-    """As if the machine died after so many iterations, when all is saved."""
+    """As if the machine died after so many iterations, just when all was saved."""
 
     priority = 'LOWEST'
 
@@ -126,10 +126,10 @@ def train(
         val_cfg=dict(),
         train_cfg=dict(by_epoch=False, max_iters=iters, val_interval=4),
         optim_wrapper=dict(
-            constructor='SSNOptimWrapperConstructor', optimizer=dict(optimizer), **kwargs
+            {'constructor': 'SSNOptimWrapperConstructor'} | kwargs, optimizer=dict(optimizer)
         ),
         default_hooks=dict(
-            checkpoint=dict(type='CheckpointHook', interval=1, by_epoch=False, max_keep_ckpts=20),
+            checkpoint=dict(type='CheckpointHook', interval=stop or 100, by_epoch=False),
             reliability=dict(type='ReliabilityHook'),
         ),
         custom_hooks=[
