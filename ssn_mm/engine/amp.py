@@ -1,7 +1,10 @@
-"""Mixed precision on a CPU too."""
+"""Mixed precision on a CPU too, and what bfloat16 needs."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import wraps
+from typing import Any
 
 import torch
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
@@ -32,6 +35,7 @@ class CPUAmpOptimWrapper(AmpOptimWrapper):
     ) -> None:
         if dtype not in DTYPES:
             raise ValueError(f'dtype must be one of {DTYPES}, got {dtype!r}')
+        let_mmaction_score_bfloat16()
         OptimWrapper.__init__(self, **kwargs)  # AmpOptimWrapper's asserts a GPU
         self.cast_dtype = getattr(torch, dtype)
         fixed = isinstance(loss_scale, float)
@@ -52,3 +56,20 @@ class CPUAmpOptimWrapper(AmpOptimWrapper):
         # AmpOptimWrapper's own asserts bfloat16 on a CPU
         with OptimWrapper.optim_context(self, model), torch.autocast('cpu', self.cast_dtype):
             yield
+
+
+def let_mmaction_score_bfloat16() -> None:
+    """Gives the heads of mmaction2 float32 scores; call it when the model is built.
+
+    They measure the training accuracy in NumPy, which has no bfloat16, and stop with a TypeError.
+    """
+    heads: Any = sys.modules.get('mmaction.models.heads.base')
+    if heads is None or hasattr(heads.BaseHead.loss_by_feat, '__wrapped__'):
+        return
+    own = heads.BaseHead.loss_by_feat
+
+    @wraps(own)
+    def loss_by_feat(self: nn.Module, cls_scores: torch.Tensor, data_samples: list) -> dict:
+        return own(self, cls_scores.float(), data_samples)
+
+    heads.BaseHead.loss_by_feat = loss_by_feat

@@ -15,7 +15,7 @@ from mmengine.runner import CheckpointLoader, Runner, find_latest_checkpoint
 from ..checkpoints.files import check_checkpoint, explain_refusal
 from ..datasets.preflight import check_datasets
 from ..layers import ssn_layers
-from .amp import DTYPES
+from .amp import DTYPES, let_mmaction_score_bfloat16
 from .ratios import RATIOS_FILE
 from .ratios_hook import choices_by_stage, count_selected, layer_ratios
 from .samples import BrokenSampleError
@@ -69,6 +69,8 @@ def train(cfg: Config, resume: bool = False, amp: bool | str = False) -> None:
     if amp:
         _enable_amp(cfg, None if amp is True else amp)
     runner = _build_runner(cfg)
+    if amp:
+        let_mmaction_score_bfloat16()
     try:
         runner.train()
     except BaseException as error:

@@ -33,7 +33,7 @@ NETWORKS = {
         ),
     ),
     'i3d': (
-        (1, 3, 4, 24, 24),
+        (1, 3, 4, 40, 40),
         dict(backbone=dict(base_channels=4), cls_head=dict(in_channels=32, dropout_ratio=0.0)),
     ),
 }
@@ -68,6 +68,7 @@ def train(name, dtype=None, seed=0):
     """Trains until all rows have chosen; returns the losses, and the dtypes that layers saw."""
     cfg = Config.fromfile(DEMO / f'{name}_ssn_digits.py')
     cfg.merge_from_dict(dict(model=NETWORKS[name][1]))
+    cfg.optim_wrapper.optimizer.lr *= 0.1  # as in the demos' warm-up
     if dtype:
         cfg.optim_wrapper.update(type='CPUAmpOptimWrapper', dtype=dtype)
     torch.manual_seed(seed)
@@ -94,7 +95,7 @@ def train(name, dtype=None, seed=0):
 def test_a_training_in_half_precision_stays_closer_to_float32_than_another_seed_does(name, long):
     exact, _ = train(name)
     noise = (train(name, seed=1)[0] - exact).abs().mean()
-    for dtype in ('float16', 'bfloat16') if long or name == 'resnet' else ('float16',):
+    for dtype in ('float16', 'bfloat16') if long or name != 'deeplab' else ('float16',):
         losses, seen = train(name, dtype)
         print(f'{name} {dtype}: {(losses - exact).abs().mean():.4f}, another seed {noise:.4f}')
         assert seen == {(getattr(torch, dtype),) * 2}
