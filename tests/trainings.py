@@ -117,7 +117,8 @@ def train(
         work_dir=str(folder),
         train_dataloader=dict(
             dataset=Pictures(),
-            sampler=dict(type='DefaultSampler', shuffle=False),
+            # the other sampler's loop sleeps for two seconds after each pass
+            sampler=dict(type='InfiniteSampler', shuffle=False),
             batch_size=batch,
             collate_fn=dict(type='default_collate'),
         ),

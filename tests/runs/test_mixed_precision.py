@@ -97,6 +97,5 @@ def test_a_training_in_half_precision_stays_closer_to_float32_than_another_seed_
     noise = (train(name, seed=1)[0] - exact).abs().mean()
     for dtype in ('float16', 'bfloat16') if long or name != 'deeplab' else ('float16',):
         losses, seen = train(name, dtype)
-        print(f'{name} {dtype}: {(losses - exact).abs().mean():.4f}, another seed {noise:.4f}')
         assert seen == {(getattr(torch, dtype),) * 2}
         assert (losses - exact).abs().mean() < noise
