@@ -5,6 +5,7 @@ from mmengine.registry import (
     HOOKS,
     MODELS,
     OPTIM_WRAPPER_CONSTRUCTORS,
+    OPTIM_WRAPPERS,
     WEIGHT_INITIALIZERS,
 )
 
@@ -16,6 +17,8 @@ from .checkpoints.pretrained import Pretrained
 from .checkpoints.published import PublishedResNet
 from .engine import (
     AtomicBackend,
+    CPUAmpOptimWrapper,
+    FiniteCheckHook,
     PreciseStatsHook,
     RatiosHook,
     ReliabilityHook,
@@ -44,7 +47,9 @@ for hook in (
     ReliabilityHook,
     SyncStatisticsHook,
     PreciseStatsHook,
+    FiniteCheckHook,
 ):
     HOOKS.register_module(module=hook, force=True)
+OPTIM_WRAPPERS.register_module(module=CPUAmpOptimWrapper, force=True)
 OPTIM_WRAPPER_CONSTRUCTORS.register_module(module=SSNOptimWrapperConstructor, force=True)
 register_backend('atomic', AtomicBackend, force=True)

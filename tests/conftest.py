@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,6 +15,7 @@ os.environ.setdefault('TORCHINDUCTOR_FORCE_DISABLE_CACHES', '1')
 import torch
 from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
+from mmengine.runner import loops
 
 import ssn_mm  # noqa: F401, repairs OpenMMLab before a test imports it
 
@@ -25,6 +27,8 @@ if not torch.cuda.is_available():
 sys.path.insert(0, str(ROOT / 'tests'))  # references.py
 
 torch.set_num_threads(2)
+# between passes over the data mmengine pauses for two seconds, most of what a small training takes
+loops.time = SimpleNamespace(sleep=lambda seconds: None)
 
 
 def pytest_addoption(parser):

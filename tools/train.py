@@ -6,6 +6,7 @@ import os
 from mmengine.config import DictAction
 
 from ssn_mm.checkpoints.files import add_trust
+from ssn_mm.engine.amp import DTYPES
 from ssn_mm.engine.run import load_config, run_tool, train
 
 
@@ -18,7 +19,16 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--resume', action='store_true', help='go on from the latest checkpoint of the work dir'
     )
-    parser.add_argument('--amp', action='store_true', help='train in mixed precision')
+    parser.add_argument(
+        '--amp',
+        nargs='?',
+        const=True,
+        default=False,
+        type=_dtype,
+        metavar='DTYPE',
+        help='train in mixed precision, of bfloat16 or float16 (default: float16 on a GPU, '
+        'bfloat16 on a CPU); write it after the config',
+    )
     parser.add_argument(
         '--cfg-options',
         nargs='+',
@@ -38,6 +48,14 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     return args
+
+
+def _dtype(name: str) -> str:
+    if name not in DTYPES:
+        raise argparse.ArgumentTypeError(
+            f'{name!r} is not one of {DTYPES}; write --amp after the config'
+        )
+    return name
 
 
 def main() -> None:

@@ -1,6 +1,8 @@
 """What mmengine drives during a run."""
 
+from .amp import CPUAmpOptimWrapper
 from .atomic_backend import AtomicBackend
+from .finite_check_hook import FiniteCheckHook
 from .optim_constructor import SSNOptimWrapperConstructor
 from .precise_stats import measure_statistics
 from .precise_stats_hook import PreciseStatsHook
@@ -12,6 +14,8 @@ from .sync_hook import SyncStatisticsHook
 
 __all__ = [
     'AtomicBackend',
+    'CPUAmpOptimWrapper',
+    'FiniteCheckHook',
     'PreciseStatsHook',
     'Ratios',
     'RatiosHook',

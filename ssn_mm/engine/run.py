@@ -16,6 +16,7 @@ from mmengine.runner import CheckpointLoader, Runner, find_latest_checkpoint
 from ..checkpoints.files import check_checkpoint, explain_refusal
 from ..datasets.preflight import check_datasets
 from ..layers import choices_by_stage, count_selected, layer_ratios, ssn_layers
+from .amp import DTYPES, let_mmaction_score_bfloat16
 from .ratios import RATIOS_FILE
 from .ratios_hook import unwrapped
 from .samples import BrokenSampleError
@@ -50,24 +51,27 @@ def load_config(
     return cfg
 
 
-def train(cfg: Config, resume: bool = False, amp: bool = False) -> None:
+def train(cfg: Config, resume: bool = False, amp: bool | str = False) -> None:
     """Trains a config; ends with a line that says where the results lie and what to do next.
 
     Args:
         cfg: From :func:`load_config`.
         resume: Go on from the latest checkpoint of the work dir.
-        amp: Train in mixed precision.
+        amp: Train in mixed precision of a dtype, 'bfloat16' or 'float16'; True takes float16 on a
+            GPU and bfloat16 on a CPU.
 
     Raises:
         DatasetMissingError: Before anything is built, see ``check_datasets``.
-        ValueError: ``amp`` without a GPU, or with an optimizer wrapper that cannot.
+        ValueError: ``amp`` is another dtype, or the config's optimizer wrapper cannot.
         SystemExit: 130 after Ctrl-C, with a message that says how to go on.
     """
     check_datasets(cfg)
     cfg.resume = resume
     if amp:
-        _enable_amp(cfg)
+        _enable_amp(cfg, None if amp is True else amp)
     runner = build_runner(cfg)
+    if amp:
+        let_mmaction_score_bfloat16()
     try:
         runner.train()
     except BaseException as error:
@@ -183,14 +187,17 @@ def _distribute_over_cpus(cfg: Config) -> None:
         dist.init_process_group('gloo', timeout=timeout)
 
 
-def _enable_amp(cfg: Config) -> None:
-    if not torch.cuda.is_available():
-        raise ValueError('--amp needs a GPU, there is none; leave it out to train in float32')
+def _enable_amp(cfg: Config, dtype: str | None) -> None:
+    if dtype not in (None, *DTYPES):
+        raise ValueError(f'mixed precision is of one of {DTYPES}, got {dtype!r}')
     kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
-    if kind not in ('OptimWrapper', 'AmpOptimWrapper'):
+    if kind not in ('OptimWrapper', 'AmpOptimWrapper', 'CPUAmpOptimWrapper'):
         raise ValueError(f'--amp works with OptimWrapper, the config has {kind!r}')
-    cfg.optim_wrapper.type = 'AmpOptimWrapper'
+    has_gpu = torch.cuda.is_available()
+    cfg.optim_wrapper.type = 'AmpOptimWrapper' if has_gpu else 'CPUAmpOptimWrapper'
     cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    if dtype:
+        cfg.optim_wrapper.dtype = dtype
 
 
 def _enable_tta(cfg: Config) -> None:

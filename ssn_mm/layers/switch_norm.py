@@ -233,8 +233,9 @@ class SSN(SwitchNorm):
     def _normalize(self, x: Tensor, **options) -> Tensor:
         if self.training:
             self._warn_of_radius()
-            if self._chosen is not None and self._knows_choice(x):
-                return chosen_norm(x, self.ratio_logits, *self._chosen, **options)
+            chosen = self._known_choice(x)
+            if chosen is not None:
+                return chosen_norm(x, self.ratio_logits, *chosen, **options)
         options['correction'] = self.correction
         y, ratios = sparse_switch_norm(
             x, self.ratio_logits, self.radius, self.normalizers, **options
@@ -243,13 +244,13 @@ class SSN(SwitchNorm):
             vars(self)['_last_ratios'] = ratios  # a module's own assignment is slow
         return y
 
-    def _knows_choice(self, x: Tensor) -> bool:
-        return (
-            not torch.compiler.is_compiling()
-            and self.ratio_logits._version == self._kept_version  # else they were changed since
-            and has_area(x)  # else a share may have to be handed over
-            and not self.correction
-        )
+    def _known_choice(self, x: Tensor) -> tuple[str, str] | None:
+        # asked first: a graph that knew would be compiled anew for each choice
+        if torch.compiler.is_compiling() or self._chosen is None or self.correction:
+            return None
+        unchanged = self.ratio_logits._version == self._kept_version
+        # without area a share may have to be handed over
+        return self._chosen if unchanged and has_area(x) else None
 
     def _warn_of_radius(self) -> None:
         if self._radius_managed or SSN._warned_radius or torch.compiler.is_compiling():

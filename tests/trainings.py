@@ -1,0 +1,166 @@
+"""A training of seconds in mmengine's Runner, whose small network chooses, and what to watch."""
+
+import random
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.evaluator import BaseMetric
+from mmengine.hooks import Hook
+from mmengine.model import BaseModel
+from mmengine.runner import Runner
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+from torch.utils.data import Dataset
+
+from ssn_mm import SSN
+from ssn_mm.engine import SSNRadiusHook
+from ssn_mm.layers import ssn_layers
+
+
+class Pictures(Dataset):
+    """Noise, brighter in every second picture."""
+
+    def __init__(self, count=16):
+        self.count = count
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, index):
+        noise = torch.randn(3, 6, 6, generator=torch.Generator().manual_seed(index))
+        return noise + index % 2, index % 2
+
+
+class Net(BaseModel):
+    """Two SSN layers; ``with_cp`` recomputes both: 'reentrant', 'not', or None."""
+
+    def __init__(self, normalizers=('IN', 'LN', 'BN'), with_cp=None):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 4, 3), SSN(4, normalizers, num_groups=2)
+        self.second, self.fc = SSN(4, normalizers, num_groups=2), nn.Linear(4, 2)
+        self.with_cp = with_cp
+
+    def body(self, x):
+        return self.second(self.norm(x).relu())
+
+    def forward(self, inputs, labels, mode='tensor'):
+        x = self.conv(inputs)
+        if self.with_cp and self.training:
+            x = checkpoint(self.body, x, use_reentrant=self.with_cp == 'reentrant')
+        else:
+            x = self.body(x)
+        loss = nn.functional.cross_entropy(self.fc(x.relu().mean((2, 3))), labels)
+        return dict(loss=loss) if mode == 'loss' else [loss]
+
+
+class Loss(BaseMetric):
+    """The mean loss on the validation pictures."""
+
+    default_prefix = 'val'
+
+    def process(self, data_batch, data_samples):
+        self.results.append(data_samples[0].item())
+
+    def compute_metrics(self, results):
+        return dict(loss=sum(results) / len(results))
+
+
+class Watch(Hook):
+    """Notes what holds after each iteration, when all other hooks are done."""
+
+    priority = 'LOWEST'
+
+    def __init__(self):
+        self.radii, self.selected, self.states, self.moments, self.losses = [], [], [], [], []
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        layers = dict(ssn_layers(runner.model))
+        self.radii.append(next(iter(layers.values())).radius.item())
+        self.selected.append([choice for layer in layers.values() for choice in layer.selected])
+        self.states.append({k: v.clone() for k, v in runner.model.state_dict().items()})
+        moments = [m for s in runner.optim_wrapper.optimizer.state.values() for m in s.values()]
+        self.moments.append([m.clone() for m in moments if isinstance(m, torch.Tensor)])
+        self.losses.append(outputs['loss'].item())
+
+
+class StopAfter(Hook):
+    """As if the machine died after so many iterations, just when all was saved."""
+
+    priority = 'LOWEST'
+
+    def __init__(self, iterations):
+        self.iterations = iterations
+
+    def after_train_iter(self, runner, *_, **__):
+        if runner.iter + 1 == self.iterations:
+            raise KeyboardInterrupt
+
+
+SGD = dict(type='SGD', lr=0.3, momentum=0.9, weight_decay=1e-3)
+
+
+def train(
+    folder, make=Net, hooks=(), iters=12, stop=None, radius=None, optimizer=SGD, batch=4, **kwargs
+):
+    """Trains what ``make`` makes; ``kwargs`` are the optimizer wrapper's.
+
+    Returns:
+        The runner, and the :class:`Watch`.
+    """
+    torch.manual_seed(0)
+    watch = Watch()
+    resume = kwargs.pop('resume', False)
+    val = dict(dataset=Pictures(4), sampler=dict(type='DefaultSampler', shuffle=False))
+    runner = Runner(
+        model=make(),
+        work_dir=str(folder),
+        train_dataloader=dict(
+            dataset=Pictures(),
+            # the other sampler's loop sleeps for two seconds after each pass
+            sampler=dict(type='InfiniteSampler', shuffle=False),
+            batch_size=batch,
+            collate_fn=dict(type='default_collate'),
+        ),
+        val_dataloader=dict(**val, batch_size=4, collate_fn=dict(type='default_collate')),
+        val_evaluator=[Loss()],
+        val_cfg=dict(),
+        train_cfg=dict(by_epoch=False, max_iters=iters, val_interval=4),
+        optim_wrapper=dict(
+            {'constructor': 'SSNOptimWrapperConstructor'} | kwargs, optimizer=dict(optimizer)
+        ),
+        default_hooks=dict(
+            checkpoint=dict(type='CheckpointHook', interval=stop or 100, by_epoch=False),
+            reliability=dict(type='ReliabilityHook'),
+        ),
+        custom_hooks=[
+            radius or SSNRadiusHook(interval=100),
+            *hooks,
+            watch,
+            *([StopAfter(stop)] if stop else []),
+        ],
+        randomness=dict(seed=0),
+        resume=resume,
+        cfg=Config(dict()),
+        experiment_name=f'{Path(folder).name}-{random.random()}',
+        log_level='WARNING',
+    )
+    try:
+        runner.train()
+    except KeyboardInterrupt:
+        if not stop:
+            raise
+    return runner, watch
+
+
+def last_checkpoint(folder):
+    """What the newest checkpoint of a folder holds."""
+    return torch.load((Path(folder) / 'last_checkpoint').read_text(), weights_only=True)
+
+
+def assert_stays_chosen(selected):
+    """A row that has chosen, in any iteration, keeps its choice; in the end all have."""
+    assert None not in selected[-1]
+    for row in zip(*selected, strict=True):
+        chosen = [name for name in row if name]
+        assert set(row[row.index(chosen[0]) :]) == {chosen[0]}
