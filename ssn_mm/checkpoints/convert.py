@@ -1,21 +1,20 @@
 """Any checkpoint that ``load_weights`` understands, as one of a config's network."""
 
-import copy
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import CheckpointLoader
 from torch import nn
 
 from ..layers import SSN, SwitchNorm
+from .configs import build_network
 from .files import check_checkpoint, write_atomically
 from .loading import Loading, load_weights
 from .pretrained import start_at_bn
+from .publish import kept_meta, weights_file
 from .published import from_published
 
 
@@ -34,7 +33,7 @@ def convert(
         cfg: Describes the network. What the sources do not have is not written, so that it starts
             as ever, such as a head for another task.
         sources: Checkpoints, of parts as well: encoder and decoder.
-        out: File to write, .pth.
+        out: File to write, .pth or .safetensors.
         bn_ratio: Ratio of BN that SSN and SN start with where the sources have no logits.
         argmax: SSN layers choose their largest ratios at once (two stages, Sec. 4.1).
         num_batches: Of published statistics that are sums, see ``from_published``.
@@ -55,7 +54,7 @@ def convert(
         checkpoint = CheckpointLoader.load_checkpoint(str(source), 'cpu')
         state |= from_published(checkpoint.get('state_dict', checkpoint), num_batches, correction)
         meta |= checkpoint.get('meta') or {}
-    model = build_network(cfg)
+    model = build_network(cfg, trust=True)  # the user's own
     report = load_weights(model, state)
     if report.unlike:
         raise ValueError(
@@ -75,20 +74,9 @@ def convert(
                 _choose_largest(layer)
             written |= {f'{prefix}{key}' for key in layer.state_dict()}
     converted = {key: value for key, value in model.state_dict().items() if key in written}
-    kept = {'dataset_meta': meta['dataset_meta']} if 'dataset_meta' in meta else {}
-    file = io.BytesIO()
-    torch.save(dict(state_dict=converted, meta=kept), file)
-    write_atomically(out, file.getvalue())
+    kept = kept_meta({'dataset_meta': meta.get('dataset_meta')})
+    write_atomically(out, weights_file(converted, kept, Path(out).suffix.removeprefix('.')))
     return report
-
-
-def build_network(cfg: Config) -> nn.Module:
-    """A config's network; no weights are fetched for it."""
-    init_default_scope(cfg.get('default_scope', 'mmengine'))
-    model = copy.deepcopy(cfg.model)
-    if model.get('backbone', {}).get('pretrained'):  # mmaction2's own option
-        model.backbone.pretrained = None
-    return MODELS.build(model)
 
 
 @torch.no_grad()

@@ -10,7 +10,8 @@ from mmengine.runner import load_checkpoint
 from references import PublishedNorm
 from torch import nn
 
-from ssn_mm.checkpoints.convert import build_network, convert
+from ssn_mm.checkpoints.configs import build_network
+from ssn_mm.checkpoints.convert import convert
 from ssn_mm.checkpoints.published import from_published
 from ssn_mm.engine.run import load_config
 
@@ -57,7 +58,7 @@ def converted(config, sources, folder, options=None, **kwargs):
     """A config's network with a converted checkpoint, loaded as OpenMMLab loads; and the report."""
     cfg = load_config(str(config), options=options)
     report = convert(cfg, sources, folder / 'converted.pth', **kwargs)
-    model = build_network(cfg)
+    model = build_network(cfg, trust=True)
     load_checkpoint(model, str(folder / 'converted.pth'), strict=False)
     return model.eval(), report
 

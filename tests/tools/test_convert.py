@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn.functional import one_hot
 
-from ssn_mm.checkpoints.convert import build_network
+from ssn_mm.checkpoints.configs import build_network
 from ssn_mm.engine.run import load_config
 
 ROOT = Path(__file__).parents[2]

@@ -53,6 +53,9 @@ def test_a_pickle_bomb_is_refused_by_every_tool_and_every_loader_and_runs_nothin
     commands = [
         [tools / 'test.py', DEMO, file, *options],
         [tools / 'deploy.py', DEMO, file],
+        [tools / 'recalibrate.py', DEMO, file, *options],
+        [tools / 'publish_model.py', file, '--config', DEMO],
+        [tools / 'model_converters/convert.py', DEMO, file, bomb / 'out.pth'],
         [tools / 'infer.py', DEMO, file, bomb / 'none.png'],
         [tools / 'train.py', DEMO, *options, f'load_from={file}'],
         [tools / 'train.py', DEMO, *options, pretrained, f'model.init_cfg.checkpoint={file}'],

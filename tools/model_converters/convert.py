@@ -20,7 +20,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('config', help='config file that describes the network')
     parser.add_argument('sources', nargs='+', metavar='source', help='checkpoint files, or parts')
-    parser.add_argument('out', type=Path, help='checkpoint to write, .pth')
+    parser.add_argument('out', type=Path, help='checkpoint to write, .pth or .safetensors')
     parser.add_argument(
         '--bn-ratio',
         type=float,
@@ -54,6 +54,8 @@ def parse_args() -> argparse.Namespace:
         parser.error(f'--bn-ratio takes a number in (0, 1), got {args.bn_ratio}')
     if args.num_batches is not None and args.num_batches < 1:
         parser.error(f'--num-batches takes a number of batches, got {args.num_batches}')
+    if args.out.suffix not in ('.pth', '.safetensors'):
+        parser.error(f'a checkpoint ends in .pth or .safetensors, got {args.out}')
     if args.out.exists() and any(args.out.samefile(s) for s in args.sources if Path(s).exists()):
         parser.error(f'{args.out} is a source; write to another file')
     return args
