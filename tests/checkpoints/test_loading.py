@@ -279,6 +279,23 @@ def test_plain_norms_in_the_place_of_ssn_are_warned_of(sources):
     assert not load_weights(resnet(dict(type='BN')), chose_bn).unlike
 
 
+def test_batch_norm_comes_back_from_an_ssn_that_chose_it(sources):
+    x = torch.randn(2, 3, 64, 64)
+    first, ssn, last = (resnet(dict(type=norm)) for norm in ('BN', 'SSN', 'BN'))
+    for net in (first, ssn, last):
+        net.eval()
+    load_weights(first, sources['torchvision BN'])
+    load_weights(ssn, first.state_dict())
+    for layer in ssn.modules():
+        if isinstance(layer, SSN):
+            layer.ratio_logits.data.copy_(torch.tensor([0.0, 0, 1]))
+    report = load_weights(last, ssn.state_dict())
+    assert (report.unlike, report.mismatched, report.initial) == ([], {}, [])
+    with torch.no_grad():
+        torch.testing.assert_close(ssn(x)[-1], first(x)[-1], rtol=1e-4, atol=1e-5)
+        assert torch.equal(last(x)[-1], first(x)[-1])
+
+
 def test_networks_without_ssn_are_loaded_by_mmengine_as_ever(tmp_path):
     logger = MMLogger.get_instance('plain', log_file=str(tmp_path / 'log'))
     torch.save(resnet(dict(type='BN')).state_dict() | {'x': torch.zeros(1)}, tmp_path / 'bn.pth')

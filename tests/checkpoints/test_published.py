@@ -20,6 +20,7 @@ IMAGENET = {
     'SN': ROOT / 'configs/image_classification/resnet50_sn_8xb32-100e_imagenet.py',
     'SSN': ROOT / 'configs/resnet50_ssn_imagenet.py',
 }
+KINETICS = ROOT / 'configs/action_recognition/i3d_r50_sn_8xb8-32x2-400k_kinetics400.py'
 ADE20K = ROOT / 'configs/semantic_segmentation/deeplab_r50_sn_8xb2-100k_ade20k-450x450.py'
 
 
@@ -141,6 +142,19 @@ def test_an_encoder_and_a_decoder_become_one_network(tmp_path):
     _, report = converted(ADE20K, files, tmp_path)  # the paper's auxiliary head has 256 channels
     why = report.mismatched['auxiliary_head.convs.0.conv.weight']
     assert why.startswith('(512, 1024, 3, 3) in the checkpoint, (256, 1024, 3, 3) in the network')
+
+
+def test_a_video_network_starts_from_the_published_one(tmp_path):
+    net = published_resnet(50)
+    source = save(net, tmp_path / 'published.pth')
+    model, report = converted(KINETICS, [source], tmp_path)
+    assert report.ignored == ['fc.weight', 'fc.bias']
+    assert not report.mismatched
+    weight = model.backbone.layer1[0].conv1.conv.weight
+    assert weight.shape[2] == 3
+    torch.testing.assert_close(weight.sum(2), net.layer1[0].conv1.weight)
+    logits = model.backbone.layer4[2].conv3.bn.ratio_logits
+    assert torch.equal(logits[1], net.layer4[2].bn3.var_weight)
 
 
 def test_statistics_that_are_sums_are_divided():
