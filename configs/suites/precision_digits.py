@@ -5,8 +5,14 @@ title = 'Precision, ResNet-18 SSN on digits of 32x32'
 options = {
     'train_dataloader.batch_size': 16,
     'train_dataloader.dataset.pipeline.1.scale': 32,
-    'val_dataloader.dataset.pipeline.1': dict(_delete_=True, type='Resize', scale=32),
-    'test_dataloader.dataset.pipeline.1': dict(_delete_=True, type='Resize', scale=32),
+    **{
+        f'{loader}_dataloader.dataset.pipeline': [
+            dict(type='LoadImageFromFile'),
+            dict(type='Resize', scale=32),
+            dict(type='PackInputs'),
+        ]
+        for loader in ('val', 'test')
+    },
     'train_cfg': dict(max_epochs=2, val_interval=1),
     'param_scheduler.1': dict(end=500, T_max=425),
     'default_hooks.checkpoint': dict(interval=2),
