@@ -1,5 +1,5 @@
 # Mixed precision beside float32, not of the paper. Half precision is slow on a CPU, so pictures are
-# small and trainings a tenth of the demo's.
+# small and trainings a twentieth of the demo's.
 _base_ = './_resnet_digits_.py'
 title = 'Precision, ResNet-18 SSN on digits of 32x32'
 options = {
@@ -13,9 +13,9 @@ options = {
         ]
         for loader in ('val', 'test')
     },
-    'train_cfg': dict(max_epochs=2, val_interval=1),
-    'param_scheduler.1': dict(end=500, T_max=425),
-    'default_hooks.checkpoint': dict(interval=2),
+    'train_cfg': dict(max_epochs=1, val_interval=1),
+    'param_scheduler.1': dict(end=250, T_max=175),
+    'default_hooks.checkpoint': dict(interval=1),
 }
 configs = {
     'float32': '../demo/resnet_ssn_digits.py',

@@ -11,11 +11,11 @@ from torch import nn
 
 from ..layers import SSN, SwitchNorm
 from .configs import build_network
-from .files import check_checkpoint, write_atomically
+from .files import check_checkpoint, state_of, write_atomically
 from .loading import Loading, load_weights
 from .pretrained import start_at_bn
 from .publish import kept_meta, weights_file
-from .published import from_published
+from .published import from_published, is_published
 
 
 def convert(
@@ -37,7 +37,7 @@ def convert(
         bn_ratio: Ratio of BN that SSN and SN start with where the sources have no logits.
         argmax: SSN layers choose their largest ratios at once (two stages, Sec. 4.1).
         num_batches: Of published statistics that are sums, see ``from_published``.
-        correction: Of published layers, likewise.
+        correction: Of published layers, likewise; 0 also drops it of a converted source.
 
     Returns:
         What was taken from all sources together.
@@ -45,14 +45,17 @@ def convert(
     Raises:
         FileNotFoundError: A source is not there.
         ValueError: A source is damaged or has nothing for this network; or a plain norm would
-            stand where an SSN chose another norm, or did not choose.
+            stand where an SSN chose another norm, or did not choose; or an option has no effect.
     """
     state: dict[str, Any] = {}
     meta: dict[str, Any] = {}
     for source in sources:
         check_checkpoint(source)
         checkpoint = CheckpointLoader.load_checkpoint(str(source), 'cpu')
-        state |= from_published(checkpoint.get('state_dict', checkpoint), num_batches, correction)
+        part = state_of(checkpoint, source)
+        if num_batches is not None and not is_published(part):
+            raise ValueError(f'num_batches={num_batches}, but {source} is no published checkpoint')
+        state |= from_published(part, num_batches, correction)
         meta |= checkpoint.get('meta') or {}
     model = build_network(cfg, trust=True)  # the user's own
     report = load_weights(model, state)
@@ -62,24 +65,37 @@ def convert(
             f"config's, {', '.join(report.unlike[:3])}...: outputs would differ. Use a config "
             'with SSN, or tools/deploy.py for plain layers'
         )
-    written = set(report.loaded)
-    for name, layer in model.named_modules():
-        if not isinstance(layer, SwitchNorm):
-            continue
-        prefix = f'{name}.' if name else ''
-        if f'{prefix}weight' in written:
-            if bn_ratio is not None and f'{prefix}ratio_logits' not in written:
-                start_at_bn(layer, bn_ratio)
-            if argmax and isinstance(layer, SSN):
-                _choose_largest(layer)
-            written |= {f'{prefix}{key}' for key in layer.state_dict()}
+    written = set(report.loaded) | _settle(model, set(report.loaded), bn_ratio, argmax, correction)
     converted = {key: value for key, value in model.state_dict().items() if key in written}
-    kept = kept_meta({'dataset_meta': meta.get('dataset_meta')})
+    # the names of the classes belong to a classifier
+    kept = kept_meta(meta) if all(name in converted for name, _ in model.named_parameters()) else {}
     write_atomically(out, weights_file(converted, kept, Path(out).suffix.removeprefix('.')))
     return report
 
 
 @torch.no_grad()
-def _choose_largest(layer: SSN) -> None:
-    largest = layer.ratios().argmax(-1)
-    layer.ratio_logits.copy_(nn.functional.one_hot(largest, len(layer.normalizers)))
+def _settle(
+    model: nn.Module, loaded: set[str], bn_ratio: float | None, argmax: bool, correction: int
+) -> set[str]:
+    """Sets the logits of layers that were loaded; returns the names of all of their tensors."""
+    written: set[str] = set()
+    leaning = chosen = 0
+    for name, layer in model.named_modules():
+        prefix = f'{name}.' if name else ''
+        own = {f'{prefix}{key}' for key in layer.state_dict()}
+        if not isinstance(layer, SwitchNorm) or not own & loaded:
+            continue
+        if bn_ratio is not None and f'{prefix}ratio_logits' not in loaded:
+            start_at_bn(layer, bn_ratio)
+            leaning += 1
+        if argmax and isinstance(layer, SSN):
+            largest = layer.ratios().argmax(-1)
+            layer.ratio_logits.copy_(nn.functional.one_hot(largest, len(layer.normalizers)))
+            chosen += 1
+        layer.correction *= correction
+        written |= own
+    if bn_ratio is not None and not leaning:
+        raise ValueError(f'bn_ratio={bn_ratio}, but no SSN or SN is without logits of the sources')
+    if argmax and not chosen:
+        raise ValueError('argmax asks for SSN layers, the network has none that were loaded')
+    return written

@@ -10,7 +10,9 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import Any
 
+import torch
 from mmengine.logging import print_log
 
 POINTER = 'last_checkpoint'  # mmengine's file that names the one to resume from
@@ -37,7 +39,7 @@ def add_trust(parser: argparse.ArgumentParser) -> None:
 class _Trust(argparse.Action):
     def __call__(self, parser, namespace, values, option_string=None) -> None:
         setattr(namespace, self.dest, True)
-        del os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD']
+        os.environ.pop('TORCH_FORCE_WEIGHTS_ONLY_LOAD', None)
         os.environ['TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'] = '1'  # of PyTorch, for its default
 
 
@@ -65,8 +67,27 @@ def check_checkpoint(checkpoint: str | Path) -> None:
     with open(checkpoint, 'rb') as file:
         zipped = file.read(2) == b'PK'  # what torch.save has written since 1.6
         empty = not file.tell()
-    if empty or (zipped and not is_intact(checkpoint)) or not _has_named_hash(Path(checkpoint)):
+    if empty or (zipped and not is_intact(checkpoint)):
         raise ValueError(f'{checkpoint} is damaged (cut short or altered); copy it again')
+    if not _has_named_hash(Path(checkpoint)):
+        raise ValueError(
+            f'{checkpoint} is damaged (cut short or altered): it has another hash than its name '
+            'says. Copy it again, or rename it if these eight digits are none'
+        )
+
+
+def state_of(checkpoint: Any, source: str | Path) -> Mapping[str, Any]:
+    """The weights of a checkpoint as OpenMMLab, torchvision and others write it.
+
+    Raises:
+        ValueError: It is nothing of the kind.
+    """
+    for key in ('state_dict', 'model'):
+        if isinstance(checkpoint, Mapping) and isinstance(checkpoint.get(key), Mapping):
+            checkpoint = checkpoint[key]
+    if not isinstance(checkpoint, Mapping) or not any(map(torch.is_tensor, checkpoint.values())):
+        raise ValueError(f'{source} holds no weights by name, but a {type(checkpoint).__name__}')
+    return checkpoint
 
 
 def _has_named_hash(path: Path) -> bool:

@@ -12,6 +12,7 @@ from mmengine.model import initialize
 from torch import Tensor, nn
 
 from ..layers import ssn_layers
+from .files import state_of
 from .loading import load_weights
 
 RESNET2D = 'mmaction.models.backbones.resnet'
@@ -88,7 +89,7 @@ def repair_inflation(resnet3d: ModuleType) -> None:
 
 
 def _fill(backbone: nn.Module, checkpoint: Mapping[str, Any], logger: Any) -> None:
-    load_weights(backbone, checkpoint.get('state_dict', checkpoint)).log(logger)
+    load_weights(backbone, state_of(checkpoint, 'the 2D checkpoint')).log(logger)
     for _, layer in ssn_layers(backbone):
         layer.radius.zero_()  # belongs to the training that is over
 

@@ -11,9 +11,11 @@ from mmengine.logging import print_log
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import checkpoint as mmengine_checkpoint
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..layers import SwitchNorm
-from .published import from_published
+from ..ops.sparsestmax import sparsestmax
+from .published import from_published, is_published
 
 _SHOWN = 3  # names of a kind that a log line has
 # what other libraries, and mmcv's ConvModule, call the parts of a ResNet
@@ -21,7 +23,7 @@ _SYNONYMS = (
     (r'^module\.', ''),
     (r'^backbone\.', ''),
     (r'^head\.fc\.', 'fc.'),
-    (r'(^|\.)(conv\d+)\.conv\.', r'\1\2.'),
+    (r'(^|\.)(conv\d+)\.conv\.(?:net\.)?', r'\1\2.'),
     (r'(^|\.)conv(\d+)\.(?:bn|gn|in|ln)\.', r'\1bn\2.'),
     (r'(^|\.)downsample\.conv\.', r'\1downsample.0.'),
     (r'(^|\.)downsample\.(?:bn|gn|in|ln)\.', r'\1downsample.1.'),
@@ -41,6 +43,7 @@ class Loading:
         mismatched: Name of the network's and why its shape does not fit.
         unlike: Plain norms of the network in the place of an SSN or SN that is another norm, or
             has not chosen.
+        corrected: The option of published layers, where it was taken.
     """
 
     loaded: list[str] = field(default_factory=list)
@@ -48,6 +51,7 @@ class Loading:
     ignored: list[str] = field(default_factory=list)
     mismatched: dict[str, str] = field(default_factory=dict)
     unlike: list[str] = field(default_factory=list)
+    corrected: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         lines = [f'{len(self.loaded)} tensors loaded']
@@ -62,6 +66,11 @@ class Loading:
             lines.append(
                 f'{len(self.unlike)} plain norms are not what the SSN or SN in their place learned '
                 f'to be ({", ".join(self.unlike[:_SHOWN])}, ...), so outputs differ'
+            )
+        if self.corrected:
+            lines.append(
+                f'{len(self.corrected)} layers have the published variance (correction=1), with '
+                'which training is several times slower'
             )
         return '; '.join(lines)
 
@@ -124,9 +133,14 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor]) -> Loading:
             f'{list(state)[:_SHOWN]}, the network has {list(own)[:_SHOWN]}{mismatch}'
         )
     model.load_state_dict(found, strict=False)
+    report.corrected = [key for key in report.loaded if key.endswith('correction')]
     for name, module in model.named_modules():
-        logits = state.get(by_synonym.get(_synonym(f'{name}.ratio_logits'), ''))
-        if logits is not None and not _is_chosen(module, logits):
+        prefix = f'{name}.' if name else ''
+        logits, radius = (
+            state.get(by_synonym.get(_synonym(f'{prefix}{key}'), ''))
+            for key in ('ratio_logits', 'radius')
+        )
+        if logits is not None and not _is_chosen(module, logits, radius):
             report.unlike.append(name)
     return report
 
@@ -147,7 +161,7 @@ def _load_state_dict(
     module: nn.Module, state_dict: Mapping[str, Tensor], strict: bool = False, logger: Any = None
 ) -> None:
     ours = any(isinstance(m, SwitchNorm) for m in module.modules())
-    theirs = any(key.endswith(('ratio_logits', '.mean_weight')) for key in state_dict)
+    theirs = is_published(state_dict) or any(key.endswith('ratio_logits') for key in state_dict)
     if not (ours or theirs):
         return _original(module, state_dict, strict, logger)
     report = load_weights(module, state_dict)
@@ -166,7 +180,9 @@ def _synonym(key: str) -> str:
 
 def _inflate(tensor: Tensor, like: Tensor) -> Tensor | None:
     """A 2D kernel's 3D one, so that a video of equal frames gives what the picture gives."""
-    if tensor.dim() != 4 or like.shape != (*tensor.shape[:2], like.size(2), *tensor.shape[2:]):
+    if tensor.dim() != 4 or like.dim() != 5:
+        return None
+    if like.shape != (*tensor.shape[:2], like.size(2), *tensor.shape[2:]):
         return None
     return tensor.unsqueeze(2).expand_as(like) / like.size(2)
 
@@ -204,9 +220,10 @@ def _by_kind(names: list[str]) -> str:
     return ', '.join(shown)
 
 
-def _is_chosen(module: nn.Module, logits: Tensor) -> bool:
-    """Whether a module is what logits, of the default normalizers or with GN behind, say."""
+def _is_chosen(module: nn.Module, logits: Tensor, radius: Tensor | None) -> bool:
+    """Whether a module is what logits say, whose names are taken to be IN, LN, BN, GN in order."""
     if isinstance(module, SwitchNorm):
         return True
-    chose_bn = (logits == torch.eye(logits.size(1))[2]).all() if logits.size(1) > 2 else False
-    return bool(chose_bn) and isinstance(module, nn.modules.batchnorm._BatchNorm)
+    if radius is None or logits.size(1) < 3 or not isinstance(module, _BatchNorm):
+        return False
+    return bool((sparsestmax(logits.float(), radius.float())[:, 2] == 1).all())

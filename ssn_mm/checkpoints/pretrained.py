@@ -1,5 +1,6 @@
 """``init_cfg=dict(type='Pretrained', ...)``, with what SSN and SN have to be told."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -8,6 +9,7 @@ from mmengine.runner.checkpoint import _load_checkpoint
 from torch import nn
 
 from ..layers import CHOICES, SN, SwitchNorm, check_decided, set_choices
+from .files import state_of
 from .loading import load_weights
 
 
@@ -27,8 +29,9 @@ class Pretrained(PretrainedInit):
             logits, as batch norm's; the others share the rest. None: logits stay at 1.
 
     Raises:
-        ValueError: An argument is none of these; nothing in the checkpoint fits; layers to freeze
-            have not chosen; or ``bn_ratio`` for layers without BN.
+        ValueError: An argument is none of these; nothing in the checkpoint fits, or lies under
+            the prefix; layers to freeze have not chosen, or are SN; ``bn_ratio`` for layers
+            without BN; or such options for a network without SSN and SN.
     """
 
     def __init__(
@@ -50,28 +53,48 @@ class Pretrained(PretrainedInit):
         """Fills ``module``."""
         layers = {n: m for n, m in module.named_modules() if isinstance(m, SwitchNorm)}
         if not layers:
+            if self.choices != 'keep' or self.bn_ratio is not None:
+                raise ValueError(
+                    f'choices={self.choices!r}, bn_ratio={self.bn_ratio}, but '
+                    f'{type(module).__name__} has no SSN or SN; set its norm_cfg'
+                )
             super().__call__(module)
             return
         checkpoint = _load_checkpoint(self.checkpoint, self.map_location, 'current')
-        state = checkpoint.get('state_dict', checkpoint)
-        if self.prefix:
-            prefix = f'{self.prefix.rstrip(".")}.'
-            state = {
-                k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)
-            } or state
-        report = load_weights(module, state)
+        report = load_weights(module, self._part(state_of(checkpoint, self.checkpoint)))
         report.log()
         if self.bn_ratio is not None:
             untold = {n for n in report.initial if n.endswith('ratio_logits')}
             for name, layer in layers.items():
                 if f'{name}.ratio_logits' in untold:
                     start_at_bn(layer, self.bn_ratio)
+        self._settle_choices(module, [m for m in layers.values() if isinstance(m, SN)])
+        if hasattr(module, '_params_init_info'):
+            update_init_info(module, init_info=self._get_init_info())
+
+    def _part(self, state: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What lies under the prefix; of a checkpoint of a backbone alone, all."""
+        prefix = f'{(self.prefix or "").rstrip(".")}.'
+        if prefix == '.':
+            return state
+        part = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+        if not part and prefix != 'backbone.':
+            raise ValueError(
+                f'{self.checkpoint} has nothing under prefix={self.prefix!r}; it has '
+                f'{sorted({k.partition(".")[0] for k in state})[:5]}'
+            )
+        return part or state
+
+    def _settle_choices(self, module: nn.Module, never: list[SN]) -> None:
+        if self.choices == 'freeze' and never:
+            raise ValueError(f"choices='freeze', but {len(never)} layers are SN: it never chooses")
         if self.choices == 'freeze':
             check_decided(module)  # each step pins what has chosen, so this is all
         else:
             set_choices(module, self.choices)
-        if hasattr(module, '_params_init_info'):
-            update_init_info(module, init_info=self._get_init_info())
+        if self.choices == 'relearn':
+            for layer in never:
+                nn.init.ones_(layer.ratio_logits)
 
 
 @torch.no_grad()

@@ -16,6 +16,7 @@ from mmengine.logging import print_log
 from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
 
+_MARK = '.mean_weight'
 _HEADS = (
     (r'^cbr\.0\.', 'decode_head.convs.0.conv.'),
     (r'^cbr\.1\.', 'decode_head.convs.0.bn.'),
@@ -29,7 +30,7 @@ _HEADS = (
 
 def is_published(state: Mapping[str, Tensor]) -> bool:
     """Whether a state is of a published SN or SSN."""
-    return any(key.endswith('.mean_weight') for key in state)
+    return any(key.endswith(_MARK) for key in state)
 
 
 def from_published(
@@ -48,11 +49,17 @@ def from_published(
 
     Returns:
         The state under torchvision's names; of a decoder under mmsegmentation's.
+
+    Raises:
+        ValueError: A layer lacks a part; or its statistics are no sums over ``num_batches``.
     """
     state = {key.removeprefix('module.'): value for key, value in state.items()}
-    layers = [key.removesuffix('.mean_weight') for key in state if key.endswith('.mean_weight')]
+    if not is_published(state):
+        return state
     drifted = 0.0
-    for layer in layers:
+    for layer in [key.removesuffix('.mean_weight') for key in state if key.endswith(_MARK)]:
+        if f'{layer}.var_weight' not in state:
+            raise ValueError(f'the published layer {layer} has mean_weight and no var_weight')
         rows = [state.pop(f'{layer}.{row}_weight').float() for row in ('mean', 'var')]
         fixed = [state.pop(f'{layer}.{row}_fixed', torch.zeros(1)) for row in ('mean', 'var')]
         for index, row in enumerate(rows):
@@ -66,11 +73,15 @@ def from_published(
             if f'{layer}.{name}' in state:
                 state[f'{layer}.{name}'] = state[f'{layer}.{name}'].flatten()
         if num_batches is not None and f'{layer}.running_mean' in state:
-            mean = state[f'{layer}.running_mean'] / num_batches
-            state[f'{layer}.running_mean'] = mean
-            state[f'{layer}.running_var'] = (
-                state[f'{layer}.running_var'] / num_batches - mean.square()
-            )
+            sums = (state[f'{layer}.running_{name}'].double() for name in ('mean', 'var'))
+            mean, square = (t / num_batches for t in sums)
+            if (square < mean.square()).any():
+                raise ValueError(
+                    f'{layer} has mean squares below squared means with num_batches={num_batches}: '
+                    'its statistics are no such sums, or of another number of batches'
+                )
+            state[f'{layer}.running_mean'] = mean.float()
+            state[f'{layer}.running_var'] = (square - mean.square()).float()
         if correction:
             state[f'{layer}.correction'] = torch.tensor(correction)
     if drifted > 1e-3:
@@ -80,7 +91,7 @@ def from_published(
             'current',
             logging.WARNING,
         )
-    return {_rename(key): value for key, value in state.items()} if layers else state
+    return {_rename(key): value for key, value in state.items()}
 
 
 def PublishedResNet(**options: Any) -> nn.Module:  # noqa: N802, a type in configs

@@ -58,7 +58,11 @@ class ReliabilityHook(Hook):
             check_checkpoint(runner._load_from)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Takes gradients that waited for the optimizer's step."""
+        """Takes gradients that waited for the optimizer's step; lets bare weights be loaded."""
+        if 'state_dict' not in checkpoint:  # as torchvision has them; other hooks ask for it
+            state = dict(checkpoint)
+            checkpoint.clear()
+            checkpoint['state_dict'] = state
         if runner._resume:
             self.gradients = checkpoint.get(_GRADIENTS)
 

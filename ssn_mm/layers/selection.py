@@ -108,7 +108,7 @@ def set_choices(model: nn.Module, choices: str) -> None:
         if choices == 'relearn':
             layer.ratio_logits.fill_(1)
             layer.radius.zero_()
-            layer._last_ratios = layer._chosen = None
+            layer._start_anew()
 
 
 # Per group of layers on a GPU: choices on their way to the host, and the event of their arrival
@@ -126,9 +126,11 @@ def _note_choices(layers: list[SSN], kept: Tensor, choices: Tensor) -> None:
     # where BN spans processes, all have to know at once: one that knows LN was chosen asks for no
     # joint statistics
     wait = world_size() > 1 and any(layer.sync for layer in layers)
+    if any(layer._is_anew for layer in layers):  # those under way are of before
+        _under_way.pop(layers[0], None)
     known = _arrived(layers[0], choices, wait) if kept.is_cuda else choices
     for layer in layers:
-        vars(layer)['_kept_version'] = layer.ratio_logits._version
+        vars(layer).update(_kept_version=layer.ratio_logits._version, _is_anew=False)
     if known is None or len(known) != len(layers):
         return
     for layer, (mean, var), ratios in zip(layers, known.tolist(), kept, strict=True):

@@ -145,8 +145,9 @@ class SwitchNorm(nn.Module):
 
     def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
         state = dict(state_dict)
-        if f'{prefix}correction' in state:
-            self.correction = int(state.pop(f'{prefix}correction'))
+        correction = state.pop(f'{prefix}correction', 0)
+        if f'{prefix}ratio_logits' in state:  # else of another norm, which says nothing
+            self.correction = int(correction)
         super()._load_from_state_dict(self._own_logits(state, prefix), prefix, *args)
 
     def _own_logits(self, state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -220,6 +221,7 @@ class SSN(SwitchNorm):
     _last_ratios: Tensor | None = None  # of the last training step, for keep_selected
     _chosen: tuple[str, str] | None = None  # what keep_selected saw, known without a look
     _kept_version = -1  # of ratio_logits, when it did
+    _is_anew = False  # whether logits came from elsewhere since
 
     def _register_buffers(self) -> None:
         super()._register_buffers()
@@ -265,15 +267,21 @@ class SSN(SwitchNorm):
 
     def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
         super()._load_from_state_dict(state_dict, prefix, *args)
-        self._last_ratios = self._chosen = None
-        if self.radius > 0:
+        self._start_anew()
+        radius = state_dict.get(f'{prefix}radius')
+        if radius is not None and radius > 0:
             self._radius_managed = True
+
+    def _start_anew(self) -> None:
+        """Forgets what was chosen by other logits than these."""
+        self._last_ratios = self._chosen = None
+        self._is_anew = True
 
     def _own_logits(self, state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
         key = f'{prefix}ratio_logits'
         if key in state and f'{prefix}radius' not in state:  # SN has none
             state[key] = state[key].float().softmax(-1)
-            state[f'{prefix}radius'] = torch.zeros_like(self.radius)
+            state[f'{prefix}radius'] = torch.zeros(())
         return state
 
 

@@ -5,6 +5,7 @@ import random
 import pytest
 import torch
 import torchvision
+from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.model import BaseModel
 from mmengine.registry import MODELS
@@ -109,7 +110,7 @@ def first_norm(net):
     return next(m for m in net.modules() if isinstance(m, SwitchNorm))
 
 
-def train_two_iterations(net, folder):
+def train_two_iterations(net, folder, hooks=(), **options):
     data = [(torch.randn(3, 64, 64), index % 2) for index in range(8)]
     runner = Runner(
         model=net,
@@ -124,9 +125,11 @@ def train_two_iterations(net, folder):
         optim_wrapper=dict(
             constructor='SSNOptimWrapperConstructor', optimizer=dict(type='SGD', lr=0.01)
         ),
-        custom_hooks=[dict(type='SSNRadiusHook')],
+        custom_hooks=[dict(type='SSNRadiusHook'), *hooks],
+        cfg=Config(dict()),
         experiment_name=f'{folder.name}-{random.random()}',
         log_level='WARNING',
+        **options,
     )
     runner.train()
     return runner
@@ -226,6 +229,16 @@ def test_an_init_cfg_keeps_relearns_or_freezes_what_was_chosen(tmp_path, sources
         net.init_weights()
     with pytest.raises(ValueError, match="got 'thaw'"):
         Net(dict(type='SSN'), 'mmpretrain', choices='thaw', checkpoint='x').init_weights()
+    sn = dict(checkpoint=str(tmp_path / 'sn.pth'))
+    net = Net(dict(type='SN'), 'mmpretrain', choices='relearn', **sn)
+    net.init_weights()
+    assert (first_norm(net).ratio_logits == 1).all()
+    with pytest.raises(ValueError, match='20 layers are SN: it never chooses'):
+        Net(dict(type='SN'), 'mmpretrain', choices='freeze', **sn).init_weights()
+    with pytest.raises(ValueError, match=r'bn_ratio=0\.5, but ResNet has no SSN or SN'):
+        Net(dict(type='BN'), 'mmpretrain', bn_ratio=0.5, **sn).init_weights()
+    with pytest.raises(ValueError, match=r"nothing under prefix='bakcbone'; it has \['backb"):
+        Net(dict(type='SN'), 'mmpretrain', prefix='bakcbone', **sn).init_weights()
 
 
 def test_what_was_loaded_left_and_ignored_is_said_with_counts_and_names(tmp_path, sources):
@@ -249,6 +262,7 @@ def test_what_was_loaded_left_and_ignored_is_said_with_counts_and_names(tmp_path
         ('conv1.weight', (8, 3, 5, 7, 7), 'a network of 3D maps'),
         ('layer1.0.conv1.weight', (16, 16, 3, 3), 'another width or depth'),
         ('bn1.weight', (16,), 'another width or depth'),
+        ('bn1.weight', (1, 8, 1, 1), 'a network of 2D maps'),
         ('fc.weight', (5, 64), 'another number of classes'),
     ],
 )
@@ -272,6 +286,9 @@ def test_plain_norms_in_the_place_of_ssn_are_warned_of(sources):
         assert len(report.unlike) == 20 or norm['type'] == 'BN'
         assert 'bn1' in report.unlike or norm['type'] == 'GN'
         assert 'so outputs differ' in str(report)
+    lone = load_weights(nn.BatchNorm2d(8), {k: torch.ones(8) for k in ('weight', 'bias')} | {
+        'ratio_logits': torch.eye(3)[[0, 0]], 'radius': torch.tensor(1.0)})  # fmt: skip
+    assert lone.unlike == ['']
     chose_bn = {
         k: one_hot(torch.tensor([2, 2]), 3).float() if k.endswith('ratio_logits') else v
         for k, v in sources['SSN'].items()
@@ -294,6 +311,26 @@ def test_batch_norm_comes_back_from_an_ssn_that_chose_it(sources):
     with torch.no_grad():
         torch.testing.assert_close(ssn(x)[-1], first(x)[-1], rtol=1e-4, atol=1e-5)
         assert torch.equal(last(x)[-1], first(x)[-1])
+
+
+def test_files_that_hold_no_weights_are_named(tmp_path, sources):
+    for content in ([torch.zeros(1)], {'state_dict': {}}, {'epoch': 3}):
+        torch.save(content, tmp_path / 'none.pth')
+        net = Net(dict(type='SSN'), 'mmpretrain', checkpoint=str(tmp_path / 'none.pth'))
+        with pytest.raises(ValueError, match=r'none.pth holds no weights by name, but a '):
+            net.init_weights()
+    torch.save({'model': sources['torchvision BN'], 'epoch': 3}, tmp_path / 'model.pth')
+    net = Net(dict(type='SSN'), 'mmpretrain', checkpoint=str(tmp_path / 'model.pth'))
+    net.init_weights()
+    assert torch.equal(first_norm(net).bias, sources['torchvision BN']['bn1.bias'])
+
+
+def test_a_training_with_averaging_loads_bare_weights(tmp_path, sources):
+    torch.save(sources['torchvision BN'], tmp_path / 'bare.pth')
+    net = Net(dict(type='SSN'), 'mmpretrain', checkpoint=str(tmp_path / 'bare.pth'))
+    hooks = [dict(type='EMAHook'), dict(type='ReliabilityHook')]
+    runner = train_two_iterations(net, tmp_path, hooks, load_from=str(tmp_path / 'bare.pth'))
+    assert runner.iter == 2
 
 
 def test_networks_without_ssn_are_loaded_by_mmengine_as_ever(tmp_path):

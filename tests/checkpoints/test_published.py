@@ -170,6 +170,16 @@ def test_statistics_that_are_sums_are_divided():
         torch.testing.assert_close(found['bn1.running_var'], var, rtol=1e-4, atol=1e-5)
 
 
+def test_statistics_that_are_no_sums_over_so_many_batches_are_refused():
+    state = {f'sn1.{key}': value for key, value in PublishedNorm(4).state_dict().items()}
+    state['sn1.running_mean'] = torch.full((1, 4, 1), 200.0)
+    with pytest.raises(ValueError, match=r'sn1 has mean squares below .* num_batches=20: its'):
+        from_published(state, num_batches=20)
+    del state['sn1.var_weight']
+    with pytest.raises(ValueError, match='sn1 has mean_weight and no var_weight'):
+        from_published(state)
+
+
 def test_rows_that_were_fixed_and_drifted_are_one_hot_again(caplog):
     norm = PublishedNorm(4, sparse=True)
     norm.mean_fixed.fill_(1)

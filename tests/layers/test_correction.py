@@ -47,6 +47,8 @@ def test_it_stays_in_force_after_the_choice_and_through_a_state():
     assert other.correction == 1
     assert torch.equal(other(x), before)
     assert 'correction' not in SSN(4).state_dict()
+    other.load_state_dict(SSN(4).state_dict())  # which was trained without
+    assert other.correction == 0
     sn = SN(4)
     sn.load_state_dict(layer.state_dict(), strict=False)
     torch.testing.assert_close(sn(x), before)
@@ -90,7 +92,8 @@ def test_the_reimplementation_of_the_published_layer_agrees():
     state = theirs.state_dict()
     ours.load_state_dict(
         {key: state[key].flatten() for key in ('weight', 'bias', 'running_mean', 'running_var')}
-        | {'ratio_logits': torch.stack([theirs.mean_weight, theirs.var_weight]).data},
+        | {'ratio_logits': torch.stack([theirs.mean_weight, theirs.var_weight]).data}
+        | {'correction': torch.tensor(1)},
         strict=False,
     )
     x = torch.randn(2, 4, 3, 3).double()

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from ssn_mm import SSN, set_choices
+from ssn_mm import SSN, keep_selected, set_choices
 from ssn_mm.layers import selection
 
 
@@ -80,3 +80,15 @@ def test_only_where_statistics_span_processes_the_host_waits_for_choices(monkeyp
     assert selection._arrived(joint, chosen, wait=True) is None
     assert selection._arrived(alone, chosen + 1, wait=False) is None
     assert torch.equal(selection._arrived(joint, chosen + 1, wait=True), chosen)
+
+
+def test_choices_under_way_are_dropped_where_ratios_start_anew():
+    """Else a layer that relearns would run as what it had chosen before."""
+    fresh = SSN(4).state_dict()
+    for restart in (lambda m: set_choices(m, 'relearn'), lambda m: m.load_state_dict(fresh)):
+        layer = SSN(4)
+        selection._under_way[layer] = (torch.tensor([[2, 2]]), LateEvent())
+        restart(layer)
+        keep_selected(layer)
+        assert layer not in selection._under_way
+        assert layer._chosen is None

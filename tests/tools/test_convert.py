@@ -51,6 +51,9 @@ def test_every_target_of_the_converter_and_what_it_refuses(folder, run_tools):
         [CONVERT, SSN, 'bn.pth', 'start.pth', '--bn-ratio', '0.6'],
         [ROOT / 'tools/train.py', SSN, '--cfg-options', 'load_from=argmax.pth', *small,
          'train_cfg.max_epochs=1', 'custom_hooks.0.schedule=constant'],
+        [CONVERT, SN, sn, 'no.pth', '--argmax'],
+        [CONVERT, SSN, sn, 'no.pth', '--bn-ratio', '0.6'],
+        [CONVERT, SSN, sn, 'no.pth', '--num-batches', '200'],
         [CONVERT, BN, folder / 'chose_in.pth', 'no.pth'],
         [CONVERT, BN, sn, 'no.pth'],
         [CONVERT, SSN, half, 'no.pth'],
@@ -61,7 +64,7 @@ def test_every_target_of_the_converter_and_what_it_refuses(folder, run_tools):
          'model.backbone.base_channels=24', 'model.backbone.stem_channels=24'],
     )  # fmt: skip
     codes, said = zip(*results, strict=True)
-    assert codes == (0,) * 5 + (2,) * 6 + (0,), said
+    assert codes == (0,) * 5 + (2,) * 9 + (0,), said
     source = logits(sn)
     torch.testing.assert_close(logits(folder / 'ssn.pth'), source.softmax(-1))
     assert torch.equal(logits(folder / 'argmax.pth'), one_hot(source.argmax(-1), 3).float())
@@ -73,12 +76,15 @@ def test_every_target_of_the_converter_and_what_it_refuses(folder, run_tools):
     expected = torch.tensor([0.2, 0.2, 0.6]).expand(15, 2, 3)
     torch.testing.assert_close(logits(folder / 'start.pth'), expected)
     assert '30 of 30 ratios' in said[4]
-    assert '15 layers learned to be, or to mix, other norms' in said[5]
-    assert '15 layers learned to be, or to mix, other norms' in said[6]
-    assert 'half.pth is damaged' in said[7]
-    assert "no checkpoint 'nowhere.pth'" in said[8]
-    assert 'is a source; write to another file' in said[9]
-    assert '--bn-ratio takes a number in (0, 1), got 1.5' in said[10]
-    assert 'does not fit: (16, 3, 7, 7) in the checkpoint, (24, 3, 7, 7) in the' in said[11]
+    assert 'argmax asks for SSN layers' in said[5]
+    assert 'no SSN or SN is without logits' in said[6]
+    assert 'sn.pth is no published checkpoint' in said[7]
+    assert '15 layers learned to be, or to mix, other norms' in said[8]
+    assert '15 layers learned to be, or to mix, other norms' in said[9]
+    assert 'half.pth is damaged' in said[10]
+    assert "no checkpoint 'nowhere.pth'" in said[11]
+    assert 'is a source; write to another file' in said[12]
+    assert '--bn-ratio takes a number in (0, 1), got 1.5' in said[13]
+    assert 'does not fit: (16, 3, 7, 7) in the checkpoint, (24, 3, 7, 7) in the' in said[14]
     assert (folder / 'no.pth').exists()  # the last one: its classifier did fit
     assert not list(folder.glob('.*.tmp'))
