@@ -296,3 +296,11 @@ def test_safetensors_are_read_wherever_a_checkpoint_is(tmp_path):
         file.write_bytes(damaged)
         with pytest.raises(ValueError, match=r'small\.safetensors is damaged'):
             CheckpointLoader.load_checkpoint(str(file))
+
+
+def test_metadata_that_is_no_object_is_refused(tmp_path):
+    safetensors = pytest.importorskip('safetensors.torch')
+    file = tmp_path / 'small.safetensors'
+    safetensors.save_file({'a': torch.ones(1)}, file, dict(meta='[1]'))
+    with pytest.raises(ValueError, match=r"the metadata's 'meta' is a JSON object, got \[1\]"):
+        CheckpointLoader.load_checkpoint(str(file))
