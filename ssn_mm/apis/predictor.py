@@ -14,6 +14,7 @@ from mmengine.runner import CheckpointLoader
 from torch import Tensor
 
 from ..checkpoints.files import check_checkpoint
+from ..checkpoints.publish import fill
 from ..deploy import OnnxProgram, load_frozen
 
 TASKS = {'mmpretrain': 'classification', 'mmseg': 'segmentation', 'mmaction': 'action'}
@@ -109,10 +110,7 @@ class Predictor:
         if 'frozen' in meta:
             load_frozen(self._model, checkpoint)
         else:
-            try:
-                self._model.load_state_dict(checkpoint.get('state_dict', checkpoint))
-            except RuntimeError as error:
-                raise ValueError(f'{weights} is of another network: {error}') from error
+            fill(self._model, checkpoint.get('state_dict', checkpoint), weights)
         return meta.get('dataset_meta') or {}
 
     def _describe(self, item: str | np.ndarray) -> dict[str, Any]:

@@ -2,30 +2,34 @@
 
 import ast
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+import re
+from contextlib import nullcontext
 from importlib import import_module
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.registry import MODELS, init_default_scope, registry
+from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
-SCOPES = ('mmpretrain', 'mmseg', 'mmaction')
-_KNOWN = (*SCOPES, 'mmengine', 'mmcv')
+from .harmless import check_harmless, registered_classes_alone
+
 _OWN = ('work_dir', 'load_from', 'resume', 'launcher')  # of the author's machine and run
 
 
 def plain_config(cfg: Config) -> dict[str, Any]:
     """A config as JSON has it: tuples are lists; without what belongs to one run.
 
+    Of absolute paths (``data_root='/home/me/data/ade'``, ``pretrained``, ``checkpoint``), which
+    name the author's machine and are nowhere else, the last part stays ('ade'); relative paths,
+    URLs and all else stay as they are.
+
     Raises:
         ValueError: It holds something that JSON cannot say.
     """
     content = {key: value for key, value in cfg.to_dict().items() if key not in _OWN}
     try:
-        return json.loads(json.dumps(content))
+        return _without_machine(json.loads(json.dumps(content)))
     except TypeError as error:
         raise ValueError(f'the config is more than plain data: {error}') from error
 
@@ -77,64 +81,45 @@ def build_network(cfg: Config, trust: bool = False) -> nn.Module:
             by a path, which may be any function: only for configs trusted as a program is.
 
     Raises:
-        ValueError: Of an untrusted config: it asks for more than registered classes, or for
-            modules besides this package's. Of any: there is no model.
+        ValueError: Of an untrusted config: it asks for more than registered classes, for modules
+            besides this package's, or for what comes from elsewhere (transformers', timm's
+            networks). Of any: there is no model, or ``custom_imports`` lists no modules.
     """
-    imports = (cfg.get('custom_imports') or {}).get('imports') or []
-    imports = [imports] if isinstance(imports, str) else imports
-    if 'model' not in cfg:
-        raise ValueError('the config has no model')
+    imports = _imports(cfg)
+    if not isinstance(cfg.get('model'), dict):
+        raise ValueError(f'the config has no model, or none that is a dict: {cfg.get("model")!r}')
     if not trust:
-        _check_harmless(cfg, imports)
+        check_harmless(cfg, imports)
     for name in imports:
         import_module(name)
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     try:
-        with nullcontext() if trust else _registered_classes_alone():
-            return MODELS.build(cfg.model).eval()
+        with nullcontext() if trust else registered_classes_alone():
+            network = MODELS.build(cfg.model)
     except KeyError as error:
         raise ValueError(f"the config's network cannot be built: {error}") from error
+    network.eval()
+    return network
 
 
-def _check_harmless(cfg: Config, imports: list[str]) -> None:
-    foreign = [name for name in imports if name.split('.')[0] != 'ssn_mm']
-    if foreign:
-        raise ValueError(
-            f'the config imports {", ".join(map(repr, foreign))}, whose code would run; if you '
-            'trust it as you trust a program, pass trust=True, or the config itself (--config)'
-        )
-    scope = cfg.get('default_scope', 'mmengine')
-    if scope not in _KNOWN:
-        raise ValueError(f'default_scope must be one of {", ".join(_KNOWN)}, got {scope!r}')
-    for key, value in _entries(cfg.model):
-        scope, dot, name = str(value).rpartition('.')
-        wrong = value not in _KNOWN if key == '_scope_' else dot and scope not in _KNOWN
-        if wrong or (key == 'type' and not name.isidentifier()):
-            raise ValueError(
-                f'the config has {key}={value!r}, which could be any function of any module; if '
-                'you trust it as you trust a program, pass trust=True'
-            )
+def _imports(cfg: Config) -> list[str]:
+    """The modules that ``custom_imports`` names."""
+    stated = cfg.get('custom_imports') or {}
+    imports = stated.get('imports') or [] if isinstance(stated, dict) else stated
+    imports = [imports] if isinstance(imports, str) else imports
+    if not isinstance(imports, list | tuple) or not all(isinstance(n, str) for n in imports):
+        raise ValueError(f'custom_imports.imports is a list of names of modules, got {imports!r}')
+    return list(imports)
 
 
-@contextmanager
-def _registered_classes_alone() -> Iterator[None]:
-    """mmengine takes a ``type`` that no registry has for the path of any function, and calls it."""
-    own = registry.get_object_from_string
-    registry.get_object_from_string = lambda name: None
-    try:
-        yield
-    finally:
-        registry.get_object_from_string = own
-
-
-def _entries(node: Any) -> Iterator[tuple[str, Any]]:
-    """Every ``type`` and ``_scope_`` in nested lists and dicts."""
-    if isinstance(node, Mapping):
-        yield from ((key, node[key]) for key in ('type', '_scope_') if key in node)
-        node = list(node.values())
-    if isinstance(node, list | tuple):
-        for child in node:
-            yield from _entries(child)
+def _without_machine(node: Any) -> Any:
+    if isinstance(node, dict):
+        return {key: _without_machine(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_without_machine(child) for child in node]
+    if isinstance(node, str) and re.match(r'[/~\\]|file://|[A-Za-z]:[/\\]', node):
+        return PureWindowsPath(node).name or '.'  # which knows both kinds of slashes
+    return node
 
 
 def _value(node: ast.expr) -> Any:

@@ -75,7 +75,7 @@ def publish(
     kept = kept_meta(meta)
     content = weights_file(state, kept, file_format)
     weights = f'{name}-{hashlib.sha256(content).hexdigest()[:8]}.{file_format}'
-    found = dict(metrics) if metrics else metrics_of(checkpoint, meta)
+    found = dict(metrics) if metrics else metrics_of(checkpoint)
     about = dict(name=name, weights=weights, cfg=cfg, model=model, meta=kept, metrics=found)
     files = {
         weights: content,
@@ -141,26 +141,31 @@ def read_metrics(words: Sequence[str]) -> dict[str, float]:
     return found
 
 
-def metrics_of(checkpoint: Path, meta: Mapping[str, Any]) -> dict[str, float]:
+def metrics_of(checkpoint: Path) -> dict[str, float]:
     """What the validation just after a checkpoint found, by its work dir's logs.
 
     Not what the checkpoint's own log says last: it is written before its validation. None of one
-    that a tool made of another, such as iter_8.recalibrated.pth.
+    that a tool made of another, such as iter_8.recalibrated.pth. An iteration's validation is
+    logged by iteration, an epoch's by epoch, as its checkpoint is named: an epoch's number of
+    iterations may be another epoch's number.
     """
-    if not re.search(r'(iter|epoch)_\d+$', checkpoint.stem):
+    named = re.search(r'(iter|epoch)_(\d+)$', checkpoint.stem)
+    if not named:
         return {}
     found: dict[int, dict[str, float]] = {}
     for log in sorted(checkpoint.parent.glob('*/vis_data/scalars.json')):
+        same_kind = True
         for line in log.read_text().splitlines():
             try:
                 record = json.loads(line)
             except json.JSONDecodeError:
                 break  # cut short when the training was killed
-            if 'loss' not in record and 'step' in record:
+            if 'loss' in record:
+                same_kind = ('epoch' in record) == (named[1] == 'epoch')
+            elif same_kind and 'step' in record:
                 step = record.pop('step')
                 found[step] = {k: v for k, v in record.items() if 'time' not in k}
-    # an iteration's validation is logged by iteration, an epoch's by epoch
-    return found.get(meta.get('iter', -1)) or found.get(meta.get('epoch', -1)) or {}
+    return found.get(int(named[2]), {})
 
 
 def _config_of(meta: Mapping[str, Any], checkpoint: Path) -> Config:

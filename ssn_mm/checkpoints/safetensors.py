@@ -33,7 +33,7 @@ def load_from_safetensors(filename: str, map_location: Any = None) -> dict[str, 
     Raises:
         FileNotFoundError: There is no such file.
         ImportError: safetensors is not installed.
-        ValueError: It is damaged, or no such file.
+        ValueError: It is damaged, no such file, or of other metadata.
     """
     _require()
     import safetensors
@@ -49,6 +49,8 @@ def load_from_safetensors(filename: str, map_location: Any = None) -> dict[str, 
             meta = json.loads((file.metadata() or {}).get('meta', '{}'))
     except (safetensors.SafetensorError, ValueError) as error:
         raise ValueError(f'{path} is damaged, or no .safetensors file: {error}') from error
+    if not isinstance(meta, dict):
+        raise ValueError(f"{path}: the metadata's 'meta' is a JSON object, got {meta!r}")
     return dict(state_dict=state, meta=meta)
 
 

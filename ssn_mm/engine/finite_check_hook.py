@@ -129,12 +129,17 @@ def _subscript(path: tuple) -> str:
 
 def _sample(batch: Any, path: tuple, tensor: Tensor) -> str:
     """Which sample of a batch it is, and its file where the batch knows."""
-    if isinstance(batch, dict) and len(path) > 1:  # a list of samples, as pseudo_collate makes it
-        index = path[1]
-    else:
+    # of a list of samples, as pseudo_collate makes it, else along the first axis
+    index = next((key for key in path if isinstance(key, int)), None)
+    if not isinstance(batch, dict):
+        index = None  # a tuple of tensors
+    if index is None:
+        if not tensor.dim():
+            return ''
         index = int((~tensor.isfinite()).nonzero()[0, 0])
     samples = batch.get('data_samples') if isinstance(batch, dict) else None
-    info = samples[index].metainfo if isinstance(samples, list) else {}
+    known = isinstance(samples, list) and index < len(samples)
+    info = getattr(samples[index], 'metainfo', {}) if known else {}  # type: ignore[index]
     file = info.get('img_path') or info.get('filename')
     return f', in sample {index}{f" ({file})" if file else ""}'
 

@@ -111,13 +111,17 @@ def _watch(
     """Adds to ``measured`` what each layer sees."""
 
     def note(name: str) -> Callable:
-        def hook(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            if inputs[0].numel():
-                measured[name] = measured[name].merge(Moments.of(inputs[0]))
+        def hook(layer: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> None:
+            (x,) = (*args, *kwargs.values())  # of a layer called by keyword, too
+            if x.numel():
+                measured[name] = measured[name].merge(Moments.of(x))
 
         return hook
 
-    handles = [layer.register_forward_pre_hook(note(name)) for name, layer in layers.items()]
+    handles = [
+        layer.register_forward_pre_hook(note(name), with_kwargs=True)
+        for name, layer in layers.items()
+    ]
     try:
         for batch in batches:
             forward(batch)

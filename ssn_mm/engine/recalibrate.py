@@ -8,6 +8,7 @@ from mmengine.config import Config
 from mmengine.runner import CheckpointLoader
 
 from ..checkpoints.files import check_checkpoint, write_atomically
+from ..checkpoints.publish import fill
 from ..datasets.preflight import check_datasets
 from .precise_stats_hook import recalibrate_model
 from .ratios_hook import unwrapped
@@ -44,10 +45,7 @@ def recalibrate(cfg: Config, checkpoint: str, out: str | Path, num_batches: int 
     weights = stored.get('state_dict', stored)
     runner = build_runner(cfg)
     model = unwrapped(runner)
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
-        raise ValueError(f'{checkpoint} is of another network: {error}') from error
+    fill(model, weights, checkpoint)
     names = recalibrate_model(runner, model.train(), num_batches)
     if not names:
         raise ValueError(

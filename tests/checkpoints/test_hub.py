@@ -99,6 +99,9 @@ def saved(tmp_path):
         (dict(model=dict(type='ImageClassifier', backbone=dict(type='a.b.C'))), "'a.b.C'"),
         (dict(model=dict(type='ResNet', depth=18, _scope_='strange')), "_scope_='strange'"),
         (dict(default_scope='strange'), "one of mmpretrain.*got 'strange'"),
+        (dict(custom_imports=dict(imports=[3])), r'list of names of modules, got \[3\]'),
+        (dict(custom_imports=[dict(a=1)]), 'list of names of modules, got'),
+        (dict(model=[dict(type='ResNet')]), r"none that is a dict: \[\{'type'"),
     ],
 )
 def test_a_strangers_config_runs_nothing(saved, tmp_path, monkeypatch, change, message):

@@ -14,9 +14,9 @@ from mmengine.runner import CheckpointLoader
 from torch import nn
 
 from ssn_mm import SN, SSN, keep_selected, set_radius
-from ssn_mm.checkpoints.configs import build_network, parse_config
+from ssn_mm.checkpoints.configs import build_network, parse_config, plain_config
 from ssn_mm.checkpoints.files import check_checkpoint
-from ssn_mm.checkpoints.publish import publish
+from ssn_mm.checkpoints.publish import metrics_of, publish
 from ssn_mm.layers import ssn_layers
 
 DEMO = Path(__file__).parents[2] / 'configs/demo/resnet_ssn_digits.py'
@@ -147,7 +147,7 @@ def test_metrics_are_those_of_the_validation_just_after_the_checkpoint(tmp_path,
     logs = checkpoint.parent / '20261127_000000/vis_data'
     logs.mkdir(parents=True)
     lines = [
-        {'loss': 1.0, 'step': 5},
+        {'loss': 1.0, 'epoch': 5, 'iter': 5, 'step': 5},
         {'accuracy/top1': 50.0, 'data_time': 0.1, 'time': 0.1, 'step': 4},
         {'accuracy/top1': 60.0, 'data_time': 0.1, 'time': 0.1, 'step': 5},
         {'accuracy/top1': 70.0, 'data_time': 0.1, 'time': 0.1, 'step': 6},
@@ -161,6 +161,40 @@ def test_metrics_are_those_of_the_validation_just_after_the_checkpoint(tmp_path,
     folder = publish(other, out=tmp_path / 'other')
     (metafile,) = yaml.safe_load((folder / 'metafile.yml').read_text())['Models']
     assert metafile['Results'] is None
+
+
+@pytest.mark.parametrize(
+    ('name', 'logged', 'found'),
+    [
+        ('epoch_2', 'epoch', 61.0),
+        ('iter_20', 'iter', 62.0),
+        ('epoch_3', 'epoch', None),
+        ('iter_20', 'epoch', None),  # such a number of epochs is another validation's
+        ('epoch_2', 'iter', None),
+    ],
+)
+def test_a_number_of_iterations_is_not_taken_for_one_of_epochs(tmp_path, name, logged, found):
+    logs = tmp_path / '20261127_000000/vis_data'
+    logs.mkdir(parents=True)
+    lines = [{'loss': 1.0, 'iter': 10, 'step': 10} | ({'epoch': 1} if logged == 'epoch' else {})]
+    lines += [{'accuracy/top1': v, 'step': step} for step, v in ((2, 61.0), (20, 62.0))]
+    (logs / 'scalars.json').write_text('\n'.join(map(json.dumps, lines)))
+    metrics = metrics_of(tmp_path / f'{name}.pth')
+    assert metrics == ({} if found is None else {'accuracy/top1': found})
+
+
+def test_paths_of_the_authors_machine_stay_behind():
+    relative = dict(data_root='data/ade', pretrained='torchvision://resnet50', scale=(1, 2))
+    absolute = dict(
+        a='/home/me/start.pth', b=['~/data/ade/', 'C:\\Users\\me\\x.pth', 'file:///home/me/y.pth'],
+        init_cfg=dict(type='Pretrained', checkpoint='/home/me/start.pth'),
+    )  # fmt: skip
+    plain = plain_config(Config(dict(relative=relative, absolute=absolute)))
+    assert plain['relative'] == relative | dict(scale=[1, 2])
+    assert plain['absolute'] == dict(
+        a='start.pth', b=['ade', 'x.pth', 'y.pth'],
+        init_cfg=dict(type='Pretrained', checkpoint='start.pth'),
+    )  # fmt: skip
 
 
 def test_an_existing_folder_is_replaced_with_force_alone(tmp_path, checkpoint):
@@ -262,3 +296,11 @@ def test_safetensors_are_read_wherever_a_checkpoint_is(tmp_path):
         file.write_bytes(damaged)
         with pytest.raises(ValueError, match=r'small\.safetensors is damaged'):
             CheckpointLoader.load_checkpoint(str(file))
+
+
+def test_metadata_that_is_no_object_is_refused(tmp_path):
+    safetensors = pytest.importorskip('safetensors.torch')
+    file = tmp_path / 'small.safetensors'
+    safetensors.save_file({'a': torch.ones(1)}, file, dict(meta='[1]'))
+    with pytest.raises(ValueError, match=r"the metadata's 'meta' is a JSON object, got \[1\]"):
+        CheckpointLoader.load_checkpoint(str(file))

@@ -106,6 +106,29 @@ class Listed(Pictures):
         return dict(inputs=picture, data_samples=sample)
 
 
+INF = torch.tensor(float('inf'))
+MAP = torch.zeros(2, 3, 4, 4)
+
+
+@pytest.mark.parametrize(
+    ('batch', 'message'),
+    [
+        (dict(inputs=dict(rgb=[MAP, MAP + INF])), r"\['inputs'\]\['rgb'\]\[1\] .*, in sample 1$"),
+        (dict(inputs=dict(rgb=torch.stack([MAP, MAP + INF]))), r"\['rgb'\] has .*, in sample 1$"),
+        (dict(inputs=[MAP], scale=INF), r"the batch\['scale'\] has .*, the first at \(\)$"),
+        (dict(inputs=[MAP, MAP], scales=[INF - INF, INF]), r"\['scales'\]\[0\] .*, in sample 0$"),
+        (INF, r'the batch has .*, the first at \(\)$'),
+        ([MAP, INF], r'the batch\[1\] has .*, the first at \(\)$'),
+        (dict(inputs=[MAP, MAP, MAP + INF], data_samples=[None]), r'in sample 2$'),
+    ],
+)
+def test_a_batch_of_any_form_is_reported(batch, message):
+    hook = FiniteCheckHook()
+    hook.runner, hook.handles = type('Runner', (), dict(iter=0)), []
+    with pytest.raises(ValueError, match=message):
+        hook.before_train_iter(hook.runner, 0, batch)
+
+
 def test_the_file_of_a_broken_sample_is_named():
     samples = [Listed()[index] for index in range(4, 8)]
     collated = {key: [sample[key] for sample in samples] for key in samples[0]}

@@ -70,6 +70,18 @@ def test_deeper_layers_see_what_the_batches_own_statistics_make_of_the_input():
     assert_moments(model[2], seen, rtol=1e-5, atol=1e-6)  # dropout would double the variance
 
 
+def test_layers_called_by_keyword_are_measured():
+    model, given = nn.ModuleList([SSN(4), nn.BatchNorm2d(4)]), batches()
+
+    def forward(x):
+        model[0](x=x)
+        model[1](input=x)
+
+    assert measure_statistics(model, given, forward) == ['0', '1']
+    for layer in model:
+        assert_moments(layer, given)
+
+
 def test_a_mean_of_variances_would_be_another():
     """So the tests above are able to fail."""
     model, given = nn.BatchNorm2d(4), batches()

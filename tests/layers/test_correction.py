@@ -5,6 +5,8 @@ import copy
 import pytest
 import references
 import torch
+import torch.distributed as dist
+from distributed import on_ranks
 from torch import nn
 
 from ssn_mm import SN, SSN, keep_selected, set_radius
@@ -98,3 +100,67 @@ def test_the_reimplementation_of_the_published_layer_agrees():
     )
     x = torch.randn(2, 4, 3, 3).double()
     torch.testing.assert_close(ours(x), theirs(x))
+
+
+def trained(kind, x, dy, **options):
+    """A step of a layer whose ratios, γ and β are none of the defaults."""
+    layer = kind(4, correction=1, **options).to(x.dtype)
+    for value, numbers in (
+        (layer.ratio_logits, [[1, 1.2, 0.9], [1.1, 1, 1.3]]),
+        (layer.weight, [0.5, 1, 1.5, 2]),
+        (layer.bias, [1, 0, -1, 2]),
+    ):
+        value.data.copy_(torch.tensor(numbers))
+    set_radius(layer, 0.1)
+    x = x.clone().requires_grad_()
+    y = layer(x)
+    y.backward(dy)
+    return layer, y, x.grad
+
+
+def compare_with_the_joint_batch(rank, kind):
+    generator = torch.Generator().manual_seed(0)
+    x, dy = torch.randn(2, 5, 4, 3, 3, generator=generator).double()
+    mine = (slice(0, 2), slice(2, 5))[rank]  # batches of different size
+    layer, y, dx = trained(kind, x[mine], dy[mine], sync=True)
+    joint, joint_y, joint_dx = trained(kind, x, dy)
+    torch.testing.assert_close((y, dx), (joint_y[mine], joint_dx[mine]))
+    for ours, theirs in zip(layer.parameters(), joint.parameters(), strict=True):
+        dist.all_reduce(ours.grad)
+        torch.testing.assert_close(ours.grad, theirs.grad)
+    for ours, theirs in zip(layer.buffers(), joint.buffers(), strict=True):
+        torch.testing.assert_close(ours, theirs)
+    plain = kind(4).double()
+    plain.load_state_dict(joint.state_dict())
+    plain.correction = 0
+    assert (plain(x) - joint(x)).abs().max() > 0.01  # so that the above is of the correction
+
+
+@pytest.mark.parametrize('kind', [SN, SSN])
+def test_two_processes_equal_one_with_the_joint_batch(tmp_path, kind):
+    on_ranks(2, tmp_path, compare_with_the_joint_batch, kind)
+
+
+@pytest.mark.parametrize('kind', [SN, SSN])
+def test_under_autocast_it_computes_what_it_does_in_float32_and_rounds_once(kind):
+    generator = torch.Generator().manual_seed(0)
+    x, dy = (10 + torch.randn(2, 5, 4, 3, 3, generator=generator)).bfloat16()
+    wide, wide_y, wide_dx = trained(kind, x.float(), dy.float())
+    with torch.autocast('cpu', torch.bfloat16):
+        layer = copy.deepcopy(wide)
+        layer.zero_grad()
+        layer.running_mean.zero_()
+        layer.running_var.fill_(1)
+        x = x.clone().requires_grad_()
+        y = layer(x)
+    y.backward(dy)
+    assert (y.dtype, x.grad.dtype) == (torch.bfloat16,) * 2
+    assert torch.equal(y, wide_y.bfloat16())
+    torch.testing.assert_close(x.grad, wide_dx.bfloat16(), atol=1e-4, rtol=1e-2)
+    for ours, theirs in zip(layer.parameters(), wide.parameters(), strict=True):
+        assert ours.grad.dtype is torch.float32
+        torch.testing.assert_close(ours.grad, theirs.grad)
+    torch.testing.assert_close(layer.running_var, wide.running_var)
+    layer.eval(), wide.eval()
+    with torch.autocast('cpu', torch.bfloat16), torch.no_grad():
+        assert torch.equal(layer(x), wide(x.float()).bfloat16())

@@ -50,13 +50,14 @@ def switch_norm(
     elif source == 'chosen':
         k = len(normalizers)
         ratios = torch.eye(k, device=x.device).expand(2, k) + 0 * logits[:, :k]
-    mean, var = instance_moments(x, correction)
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))  # once: its gradient is rounded once
+    mean, var = instance_moments(wide, correction)
     count = x.numel() // x.size(1)
     (mean, var), batch = _mix_moments(
         mean, var, count, ratios, normalizers, running_mean, running_var, num_groups, sync
     )
     to_map = (slice(None), slice(None)) + (None,) * (x.dim() - 2)  # (., C) -> (., C, 1, ...)
-    y = (x.to(mean) - mean[to_map]) * torch.rsqrt(var + eps)[to_map]
+    y = (wide - mean[to_map]) * torch.rsqrt(var + eps)[to_map]
     if weight is not None:
         y = y * weight.to(y)[None][to_map]
     if bias is not None:
