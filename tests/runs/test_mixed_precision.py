@@ -98,4 +98,6 @@ def test_a_training_in_half_precision_stays_closer_to_float32_than_another_seed_
     for dtype in ('float16', 'bfloat16') if long or name != 'deeplab' else ('float16',):
         losses, seen = train(name, dtype)
         assert seen == {(getattr(torch, dtype),) * 2}
-        assert (losses - exact).abs().mean() < noise
+        distance = (losses - exact).abs().mean()
+        print(f'{name}, {dtype}: mean |loss - float32| {distance:.4f}, another seed {noise:.4f}')
+        assert distance < noise
