@@ -28,14 +28,16 @@ if not torch.cuda.is_available():
 
 sys.path.insert(0, str(ROOT / 'tests'))  # references.py
 
-import forked  # has mmengine not pause between passes over the data
+import forked  # noqa: E402, has mmengine not pause between passes over the data
 
 torch.set_num_threads(1)
 
 
 def pytest_addoption(parser):
     parser.addoption(
-        '--long', action='store_true', help='more cases: fifty kills, hours of fuzzing, whole demos'
+        '--long',
+        action='store_true',
+        help='more cases: hours of fuzzing, kills, whole demos',
     )
 
 

@@ -52,7 +52,7 @@ def miou(output):
 
 @pytest.fixture(scope='module')
 def trained(tmp_path_factory):
-    """A finished demo: its folder and output."""
+    """A finished demo, by a process of its own: its folder and output."""
     folder = tmp_path_factory.mktemp('demo')
     done = subprocess.run(
         [str(c) for c in train(DEMO, '--work-dir', folder / 'run', *digits(
