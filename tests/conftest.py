@@ -41,6 +41,11 @@ def pytest_addoption(parser):
     )
 
 
+def pytest_collection_modifyitems(items):
+    """Whole trainings first: where two processes share the files, one would end with them."""
+    items.sort(key=lambda item: 'runs' not in item.path.parts)
+
+
 @pytest.fixture(scope='session')
 def long(request):
     """Whether ``--long`` asks for all of a test's cases, not for CI's share."""
