@@ -5,17 +5,19 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 # a graph compiled for an operator's old outputs would be taken from the cache of an earlier run
 os.environ.setdefault('TORCHINDUCTOR_FORCE_DISABLE_CACHES', '1')
+# beside other processes of tests a second thread waits more than it works; tests/ops has two
+os.environ.setdefault('OMP_NUM_THREADS', '1')
+os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
+os.environ.setdefault('TORCHINDUCTOR_COMPILE_THREADS', '1')  # in place of a pool of processes
 
 import torch
 from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
-from mmengine.runner import loops
 
 import ssn_mm  # noqa: F401, repairs OpenMMLab before a test imports it
 
@@ -26,15 +28,22 @@ if not torch.cuda.is_available():
 
 sys.path.insert(0, str(ROOT / 'tests'))  # references.py
 
-torch.set_num_threads(2)
-# between passes over the data mmengine pauses for two seconds, most of what a small training takes
-loops.time = SimpleNamespace(sleep=lambda seconds: None)
+import forked  # noqa: E402, has mmengine not pause between passes over the data
+
+torch.set_num_threads(1)
 
 
 def pytest_addoption(parser):
     parser.addoption(
-        '--long', action='store_true', help='more cases: fifty kills, hours of fuzzing, whole demos'
+        '--long',
+        action='store_true',
+        help='more cases: hours of fuzzing, kills, whole demos',
     )
+
+
+def pytest_collection_modifyitems(items):
+    """Whole trainings first: where two processes share the files, one would end with them."""
+    items.sort(key=lambda item: 'runs' not in item.path.parts)
 
 
 @pytest.fixture(scope='session')
@@ -57,7 +66,7 @@ def _own_scope():
 
 
 @pytest.fixture
-def run_tool(tmp_path):
+def run_alone(tmp_path):
     """Runs a command of the repository as a user would; returns exit code and output."""
 
     def run(*command, cwd=tmp_path, timeout=300, **kwargs):
@@ -75,66 +84,55 @@ def run_tool(tmp_path):
     return run
 
 
-# tools one after the other: processes of their own would mostly import
-TOOLS = """
-import runpy, sys, traceback
-for line in sys.stdin.read().splitlines():
-    tool, *arguments = line.split('\\t')
-    print('=====', flush=True)
-    print('=====', file=sys.stderr, flush=True)
-    sys.argv = [tool, *arguments]
-    try:
-        runpy.run_path(tool, run_name='__main__')
-        code = 0
-    except SystemExit as error:
-        code = error.code
-    except BaseException:
-        traceback.print_exc()
-        code = 1
-    print('code', code, flush=True)
-"""
-
-
 @pytest.fixture(scope='session')
-def run_tools():
-    """Runs tools of the repository in one process; returns each one's exit code and output."""
+def run_script(fork, tmp_path_factory):
+    """Runs a script of the repository in a process that has PyTorch imported."""
 
-    def run(folder, *commands):
-        lines = '\n'.join('\t'.join(map(str, command)) for command in commands)
-        done = subprocess.run(
-            [sys.executable, '-W', 'ignore', '-c', TOOLS], cwd=folder, input=lines, text=True,
-            capture_output=True, timeout=300, env=os.environ | {'TORCH_HOME': str(folder)},
-        )  # fmt: skip
-        parts = zip(done.stdout.split('=====\n'), done.stderr.split('=====\n'), strict=True)
-        said = [(out.rpartition('code '), error) for out, error in list(parts)[1:]]
-        return [(int(code.split()[0]), out + error) for (out, _, code), error in said]
+    def run(*command, cwd, timeout=300, **environment):
+        output = tmp_path_factory.mktemp('said') / 'output'
+        command = [str(part) for part in command]
+        process = fork(forked.run_script, command, str(cwd), output, environment)
+        process.join(timeout)
+        assert process.exitcode is not None, output.read_text()[-3000:]
+        return process.exitcode, output.read_text()
 
     return run
 
 
-# tools/train.py for one config after the other: processes of their own would mostly import
-TRAIN = """
-import runpy, sys
-tool, *configs, last = sys.argv[1:]
-for config in configs:
-    print('=====', flush=True)
-    sys.argv = [tool, config, '--cfg-options', *last.split()]
-    runpy.run_path(tool, run_name='__main__')
-"""
+@pytest.fixture
+def run_tool(run_alone, run_script, tmp_path):
+    """As ``run_alone``, and Python's scripts with ``run_script``: most would mostly import."""
+
+    def run(*command, cwd=tmp_path, **kwargs):
+        if command[0] == sys.executable and str(command[1]).endswith('.py'):
+            return run_script(*command[1:], cwd=cwd, **kwargs)
+        return run_alone(*command, cwd=cwd, **kwargs)
+
+    return run
 
 
 @pytest.fixture(scope='session')
-def train_in_turn():
-    """Trains configs in one process, into ``folder``/work_dirs; returns what each said."""
+def run_tools(run_script):
+    """Runs scripts of the repository in turn; returns each one's exit code and output."""
+
+    def run(folder, *commands):
+        return [run_script(*command, cwd=folder, TORCH_HOME=str(folder)) for command in commands]
+
+    return run
+
+
+@pytest.fixture(scope='session')
+def train_in_turn(run_script):
+    """Trains configs with the same options in ``folder``/work_dirs; returns what each said."""
 
     def run(folder, configs, options):
-        command = [sys.executable, '-c', TRAIN, ROOT / 'tools/train.py', *configs]
-        command.append(' '.join(f'{key}={value}' for key, value in options.items()))
-        done = subprocess.run(
-            [str(c) for c in command], cwd=folder, text=True, capture_output=True, timeout=600
-        )
-        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-        return done.stdout.split('=====\n')[1:]
+        options = [f'{key}={value}' for key, value in options.items()]
+        tool, said = ROOT / 'tools/train.py', []
+        for config in configs:
+            code, output = run_script(tool, config, '--cfg-options', *options, cwd=folder)
+            assert code == 0, output[-3000:]
+            said.append(output)
+        return said
 
     return run
 
@@ -143,7 +141,7 @@ def train_in_turn():
 def fork():
     """Starts a function of a module in tests/ as the fork of a process that has imported all."""
     context = multiprocessing.get_context('forkserver')
-    context.set_forkserver_preload(['engine.test_reliability_hook', 'torch._dynamo', 'mmpretrain'])
+    context.set_forkserver_preload(['forked', *forked.IMPORTED, 'engine.test_reliability_hook'])
     started = []
 
     def start(function, *args):

@@ -141,6 +141,7 @@ def chosen_norm(
         not sync
         and isinstance(momentum, float)
         and _fits_torch(mean, x, weight, running_mean)
+        and not _may_be_misread(x)
         and is_faster_in_torch(mean, x)
     ):
         if weight is None:
@@ -162,6 +163,15 @@ def _fits_torch(name: str, x: Tensor, weight: Tensor | None, running_mean: Tenso
     if x.dtype.itemsize == 2:
         return name == 'BN' and weight is not None and given == {torch.float32}
     return given <= {x.dtype}
+
+
+def _may_be_misread(x: Tensor) -> bool:
+    """Whether torch's batch norm reads some tensors of this shape in a wrong order.
+
+    A sample of one row, (1, C, 1, W), is contiguous in channels last whatever strides its sides of
+    1 have; with some of them, in the map or in its gradient, PyTorch 2.x takes the other order.
+    """
+    return x.dim() > 3 and x.size(0) == 1 and all(side == 1 for side in x.shape[2:-1])
 
 
 class _KeepInGraph(torch.autograd.Function):

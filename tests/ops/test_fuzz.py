@@ -272,11 +272,9 @@ def ratios_of(case, z):
 
 
 @pytest.fixture(autouse=True)
-def _one_thread():
+def _one_thread(_two_threads):
     """Threads cost more than such maps."""
     torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(2)
 
 
 def test_kernels_are_as_exact_as_rounding_allows(long, monkeypatch):

@@ -300,3 +300,22 @@ def test_an_unknown_backend_is_refused_with_the_choices(monkeypatch):
     monkeypatch.setenv('SSN_MM_BACKEND', 'gpu')
     with pytest.raises(RuntimeError, match=r"'gpu' is not available; choose from reference, cpu"):
         switch_norm(torch.randn(2, 6, 3, 3), torch.ones(2, 3) / 3)
+
+
+@pytest.mark.parametrize('shape', [(1, 3, 1, 5), (1, 3, 1, 1, 5)])
+def test_a_sample_of_one_row_is_read_in_its_order_where_torch_takes_another(shape):
+    """PyTorch's batch norm takes a transposed one for a map in channels last."""
+    x, dy, logits = torch.randn(shape), torch.randn(shape), torch.zeros(2, 3)
+
+    def run(x, dy):
+        x = x.detach().requires_grad_()
+        y = chosen_norm(x, logits, 'BN', 'BN', training=True)
+        return y.detach(), *torch.autograd.grad(y, x, dy)
+
+    swapped = [t.transpose(1, -1).contiguous().transpose(1, -1) for t in (x, dy)]
+    swapped = [t.as_strided(t.shape, (*[1] * (t.dim() - 1), 3)) for t in swapped]
+    assert all(torch.equal(a, b) for a, b in zip(swapped, (x, dy), strict=True))
+    expected = run(x.double(), dy.double())
+    for maps in ((x, swapped[1]), (swapped[0], dy), swapped):
+        for ours, want in zip(run(*maps), expected, strict=True):
+            torch.testing.assert_close(ours.double(), want, rtol=1e-5, atol=1e-5)

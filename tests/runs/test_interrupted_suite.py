@@ -16,6 +16,8 @@ def write_suite(folder):
     """Two demos cut down to seconds."""
     sizes = dict(data_root=str(folder / 'ade'), num_train=10, num_val=4)
     options = {f'{loader}_dataloader.dataset': sizes for loader in ('train', 'val', 'test')}
+    for loader in ('train', 'val', 'test'):
+        options[f'{loader}_dataloader'] = dict(num_workers=0, persistent_workers=False)
     options |= {
         'model.backbone': dict(base_channels=8, stem_channels=8),
         'model.decode_head': dict(channels=8, in_channels=64),

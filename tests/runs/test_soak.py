@@ -53,7 +53,7 @@ def check_files(run):
 
 @pytest.mark.parametrize('leak', soaked.LEAKS)
 def test_the_measure_sees_what_is_kept_of_every_iteration(tmp_path, fork, leak):
-    seen = soak(fork, tmp_path, 300, leak)
+    seen = soak(fork, tmp_path, 200, leak)
     print({what: growth(seen, what) for what in ('memory', 'objects')})
     assert growth(seen, 'objects') > 10 * OBJECTS
     if leak == 'batches':

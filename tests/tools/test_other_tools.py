@@ -115,12 +115,12 @@ def test_mmactions_own_tool_trains_the_pages_config(run_tool, tmp_path, kinetics
     assert 'acc/top1: ' in output
 
 
-def test_the_script_sees_its_own_name_folder_and_arguments(run_tool, tmp_path):
+def test_the_script_sees_its_own_name_folder_and_arguments(run_alone, tmp_path):
     (tmp_path / 'tools').mkdir()
     (tmp_path / 'tools/beside.py').write_text('')
     script = tmp_path / 'tools/mine.py'
     script.write_text('import sys, beside\nif __name__ == "__main__": print(*sys.argv)\n')
-    code, output = run_tool(sys.executable, '-m', 'ssn_mm', 'tools/mine.py', '--x', 'a::b', 'c')
+    code, output = run_alone(sys.executable, '-m', 'ssn_mm', 'tools/mine.py', '--x', 'a::b', 'c')
     assert (code, output.splitlines()[-1]) == (0, 'tools/mine.py --x a::b c')
 
 
