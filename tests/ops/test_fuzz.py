@@ -251,7 +251,7 @@ def cancelled(name, case, tensors):
         return (stretch.max() * given.abs().max()).item()
     if name in ('running mean', 'running var'):
         return running[name == 'running var'].abs().max().item()
-    if name != 'dx':
+    if name not in ('y', 'dx'):
         return 0.0
     batch_stats = case.training or not case.running
     fit = competing(case.names, case.shape, batch_stats, case.groups)
@@ -260,7 +260,9 @@ def cancelled(name, case, tensors):
     moments = instance_moments(x)
     (_, var), _ = _mix_moments(*moments, x[:, 0].numel(), p, names, *stats, case.groups, False)
     scale = 1.0 if weight is None else weight.abs().max()
-    return float(scale * dy.abs().max() * (var + case.eps).rsqrt().max())
+    # y's are the map and its mean, which is rounded: of two elements y is 1 whatever goes in
+    given = x if name == 'y' else dy
+    return float(scale * given.abs().max() * (var + case.eps).rsqrt().max())
 
 
 def ratios_of(case, z):
