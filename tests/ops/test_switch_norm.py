@@ -319,3 +319,13 @@ def test_a_sample_of_one_row_is_read_in_its_order_where_torch_takes_another(shap
     for maps in ((x, swapped[1]), (swapped[0], dy), swapped):
         for ours, want in zip(run(*maps), expected, strict=True):
             torch.testing.assert_close(ours.double(), want, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize('name', ['IN', 'LN', 'GN'])
+def test_a_large_mean_leaves_the_variance_of_channels_last_its_digits(name):
+    x = (torch.randn(2, 8, 16, 16) + 1000).contiguous(memory_format=torch.channels_last)
+    ours, want = (
+        chosen_norm(t, torch.zeros(2, 3), name, name, training=True, num_groups=2)
+        for t in (x, x.double())
+    )
+    torch.testing.assert_close(ours.double(), want, rtol=0, atol=1e-2)
