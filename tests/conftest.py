@@ -59,8 +59,10 @@ def _seed():
 
 @pytest.fixture(scope='module', autouse=True)
 def _own_scope():
-    """A library's default scope and logger, set in one module's tests, are not in another's."""
+    """A library's scope and logger, and what tools set for PyTorch, stay in one module's tests."""
     yield
+    for name in ('TORCH_FORCE_WEIGHTS_ONLY_LOAD', 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'):
+        os.environ.pop(name, None)
     DefaultScope._instance_dict.clear()
     MMLogger._instance_dict.clear()
 
@@ -145,9 +147,10 @@ def fork():
     started = []
 
     def start(function, *args):
-        started.append(context.Process(target=function, args=args))
-        started[-1].start()
-        return started[-1]
+        process = context.Process(target=function, args=args)
+        process.start()
+        started.append(process)
+        return process
 
     with pytest.MonkeyPatch.context() as patch:  # the server does not get sys.path from us
         patch.setenv('PYTHONPATH', os.pathsep.join(sys.path))

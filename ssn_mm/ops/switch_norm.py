@@ -158,10 +158,13 @@ def chosen_norm(
 
 
 def _fits_torch(name: str, x: Tensor, weight: Tensor | None, running_mean: Tensor | None) -> bool:
-    """Whether torch's layer takes these dtypes and measures half maps in float32."""
+    """Whether torch's layer takes these dtypes and computes half maps in float32.
+
+    On a CPU it does not, where a gradient is laid out otherwise than the map.
+    """
     given = {t.dtype for t in (weight, running_mean) if t is not None}
     if x.dtype.itemsize == 2:
-        return name == 'BN' and weight is not None and given == {torch.float32}
+        return x.is_cuda and name == 'BN' and weight is not None and given == {torch.float32}
     return given <= {x.dtype}
 
 
