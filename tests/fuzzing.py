@@ -9,16 +9,17 @@ CHUNK = 50  # examples between two looks at the clock
 LONGER = 20  # times the box with --long
 
 
-def run_cases(check, strategy, seconds, at_least, long=False):
+def run_cases(check, strategy, seconds, at_least, at_most, long=False):
     """Runs ``check`` on cases until so many CPU seconds are over, and on ``at_least`` so many.
 
-    CI's cases are always the same ones, in the same order; with ``long`` they are new each time.
+    CI's cases are always the same ones, in the same order, and no more than ``at_most``, however
+    fast the machine is; with ``long`` they are new each time.
     A failure is printed as the smallest case that fails.
     """
     ran, start = 0, secrets.randbelow(2**32) if long else 0
     end = time.process_time() + seconds * (LONGER if long else 1)
     chunk = start
-    while time.process_time() < end or ran < at_least:
+    while ran < at_least or (time.process_time() < end and (long or ran < at_most)):
 
         @seed(chunk)
         @settings(

@@ -85,7 +85,9 @@ def affine_grad(
     dy: Tensor, x: Tensor, shift: Tensor, scale: Tensor, slope: Tensor, offset: Tensor
 ) -> Tensor:
     """scale * dy + slope * (x - shift) + offset, factors (N, C); a new map like ``x``."""
-    dx = _scale(_widen(x), shift, slope, offset)
+    # _scale would take offset - shift * slope first, which cancels where the slope is large
+    wide = _widen(x)
+    dx = (wide - _on_map(shift, x)).mul_(_on_map(slope, x)).add_(_on_map(offset, x))
     return dx.addcmul_(_widen(dy), _on_map(scale, x)).to(x.dtype)
 
 
