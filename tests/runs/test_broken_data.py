@@ -1,26 +1,18 @@
 """A demo over data that breaks, run as a user runs it: stops with a name, or goes on."""
 
 import sys
-from pathlib import Path
 
 import pytest
+from demos import DEMO, ROOT, options
 
 from ssn_mm.datasets import write_segmentation
 
-ROOT = Path(__file__).parents[2]
-DEMO = ROOT / 'configs' / 'demo' / 'deeplab_ssn_digits.py'
-SMALL = [
-    'model.backbone.base_channels=8',
-    'model.backbone.stem_channels=8',
-    'model.decode_head.channels=8',
-    'model.auxiliary_head.channels=8',
+MORE = [
     'model.decode_head.in_channels=64',
     'model.auxiliary_head.in_channels=32',
-    'train_dataloader.batch_size=2',
     'train_dataloader.num_workers=2',
     'train_dataloader.persistent_workers=True',
     'train_cfg.max_iters=6',
-    'train_cfg.val_interval=1000',
 ]
 
 
@@ -36,14 +28,14 @@ def digits(tmp_path):
         for loader in ('train', 'val', 'test')
         for key, value in (('data_root', root), ('num_train', 8), ('num_val', 2))
     ]
-    return picture, ['--cfg-options', *SMALL, *data]
+    return picture, options(*MORE, *data)
 
 
 @pytest.mark.parametrize('broken', ['stop', 'skip'])
 def test_a_training_over_a_broken_picture_names_it(run_tool, tmp_path, digits, broken):
-    picture, options = digits
+    picture, small = digits
     code, output = run_tool(
-        sys.executable, ROOT / 'tools/train.py', DEMO, '--work-dir', tmp_path / 'run', *options,
+        sys.executable, ROOT / 'tools/train.py', DEMO, '--work-dir', tmp_path / 'run', *small,
         f'default_hooks.reliability.broken={broken}',
     )  # fmt: skip
     wrong = f'{picture.name}, '  # and its annotation
