@@ -87,7 +87,7 @@ def check(
     found: list[Split] = []
     before: dict[str, list[dict]] = {}
     for name in names:
-        nodes = list(leaves(cfg[f'{name}_dataloader']['dataset'], scope))
+        nodes = [_bare(node) for node in leaves(cfg[f'{name}_dataloader']['dataset'], scope)]
         same = next((other for other, theirs in before.items() if theirs == nodes), '')
         split = Split(name, same_as=same)
         if not same:
@@ -98,6 +98,12 @@ def check(
             split.faults.sort(key=lambda fault: (fault.kind, fault.file))
         found.append(split)
     return found
+
+
+def _bare(node: dict) -> dict:
+    """A dataset without what does not belong to its data."""
+    kept = {key: value for key, value in node.items() if key != 'test_mode'}
+    return kept | dict(pipeline=[]) if 'pipeline' in kept else kept
 
 
 def _check_dataset(split: Split, node: dict, cfg, workers: int, limit: int | None, progress: bool):

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .samples import type_name
+
 
 @dataclass(frozen=True)
 class Source:
@@ -149,8 +151,7 @@ def _datasets(node) -> Iterator[dict]:
 
 
 def _source(dataset: dict, paths: list[tuple[str, str]]) -> Source | None:
-    kind = dataset['type']
-    kind = kind.split('.')[-1] if isinstance(kind, str) else kind.__name__  # 'mmseg.X', or lazy
+    kind = type_name(dataset)
     for source in SOURCES:
         if source.type == kind and any(source.within in path for _, path in paths):
             return source

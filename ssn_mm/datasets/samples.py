@@ -1,7 +1,7 @@
 """Reads the datasets of a config and their samples, whichever library they are of."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -9,8 +9,23 @@ import numpy as np
 from .probes import Fault
 
 
-def leaves(node, scope: str) -> Iterator[dict]:
-    """The datasets inside wrappers (RepeatDataset, ConcatDataset, ...), without pipelines."""
+def type_name(kind: Any) -> str:
+    """The bare name of a type of a config: of 'mmseg.Resize', of a class, or of a dict with one."""
+    if isinstance(kind, Mapping):
+        kind = kind.get('type', '')
+    return kind.rpartition('.')[2] if isinstance(kind, str) else kind.__name__
+
+
+def leaves(node: Any, scope: str) -> Iterator[dict]:
+    """The datasets inside lists and wrappers (RepeatDataset, ConcatDataset, ...), in order.
+
+    Args:
+        node: The ``dataset`` of a data loader: a dict, or a list of some.
+        scope: Registry in which types are looked up where a node does not say it itself.
+
+    Yields:
+        A copy of each innermost node with all its settings, its pipeline and ``_scope_`` included.
+    """
     if isinstance(node, list | tuple):
         for item in node:
             yield from leaves(item, scope)
@@ -19,10 +34,7 @@ def leaves(node, scope: str) -> Iterator[dict]:
     if inner is not None:
         yield from leaves(inner, node.get('_scope_', scope))
     else:
-        settings = {key: value for key, value in node.items() if key != 'test_mode'}
-        if 'pipeline' in node:
-            settings['pipeline'] = []
-        yield {'_scope_': scope, **settings}
+        yield {'_scope_': scope, **node}
 
 
 def task_of(info: dict, node: dict) -> str:
