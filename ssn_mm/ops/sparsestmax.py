@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .tracing import is_traced
+from .tracing import is_readable, is_traced
 
 # Logits this close to equal (as a distance from the centre of their face) are not told apart: the
 # radial step divides by max(||d||, TIE_DISTANCE), which bounds the Jacobian by r_c / TIE_DISTANCE
@@ -126,7 +126,7 @@ def solve(z: Tensor, r: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     z = z - z.detach().amax(-1, keepdim=True)
     p = (1 / m + stretch * (z - mean)).masked_fill(z < s.gather(-1, size), 0)
     full = r >= circumscribed_radius(k) - 1e-6  # the slack is for radii stored in float32
-    if not _readable(full) or full.any():
+    if not is_readable(full) or full.any():
         first = torch.zeros_like(p).scatter_(-1, z.argmax(-1, keepdim=True), 1)
         p = first.where(full, p)
     return p, stretch, bend
@@ -196,21 +196,16 @@ def _rows_last(z: Tensor, dim: int) -> Tensor:
 
 def _radius_column(radius: float | Tensor, rows: Tensor) -> Tensor:
     """Validates the radius; returns it without gradient, broadcastable over ``rows``."""
-    if isinstance(radius, Tensor) and radius.numel() == 1 and _readable(radius):
+    if isinstance(radius, Tensor) and radius.numel() == 1 and is_readable(radius):
         radius = radius.item()
     if isinstance(radius, Tensor):
         r = radius.detach().to(rows)
-        if _readable(r) and not (r >= 0).all():
+        if is_readable(r) and not (r >= 0).all():
             raise ValueError(f'radius must be a number >= 0, got {radius}')
         return r.unsqueeze(-1)
     if not radius >= 0:
         raise ValueError(f'radius must be a number >= 0, got {radius}')
     return rows.new_full((1,), float(radius))
-
-
-def _readable(t: Tensor) -> bool:
-    """Whether a look at the values costs nothing: on the CPU, and nothing is recorded."""
-    return t.device.type == 'cpu' and not is_traced(t)
 
 
 def _descending(z: Tensor) -> tuple[Tensor, Tensor, Tensor]:

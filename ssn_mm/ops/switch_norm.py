@@ -51,7 +51,8 @@ def switch_norm(
         running_mean: (C,), BN's mean outside training; updated in place in training. None: BN
             always uses the batch.
         running_var: (C,), BN's unbiased variance, likewise.
-        training: Whether BN uses the batch's statistics and updates the running ones.
+        training: Whether BN uses the batch's statistics and, where it has a share in one of both
+            rows, updates the running ones.
         momentum: Share of the new statistics in the running ones, as in ``nn.BatchNorm2d``.
         eps: Added to the variance.
         num_groups: GN's number of groups; divides C.
@@ -227,7 +228,8 @@ def _normalize(
         logits, normalizers = hand_over(ratios, normalizers, fit)
     update = None
     if training and running_mean is not None and running_var is not None and 'BN' in normalizers:
-        update = Update(running_mean, running_var, momentum)
+        column = None if source == 'chosen' else normalizers.index('BN')
+        update = Update(running_mean, running_var, momentum, column)
     if batch_stats:
         running_mean = running_var = None
     given = (x, logits, weight, bias, radius, running_mean, running_var, source, normalizers)

@@ -12,3 +12,8 @@ def is_traced(x: Tensor) -> bool:
         or type(x) not in (Tensor, torch.nn.Parameter)
         or torch._C._len_torch_dispatch_stack() > 0
     )
+
+
+def is_readable(t: Tensor) -> bool:
+    """Whether a look at the values costs nothing: on the CPU, and nothing is recorded."""
+    return t.device.type == 'cpu' and not is_traced(t)

@@ -65,6 +65,26 @@ def test_running_statistics_average_over_all_batches_without_momentum():
     assert layer.num_batches_tracked == 4
 
 
+@pytest.mark.parametrize('compiler', [None, 'aot_eager'])
+@pytest.mark.parametrize(('mean', 'var'), [('LN', 'LN'), ('LN', 'BN')])
+def test_what_the_host_knows_of_a_selection_changes_no_state(mean, var, compiler):
+    """A loop that loads the state and goes on ends as the one that was never stopped."""
+    layer = ssn(mean=mean, var=var)
+    layer(torch.randn(SHAPES[2])).sum().backward()
+    keep_selected(layer)
+    resumed = SSN(6, normalizers=OMEGA, num_groups=3)
+    resumed.load_state_dict(layer.state_dict())
+    if compiler:
+        resumed = torch.compile(resumed, backend=compiler)
+    assert layer._known_choice(torch.randn(SHAPES[2])) is not None
+    x = torch.randn(SHAPES[2])
+    layer(x), resumed(x)
+    torch.testing.assert_close(resumed.running_var, layer.running_var)
+    if mean == var == 'LN':
+        assert torch.equal(resumed.running_var, torch.ones(6))
+    assert resumed.num_batches_tracked == layer.num_batches_tracked == 2
+
+
 def test_a_batch_norm_checkpoint_loads_but_for_ratios_and_radius():
     result = SSN(6).load_state_dict(nn.BatchNorm2d(6).state_dict(), strict=False)
     assert result.unexpected_keys == []

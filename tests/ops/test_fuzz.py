@@ -252,6 +252,8 @@ def cancelled(name, case, tensors):
         given = exact(replace(case, source='ratios'), [*tensors[:2], p, *tensors[3:]])[2]
         return (stretch.max() * given.abs().max()).item()
     if name in ('running mean', 'running var'):
+        if may_lose_its_share(case, z):  # updated or not
+            return math.inf
         return running[name == 'running var'].abs().max().item()
     if name not in ('y', 'dx'):
         return 0.0
@@ -265,6 +267,14 @@ def cancelled(name, case, tensors):
     # y's are the map and its mean, which is rounded: of two elements y is 1 whatever goes in
     given = x if name == 'y' else dy
     return float(scale * given.abs().max() * (var + case.eps).rsqrt().max())
+
+
+def may_lose_its_share(case, z):
+    """Whether rounding decides if BN takes part at all."""
+    bn = torch.tensor([name == 'BN' for name in case.names])
+    step = 1e-6 * z.abs().max().clamp(min=1) * bn
+    part = [(ratios_of(case, z + way * step)[0] * bn).any() for way in (-1, 0, 1)]
+    return case.source == 'logits' and len(set(map(bool, part))) > 1
 
 
 def ratios_of(case, z):

@@ -1,13 +1,16 @@
+import contextlib
 import os
 
 import pytest
 import references
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from ssn_mm.ops import chosen_norm, competing, switch_norm
+from ssn_mm.ops import chosen_norm, competing, sparse_switch_norm, switch_norm
 from ssn_mm.ops.backends import BACKENDS
 
 OMEGA = ('IN', 'LN', 'BN', 'GN')
+RADIUS = torch.tensor(0.2)
 SHAPES = [(4, 6), (3, 6, 7), (3, 6, 5, 4), (2, 6, 3, 4, 2)]
 
 
@@ -252,6 +255,37 @@ def test_batch_norm_takes_part_in_evaluation_on_one_value():
     bn_only = torch.tensor([[0.0, 1.0], [0.0, 1.0]])
     y = switch_norm(x, bn_only, ('LN', 'BN'), None, None, mean, var)
     torch.testing.assert_close(y, torch.nn.functional.batch_norm(x, mean, var))
+
+
+class Recorded(TorchDispatchMode):
+    """Values that the host cannot read for free, as a GPU's."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        assert func is not torch.ops.aten._local_scalar_dense.default
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize('mode', [contextlib.nullcontext, Recorded])
+@pytest.mark.parametrize('momentum', [0.1, torch.tensor(0.25)])
+def test_running_statistics_move_exactly_where_bn_has_a_share(mode, momentum):
+    x, stored = torch.randn(3, 6, 5, 4), torch.rand(2, 6)
+    for rows, moved in (('LL', False), ('IL', False), ('LB', True), ('BI', True), ('BB', True)):
+        ratios = torch.eye(3)[['ILB'.index(row) for row in rows]]
+        for function, given in ((switch_norm, (ratios,)), (sparse_switch_norm, (ratios, RADIUS))):
+            mean, var = stored.clone().unbind()
+            with mode():
+                function(
+                    x if moved else x / 0,  # infinite statistics do not get in, either
+                    *given,
+                    running_mean=mean,
+                    running_var=var,
+                    training=True,
+                    momentum=momentum,
+                )
+            expected = stored[0].lerp(x.mean((0, 2, 3)), momentum) if moved else stored[0]
+            torch.testing.assert_close(mean, expected)
+            expected = stored[1].lerp(x.var((0, 2, 3)), momentum) if moved else stored[1]
+            torch.testing.assert_close(var, expected)
 
 
 def test_nothing_to_measure_is_refused():

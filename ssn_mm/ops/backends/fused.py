@@ -73,7 +73,8 @@ def switch_norm(
         y, ratios, state, batch = _SwitchNorm.apply(x, logits, weight, bias, others)
     if update is not None:
         elements: int | Tensor = x.numel() // x.size(1)
-        update_running(update, batch[0], batch[1], elements / state[-1] if sync else elements)
+        count = elements / state[-1] if sync else elements
+        update_running(update, ratios, batch[0], batch[1], count)
     return y, ratios
 
 

@@ -63,7 +63,7 @@ def switch_norm(
     if bias is not None:
         y = y + bias.to(y)[None][to_map]
     if update is not None and batch is not None:
-        update_running(update, *batch)
+        update_running(update, ratios, *batch)
     return y.to(x.dtype), ratios.detach()
 
 

@@ -131,7 +131,7 @@ def switch_norm(
     else:
         y, ratios, batch = layer(*given, *options, None, None, 0.0)
     if batch.size(1):  # the kernel has left it to us
-        update_running(update, batch[0], batch[1], x.numel() // x.size(1))
+        update_running(update, ratios, batch[0], batch[1], x.numel() // x.size(1))
     return y, ratios
 
 

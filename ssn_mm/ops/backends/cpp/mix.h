@@ -33,6 +33,11 @@ template <class A> struct Shares {
   }
 };
 
+// Whether a normalizer has a share in one of both rows.
+template <class A> bool takes_part(const Recipe& q, Kind kind, const A* ratios) {
+  return Shares<A>(q, ratios).of[kind] != 0 || Shares<A>(q, ratios + q.k).of[kind] != 0;
+}
+
 // A number for what LN, BN and GN measure together, (N), (C) and (N, groups), 0 without them.
 template <class A> struct Numbers {
   std::vector<A> ln, bn, gn;

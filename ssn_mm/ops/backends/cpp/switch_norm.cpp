@@ -63,7 +63,7 @@ void forward(const Shape& map, const Recipe& recipe, const T* x, const A* logits
   mix(recipe, mean, var, logits, source, radius, weight, running_mean, running_var, ratios, curve,
       shift, rstd, scale, batch);
   affine(map, x, shift, scale, bias, y);
-  if (!updated_mean) return;
+  if (!updated_mean || !takes_part(recipe, kBN, ratios)) return;
   A part = momentum, unbiased = double(map.n) * map.s / (double(map.n) * map.s - 1);
   for (Int i = 0; i < map.c; ++i) {
     updated_mean[i] += part * (batch[i] - updated_mean[i]);

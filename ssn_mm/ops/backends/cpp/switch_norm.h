@@ -15,7 +15,8 @@ bool ssn_affine_grad(int dtype, Int n, Int c, Int s, int channels_last, int thre
                      const void* dy, const void* x, const void* shift, const void* scale,
                      const void* slope, const void* offset, void* dx);
 // The whole operator. state is 5 x N x C numbers, mean, var, shift, rstd and scale, and 5 more, the
-// curve. updated_mean and updated_var take the batch's statistics in, else batch does, 2 x C.
+// curve. updated_mean and updated_var take the batch's statistics in where BN has a share, else batch does,
+// 2 x C.
 bool ssn_forward(int dtype, Int n, Int c, Int s, int channels_last, int threads, Int groups,
                  int kinds, int k, double eps, int source, double radius, double momentum,
                  const void* x, const void* logits, const void* weight, const void* bias,
