@@ -1,12 +1,12 @@
 """SparsestMax (Sec. 2.2 of the paper) and sparsemax (its App. A), batched and differentiable."""
 
 import math
-import os
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
+from .dispatch import named_backend
 from .tracing import is_readable, is_traced
 
 # Logits this close to equal (as a distance from the centre of their face) are not told apart: the
@@ -85,10 +85,12 @@ def sparsestmax(z: Tensor, radius: float | Tensor, dim: int = -1) -> Tensor:
         TypeError: ``z`` is not a floating-point tensor.
         ValueError: K < 2, or ``radius`` is negative or NaN (checked for floats and for tensors
             on the CPU; on other devices, where a check would stall, NaN gives NaN).
+        RuntimeError: ``SSN_MM_BACKEND`` names a backend that is not available.
     """
     rows = _rows_last(z, dim)
     r = _radius_column(radius, rows)
-    p = solve(rows, r)[0] if is_traced(rows) else _node(rows)(rows, r)
+    node = _node(rows)
+    p = solve(rows, r)[0] if is_traced(rows) else node(rows, r)
     return p.movedim(-1, dim).to(z.dtype)
 
 
@@ -171,10 +173,14 @@ _LIBRARY.impl('sparsestmax_gradient', _differentiable_gradient, 'CompositeImplic
 
 def _node(z: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
     """What projects rows as one node of the graph: C++ where it serves them."""
-    from .backends import cpp  # whose neighbours import this module
+    name = named_backend()
+    if name not in ('', 'cpp') or not z.is_cpu or not z.numel() or is_traced(z):
+        return _SparsestMax.apply
+    from .backends import cpp, loading  # whose neighbours import this module
 
-    own = z.device.type == 'cpu' and os.environ.get('SSN_MM_BACKEND', 'cpp') == 'cpp'
-    return cpp.sparsestmax if own and cpp.is_available() else _SparsestMax.apply
+    if not name and not cpp.is_available():
+        return _SparsestMax.apply
+    return loading.load_kernels('cpp', z).sparsestmax
 
 
 def _check_size(k: int) -> int:

@@ -1,13 +1,11 @@
 """The functional switchable normalization (Eq. 1): validates once, dispatches per call."""
 
 from collections.abc import Sequence
-from functools import partial
 
 import torch
 from torch import Tensor
 
 from .backends import choose_backend, is_faster_in_torch
-from .backends.reference import switch_norm as reference
 from .backends.update import Update
 from .normalizers import (
     check_groups,
@@ -233,7 +231,7 @@ def _normalize(
     if batch_stats:
         running_mean = running_var = None
     given = (x, logits, weight, bias, radius, running_mean, running_var, source, normalizers)
-    backend = partial(reference, correction=correction) if correction else choose_backend(x, sync)
+    backend = choose_backend(x, sync, correction)
     y, used = backend(*given, eps, num_groups, sync, update)
     return y, used if ratios is None else ratios.detach()
 

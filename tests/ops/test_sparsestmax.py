@@ -148,6 +148,17 @@ def test_gradients_do_not_depend_on_what_all_logits_have_in_common(backend, monk
     torch.testing.assert_close(gradient(z + 1024), gradient(z.clone()), rtol=1e-5, atol=1e-3)
 
 
+def test_an_empty_backend_name_is_read_as_none_and_an_unknown_one_refused(monkeypatch):
+    z = torch.randn(2, 3, requires_grad=True)
+    monkeypatch.delenv('SSN_MM_BACKEND', raising=False)
+    best = sparsestmax(z, 0.2).grad_fn.name()
+    monkeypatch.setenv('SSN_MM_BACKEND', '')
+    assert sparsestmax(z, 0.2).grad_fn.name() == best
+    monkeypatch.setenv('SSN_MM_BACKEND', 'gpu')
+    with pytest.raises(RuntimeError, match=r"'gpu' is not available; choose from reference, cpu"):
+        sparsestmax(z, 0.2)
+
+
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
 @pytest.mark.parametrize('offset', [0, 1e-9, 1e-7, 1e-6, 1e-5, 1e-3])
 @pytest.mark.parametrize('base', [(1, 1, 1), (1, 1, 0), (1, 1, 1, 1), (0.5, 0.5, 0.2, 0.2)])

@@ -330,10 +330,11 @@ def test_integer_input_is_refused():
         switch_norm(torch.ones(2, 6, 3, 3, dtype=torch.uint8), torch.ones(2, 3) / 3)
 
 
-def test_an_unknown_backend_is_refused_with_the_choices(monkeypatch):
+@pytest.mark.parametrize('correction', [0, 1])
+def test_an_unknown_backend_is_refused_with_the_choices(correction, monkeypatch):
     monkeypatch.setenv('SSN_MM_BACKEND', 'gpu')
     with pytest.raises(RuntimeError, match=r"'gpu' is not available; choose from reference, cpu"):
-        switch_norm(torch.randn(2, 6, 3, 3), torch.ones(2, 3) / 3)
+        switch_norm(torch.randn(2, 6, 3, 3), torch.ones(2, 3) / 3, correction=correction)
 
 
 @pytest.mark.parametrize('shape', [(1, 3, 1, 5), (1, 3, 1, 1, 5)])

@@ -5,36 +5,34 @@ a compiler is at hand, cpu where none is, triton for CUDA.
 """
 
 import importlib.util
-import os
 from collections.abc import Callable
 from functools import partial
 
 import torch
 from torch import Tensor
 
+from ..dispatch import BACKENDS, named_backend
 from ..tracing import is_traced
 from . import fused, reference
 from .loading import load_kernels
 
-BACKENDS = ('reference', 'cpu', 'cpp', 'triton')
+__all__ = ['BACKENDS', 'choose_backend', 'is_faster_in_torch']
 
 _DTYPES = frozenset((torch.float32, torch.float64, torch.bfloat16, torch.float16))
-# without the variable, os.environ raises and catches two exceptions: too slow for each call
-_ENVIRONMENT, _KEY = os.environ._data, os.environ.encodekey('SSN_MM_BACKEND')  # type: ignore
 _HAS_TRITON = importlib.util.find_spec('triton') is not None
 
 
-def choose_backend(x: Tensor, sync: bool) -> Callable:
+def choose_backend(x: Tensor, sync: bool, correction: int = 0) -> Callable:
     """The ``switch_norm`` of the backend that SSN_MM_BACKEND names, else of the best for ``x``.
+
+    With a ``correction`` it is the reference's.
 
     Raises:
         RuntimeError: The named backend is not there, or not for this tensor.
     """
-    name = _named()
-    if name and name not in BACKENDS:
-        raise RuntimeError(
-            f'SSN_MM_BACKEND={name!r} is not available; choose from {", ".join(BACKENDS)}'
-        )
+    name = named_backend()
+    if correction:
+        return partial(reference.switch_norm, correction=correction)
     traced = is_traced(x)
     if name == 'reference' or not (name or _is_fused_best(x, traced)):
         return reference.switch_norm
@@ -47,14 +45,10 @@ def choose_backend(x: Tensor, sync: bool) -> Callable:
 
 def is_faster_in_torch(name: str, x: Tensor) -> bool:
     """Whether torch's own layer beats the backend for ``x`` when ``name`` alone is computed."""
-    backend = _named()
+    backend = named_backend()
     if backend == 'reference' or not (backend or _is_fused_best(x, traced=True)):
         return False
     return load_kernels(backend, x).is_faster_in_torch(name, x)
-
-
-def _named() -> str:
-    return os.environ['SSN_MM_BACKEND'] if _KEY in _ENVIRONMENT else ''
 
 
 def _is_fused_best(x: Tensor, traced: bool) -> bool:
