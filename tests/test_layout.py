@@ -35,12 +35,13 @@ def test_imports_flow_one_way(folder):
     files = sorted((ROOT / 'ssn_mm' / folder).rglob('*.py'))
     assert files
     below = LAYERS[: LAYERS.index(folder)] if folder in LAYERS else BESIDE[folder]
+    shared = set() if folder in ('ops', 'layers') else {'files', 'commands'}
     allowed = {*below, folder, *(['datasets', 'checkpoints'] if folder == 'engine' else [])}
     for file in files:
         for name in imports(file):
             parts = name.split('.')
             if parts[0] == 'ssn_mm' and len(parts) > 1:
-                assert parts[1] in allowed, f'{file.relative_to(ROOT)} imports {name}'
+                assert parts[1] in allowed | shared, f'{file.relative_to(ROOT)} imports {name}'
 
 
 @pytest.mark.parametrize('folder', ['ops', 'layers'])
@@ -49,6 +50,13 @@ def test_ops_and_layers_need_pytorch_alone(folder):
     assert 'torch' in found
     extra = {'triton'} if folder == 'ops' else set()  # imported once a GPU's tensor comes
     assert found <= {'torch', 'ssn_mm'} | extra | set(sys.stdlib_module_names)
+
+
+@pytest.mark.parametrize('module', ['files', 'commands'])
+def test_what_all_rooms_share_needs_the_standard_library_alone(module):
+    found = {name.split('.')[0] for name in imports(ROOT / f'ssn_mm/{module}.py')}
+    assert found
+    assert found <= set(sys.stdlib_module_names)
 
 
 def test_the_package_imports_without_openmmlab():

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from .. import __version__
-from ..checkpoints.files import write_atomically
+from ..files import write_atomically
 from .benchmark import TOTAL
 
 UNITS = {'ms': 1e3, 'µs': 1e6}

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure  # no global state, no display
 from PIL import Image
 
-from ..checkpoints.files import write_atomically
+from ..files import write_atomically
 
 # Okabe and Ito's colour-blind safe colours; hatches and line styles tell them apart without colour
 COLOURS = {'IN': '#D55E00', 'LN': '#009E73', 'BN': '#0072B2', 'GN': '#CC79A7'}

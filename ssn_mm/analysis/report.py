@@ -4,7 +4,7 @@ from pathlib import Path
 
 from jinja2 import Environment
 
-from ..checkpoints.files import write_atomically
+from ..files import write_atomically
 from .picture import Picture
 from .ratio_figures import ratio_figures
 from .results import Results

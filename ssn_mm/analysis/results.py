@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..checkpoints.files import write_atomically
+from ..files import write_atomically
 from .suite import Suite
 from .training import METRICS, read_training
 

@@ -17,7 +17,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.runner import find_latest_checkpoint
 
-from ..checkpoints.files import write_atomically
+from ..files import write_atomically
 from .benchmark_rows import environment
 from .suite import Run, Suite
 from .training import METRICS, read_training

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from ..checkpoints.files import write_atomically
+from ..files import write_atomically
 from .suite import Run, Suite
 from .suite_job import (
     RESULT,

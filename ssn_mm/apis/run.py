@@ -13,7 +13,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ..checkpoints.files import write_atomically
+from ..files import write_atomically
 from .inputs import Frames, Source, UnreadableError, check_video, find_sources, read_image
 from .painting import Painter
 from .predictor import Prediction, Predictor

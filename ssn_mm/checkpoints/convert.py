@@ -9,9 +9,10 @@ from mmengine.config import Config
 from mmengine.runner import CheckpointLoader
 from torch import nn
 
+from ..files import write_atomically
 from ..layers import SSN, SwitchNorm
 from .configs import build_network
-from .files import check_checkpoint, state_of, write_atomically
+from .files import check_checkpoint, state_of
 from .loading import Loading, load_weights
 from .pretrained import start_at_bn
 from .publish import kept_meta, weights_file

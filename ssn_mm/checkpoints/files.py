@@ -4,8 +4,6 @@ import argparse
 import hashlib
 import os
 import re
-import shutil
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +12,8 @@ from typing import Any
 
 import torch
 from mmengine.logging import print_log
+
+from ..files import write_atomically
 
 POINTER = 'last_checkpoint'  # mmengine's file that names the one to resume from
 _TEMPORARY = re.compile(rf'\.({POINTER}|.+\.pth)\.\d+\.tmp')  # AtomicBackend's, and one below
@@ -152,59 +152,7 @@ def point_to_intact(work_dir: str | Path) -> str | None:
     return None
 
 
-def check_free(folder: Path, force: bool) -> None:
-    """Checks that a folder may be written.
-
-    Raises:
-        ValueError: It exists, without ``force``.
-    """
-    if folder.exists() and not force:
-        raise ValueError(f'{folder} exists; name another folder, or replace it with force')
-
-
-def write_atomically(path: str | Path, content: bytes) -> None:
-    """Writes a file that is there whole or not at all; makes its folder."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-    try:
-        _write_to_disk(temporary, content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_folder(folder: Path, files: Mapping[str, bytes], force: bool = False) -> None:
-    """Writes a folder of files that is there whole or not at all.
-
-    Raises:
-        ValueError: It exists, without ``force``.
-    """
-    check_free(folder, force)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    place = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f'.{folder.name}.'))
-    new, old = place / 'new', place / 'old'
-    try:
-        new.mkdir()
-        for name, content in files.items():
-            _write_to_disk(new / name, content)
-        if folder.exists():
-            folder.rename(old)
-        new.rename(folder)
-    finally:
-        if old.exists() and not folder.exists():  # interrupted in between
-            old.rename(folder)
-        shutil.rmtree(place)
-
-
 def _named(folder: Path) -> Path | None:
     pointer = folder / POINTER
     name = pointer.read_text().strip() if pointer.is_file() else ''
     return Path(name) if name else None
-
-
-def _write_to_disk(path: Path, content: bytes) -> None:
-    with path.open('wb') as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())

@@ -10,9 +10,10 @@ from mmengine.config import Config
 from mmengine.runner import CheckpointLoader
 from torch import nn
 
+from ..files import check_replaceable, write_folder
 from .card import render_card
 from .configs import build_network, plain_config, read_config
-from .files import check_checkpoint, write_folder
+from .files import check_checkpoint
 from .publish import fill, kept_meta, weights_file
 from .safetensors import load_from_safetensors
 
@@ -46,8 +47,13 @@ def save_pretrained(
     Raises:
         FileNotFoundError: There is no such checkpoint.
         ImportError: safetensors is not installed.
-        ValueError: The folder exists, or the weights are of another network.
+        OSError: The folder cannot be written.
+        ValueError: The folder exists, or with ``force`` holds the checkpoint or the config; or the
+            weights are of another network.
     """
+    folder = Path(folder)
+    paths = [] if isinstance(source, nn.Module) else [source]
+    check_replaceable(folder, force, [*paths, *filter(None, [cfg.filename])])
     if isinstance(source, nn.Module):
         state: Mapping[str, Any] = source.state_dict()
         found: Mapping[str, Any] = {}
@@ -58,13 +64,12 @@ def save_pretrained(
     model = build_network(cfg, trust=True)  # the user's own
     fill(model, state, 'what is to be saved')
     kept = kept_meta(found if meta is None else meta)
-    folder = Path(folder)
     files = {
         WEIGHTS: weights_file(state, kept, 'safetensors'),
         CONFIG: json.dumps(plain_config(cfg), indent=1).encode(),
         CARD: render_card(folder.name, WEIGHTS, cfg, model, kept, metrics or {}).encode(),
     }
-    write_folder(folder, files, force)
+    write_folder(folder, files)
     return folder
 
 

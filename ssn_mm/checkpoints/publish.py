@@ -13,9 +13,10 @@ from mmengine.config import Config
 from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
+from ..files import check_replaceable, write_folder
 from .card import render_card, render_metafile
 from .configs import build_network, parse_config, plain_config
-from .files import check_checkpoint, check_free, write_folder
+from .files import check_checkpoint
 from .safetensors import to_safetensors
 
 FORMATS = ('pth', 'safetensors')
@@ -53,8 +54,10 @@ def publish(
     Raises:
         FileNotFoundError: There is no such checkpoint.
         ImportError: 'safetensors' without its package.
-        ValueError: The folder exists; the format is neither; there is no config; or the
-            checkpoint is of another network, or a frozen one.
+        OSError: The folder cannot be written.
+        ValueError: The folder exists, or with ``force`` holds the checkpoint or the config; the
+            format is neither; there is no config; or the checkpoint is of another network, or a
+            frozen one.
     """
     if file_format not in FORMATS:
         raise ValueError(f'the format is one of {FORMATS}, got {file_format!r}')
@@ -66,7 +69,7 @@ def publish(
     cfg = cfg or _config_of(meta, checkpoint)
     name = _name(cfg, checkpoint)
     folder = Path(out or Path('published') / name)
-    check_free(folder, force)
+    check_replaceable(folder, force, [checkpoint, *filter(None, [cfg.filename])])
     if 'frozen' in meta:
         raise ValueError(f'{checkpoint} is of a frozen network; publish what it was frozen from')
     state = stored.get('state_dict', stored)
@@ -83,7 +86,7 @@ def publish(
         'README.md': render_card(**about).encode(),
         'metafile.yml': render_metafile(**about).encode(),
     }
-    write_folder(folder, files, force)
+    write_folder(folder, files)
     return folder
 
 

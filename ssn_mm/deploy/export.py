@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.export import Dim
 from torch.fx.experimental import _config
 
-from ..checkpoints.files import write_atomically
+from ..files import write_atomically
 from .onnx_program import META_KEY, OnnxProgram, require_onnx
 
 TOLERANCE = 1e-4  # of the largest output; float32 reaches 1e-6 or so

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..checkpoints.files import write_atomically
+from ..files import write_atomically
 from ..layers import MixedNorm
 
 KEY = 'frozen'

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from mmengine.fileio import LocalBackend
 
-from ..checkpoints.files import write_atomically
+from ..files import write_atomically
 
 
 class AtomicBackend(LocalBackend):

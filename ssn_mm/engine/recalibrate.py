@@ -7,9 +7,10 @@ import torch
 from mmengine.config import Config
 from mmengine.runner import CheckpointLoader
 
-from ..checkpoints.files import check_checkpoint, write_atomically
+from ..checkpoints.files import check_checkpoint
 from ..checkpoints.publish import fill
 from ..datasets.preflight import check_datasets
+from ..files import write_atomically
 from .precise_stats_hook import recalibrate_model
 from .ratios_hook import unwrapped
 from .run import build_runner

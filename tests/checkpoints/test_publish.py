@@ -209,6 +209,13 @@ def test_an_existing_folder_is_replaced_with_force_alone(tmp_path, checkpoint):
     assert len(list(out.iterdir())) == 4
 
 
+def test_publishing_into_the_work_dir_does_not_delete_what_it_reads(tmp_path, checkpoint):
+    before = Path(checkpoint).read_bytes()
+    with pytest.raises(ValueError, match=r'would delete .*, which is in use'):
+        publish(checkpoint, out=Path(checkpoint).parent, force=True)
+    assert Path(checkpoint).read_bytes() == before
+
+
 @pytest.mark.parametrize('step', ['fsync', 'rename'])
 @pytest.mark.parametrize('there', [False, True])
 def test_an_interrupt_leaves_no_half_folder(tmp_path, checkpoint, monkeypatch, step, there):

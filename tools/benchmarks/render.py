@@ -26,8 +26,8 @@ from ssn_mm.analysis.benchmark_rows import (
     show_time,
     table,
 )
-from ssn_mm.checkpoints.files import write_atomically
 from ssn_mm.engine.run import run_tool
+from ssn_mm.files import write_atomically
 
 Row = dict[str, Any]
 ROOT = Path(__file__).resolve().parents[2]

@@ -1,0 +1,55 @@
+"""Commands as this package prints them: to be pasted into a shell where they were printed."""
+
+import os
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+OWN = 'ssn_mm'
+_ROOT = Path(__file__).resolve().parents[1]
+
+
+def command(tool: str, *arguments: object) -> str:
+    """A command line that runs a tool of this package, quoted for a POSIX shell.
+
+    Below a checkout it names the script; elsewhere, and where the package was installed from a
+    wheel, it is ``python -m ssn_mm ssn_mm::TOOL``. ``python`` is the interpreter that runs now.
+
+    Args:
+        tool: Its path below tools/, such as 'analysis_tools/report.py'.
+        *arguments: A ``Path`` is shortened and never taken for an option; a string stays as it
+            is. 'ssn_mm::demo/deeplab_ssn_digits.py' names a config that the package ships.
+    """
+    script = _ROOT / 'tools' / tool
+    below = script.is_file() and script.is_relative_to(Path.cwd())
+    words = [short(script)] if below else ['-m', OWN, f'{OWN}::{tool}']
+    for argument in arguments:
+        if isinstance(argument, Path):
+            words.append(_as_path(short(argument)))
+        elif below and str(argument).startswith(f'{OWN}::'):
+            words.append(short(_ROOT / 'configs' / str(argument).removeprefix(f'{OWN}::')))
+        else:
+            words.append(str(argument))
+    return shlex.join([_python(), *words])
+
+
+def short(path: str | Path) -> str:
+    """A path relative to the current folder if it lies below, else absolute."""
+    full = Path(os.path.abspath(path))
+    return str(full.relative_to(Path.cwd()) if full.is_relative_to(Path.cwd()) else full)
+
+
+def _as_path(text: str) -> str:
+    """Neither an option nor a name like ``package::config``."""
+    special = text.startswith('-') or ('::' in text and not text.startswith('/'))
+    return f'./{text}' if special else text
+
+
+def _python() -> str:
+    """The shortest name of this interpreter that the shell finds."""
+    for name in ('python', 'python3'):
+        found = shutil.which(name)
+        if found and os.path.abspath(found) == sys.executable:  # a link may be another environment
+            return name
+    return sys.executable or 'python'

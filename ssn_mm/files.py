@@ -1,0 +1,175 @@
+"""Files that tools write: never over one that they read, and never half of one."""
+
+import os
+import shutil
+import tempfile
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+Identity = tuple[int, int] | str
+PathLike = str | os.PathLike[str]
+
+
+def check_writes(outputs: Iterable[PathLike], inputs: Iterable[PathLike] = ()) -> None:
+    """Checks files before any work is done for them; creates and changes none.
+
+    A file is itself under every name: relative or absolute, through links, hard links, and in
+    other cases where the file system tells none apart.
+
+    Args:
+        outputs: Files that will be written. Devices such as /dev/null are no files.
+        inputs: Files that are read. Those that do not exist are for their readers to tell.
+
+    Raises:
+        ValueError: An output is an input, or another output, or a folder; or a file stands where
+            its folder would be.
+        PermissionError: An output, or its folder, is write-protected.
+        OSError: Its folder cannot be written to for another reason.
+    """
+    read = {_identity(path): path for path in inputs}
+    written: dict[Identity, PathLike] = {}
+    folders: set[Path] = set()
+    for path in outputs:
+        if _is_device(path):
+            continue
+        identity = _identity(path)
+        if identity in read:
+            raise ValueError(
+                f'{path} would overwrite {read[identity]}, which is read; name another file'
+            )
+        if identity in written:
+            raise ValueError(
+                f'{written[identity]} and {path} would be written to one file; name another'
+            )
+        written[identity] = path
+        if os.path.isdir(path):
+            raise ValueError(f'{path} is a folder, a file is to be written; name one in it')
+        if os.path.exists(path) and not os.access(path, os.W_OK):
+            raise PermissionError(f'{path} exists and is write-protected; name another file')
+        folders.add(Path(os.path.realpath(path)).parent)
+    for folder in folders:
+        check_folder(folder)
+
+
+def check_folder(folder: PathLike) -> None:
+    """Checks that files can be written to a folder, or that it can be made; makes none.
+
+    Raises:
+        ValueError: It, or a folder above it, is a file.
+        OSError: It cannot be written to.
+    """
+    place = Path(os.path.realpath(folder))
+    while not os.path.lexists(place):
+        place = place.parent
+    if not place.is_dir():
+        raise ValueError(f'{place} is a file, so nothing can be written to {folder}')
+    try:
+        tempfile.TemporaryFile(dir=place).close()
+    except OSError as error:
+        raise OSError(error.errno, f'cannot write to {folder}: {error.strerror}') from error
+
+
+def check_replaceable(folder: PathLike, force: bool, inputs: Iterable[PathLike] = ()) -> None:
+    """Checks that a folder may be written as a whole, with ``force`` in the place of what is there.
+
+    Raises:
+        ValueError: It exists, without ``force``; it is a file; or it holds an input, or the
+            current folder, which would be deleted.
+        OSError: The folder above it cannot be written to.
+    """
+    place = Path(os.path.realpath(folder))
+    check_folder(place.parent)
+    if not os.path.lexists(place):
+        return
+    if not place.is_dir():
+        raise ValueError(f'{folder} is a file, a folder is to be written; name another')
+    if not force:
+        raise ValueError(f'{folder} exists; name another folder, or replace it with force')
+    for path in (*inputs, Path.cwd()):
+        if Path(os.path.realpath(path)).is_relative_to(place):
+            raise ValueError(
+                f'replacing {folder} would delete {path}, which is in use; name another'
+            )
+
+
+@contextmanager
+def replacing(path: PathLike, suffix: str = '') -> Iterator[Path]:
+    """A file beside ``path`` to write to, which takes its place when the block ends.
+
+    After an error, or Ctrl-C, ``path`` is as it was. Its folder is made. A link stays one, the
+    file that it leads to is replaced; a device is written to directly.
+
+    Args:
+        path: The file.
+        suffix: Of the temporary file, for writers that go by it, such as '.mp4'.
+    """
+    if _is_device(path):
+        yield Path(path)
+        return
+    place = Path(os.path.realpath(path))
+    place.parent.mkdir(parents=True, exist_ok=True)
+    name = place.name.encode(errors='surrogateescape')[:200].decode(errors='ignore')
+    temporary = place.with_name(f'.{name}.{os.getpid()}.tmp{suffix}')
+    try:
+        yield temporary
+        with temporary.open('r+b') as file:
+            os.fsync(file.fileno())
+        if place.exists():
+            shutil.copymode(place, temporary)
+        os.replace(temporary, place)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_atomically(path: PathLike, content: bytes) -> None:
+    """Writes a file that is there whole or not at all; makes its folder.
+
+    Raises:
+        OSError: It cannot be written; what was there is as it was.
+    """
+    try:
+        with replacing(path) as temporary:
+            temporary.write_bytes(content)
+    except OSError as error:
+        told = f'cannot write {path}: {error.strerror or error}; what was there before is unchanged'
+        raise OSError(error.errno, told) from error
+
+
+def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Writes a folder of files that is there whole or not at all, in the place of an earlier one.
+
+    Whether that may go, :func:`check_replaceable` says.
+    """
+    folder = Path(os.path.realpath(folder))
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    place = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f'.{folder.name[:50]}.'))
+    new, old = place / 'new', place / 'old'
+    try:
+        new.mkdir()
+        for name, content in files.items():
+            with (new / name).open('wb') as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        if folder.exists():
+            folder.rename(old)
+        new.rename(folder)
+    finally:
+        if old.exists() and not folder.exists():  # interrupted in between
+            old.rename(folder)
+        shutil.rmtree(place)
+
+
+def _identity(path: PathLike) -> Identity:
+    """What two names of one file share."""
+    try:
+        found = os.stat(path)
+    except OSError:  # not there yet: its name, as the most forgiving file system compares it
+        return unicodedata.normalize('NFC', os.path.realpath(path)).casefold()
+    return found.st_dev, found.st_ino
+
+
+def _is_device(path: PathLike) -> bool:
+    return os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
