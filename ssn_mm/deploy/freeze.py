@@ -67,21 +67,22 @@ def _choice(layer: SSN) -> tuple[str, str]:
 def _plain(layer: SSN, rank: int) -> nn.Module:
     rank = layer.spatial_rank or rank or 1  # (N, C) is 1D to torch
     mean, var = (_stand_ins(layer, name) for name in _choice(layer))
+    eps = float(layer.eps)  # without its guard
     plain: nn.Module
     corrected = layer.correction if var != ('BN',) else 0  # torch's layers know none
     if mean != var or len(mean) > 1 or corrected:
         plain = MixedNorm(
-            *(layer.num_features, mean, var, layer.eps, layer.num_groups), correction=corrected
+            *(layer.num_features, mean, var, eps, layer.num_groups), correction=corrected
         )
     elif mean == ('BN',):
         kind = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)[rank - 1]
-        plain = kind(layer.num_features, layer.eps, layer.momentum)
+        plain = kind(layer.num_features, eps, layer.momentum)
     elif mean == ('IN',):
         norm = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)[rank - 1]
-        plain = norm(layer.num_features, layer.eps, affine=True)
+        plain = norm(layer.num_features, eps, affine=True)
     else:
         groups = 1 if mean == ('LN',) else layer.num_groups
-        plain = nn.GroupNorm(groups, layer.num_features, layer.eps)
+        plain = nn.GroupNorm(groups, layer.num_features, eps)
     own = layer.state_dict()
     state = {key: own.get(key, value) for key, value in plain.state_dict().items()}
     plain.load_state_dict(state)

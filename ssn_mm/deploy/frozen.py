@@ -84,7 +84,7 @@ def load_frozen(model: nn.Module, checkpoint: Mapping[str, Any]) -> nn.Module:
 
 def _arguments(layer: nn.Module) -> dict[str, Any]:
     if isinstance(layer, MixedNorm):
-        own = ('mean', 'var', 'eps', 'num_groups', 'correction')
-        return dict(num_features=layer.weight.numel(), **{n: getattr(layer, n) for n in own})
+        own = {n: getattr(layer, n) for n in ('mean', 'var', 'num_groups', 'correction')}
+        return dict(num_features=layer.weight.numel(), eps=float(layer.eps), **own)
     names = ('num_groups', 'num_channels', 'num_features', 'eps', 'momentum', 'affine')
     return {name: getattr(layer, name) for name in names if hasattr(layer, name)}

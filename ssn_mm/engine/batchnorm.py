@@ -64,20 +64,24 @@ def _switch_norms(model: nn.Module) -> list[SwitchNorm]:
 def _train(self: BaseModule, mode: bool = True) -> BaseModule:
     """``nn.Module.train``, which backbones call first; what they add is for batch norm alone.
 
-    ``norm_eval`` stops the running statistics, and BN's part uses them; ``partial_bn`` (TSN's
-    backbone) does so from the second layer on, whose γ and β it stops too. Ratios learn on.
+    ``norm_eval`` stops the running statistics, and BN's part uses them; ``bn_frozen`` (CSN) stops
+    γ and β beside it. ``partial_bn`` (TSN's backbone) stops all of these from the second layer on.
+    Ratios learn on.
     """
     super(BaseModule, self).train(mode)
     if mode and getattr(self, 'norm_eval', False):
-        for layer in _switch_norms(self):
-            layer.eval()
+        _stop(_switch_norms(self), affine=getattr(self, 'bn_frozen', False))
     if mode and getattr(self, 'partial_bn', False):
-        for layer in _switch_norms(self)[1:]:
-            layer.eval()
-            for param in (layer.weight, layer.bias):
-                if param is not None:
-                    param.requires_grad = False
+        _stop(_switch_norms(self)[1:], affine=True)
     return self
+
+
+def _stop(layers: Iterable[SwitchNorm], affine: bool) -> None:
+    for layer in layers:
+        layer.eval()
+        for param in (layer.weight, layer.bias) if affine else ():
+            if param is not None:
+                param.requires_grad = False
 
 
 def _check_norm_eval(model: nn.Module) -> None:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from ..ops.moments import Moments, group_moments, layer_moments
 from ..ops.normalizers import NORMALIZERS, check_groups, has_area
+from .eps import GuardedEps
 
 _BLOCK = 8 * 2**20  # bytes of samples that stay in a CPU's cache from pass to pass
 
@@ -54,12 +55,22 @@ class MixedNorm(nn.Module):
                 raise ValueError(f'unknown normalizer in {names}; choose from {NORMALIZERS}')
         if 'GN' in (*self.mean, *self.var):
             check_groups(num_features, num_groups)
-        self.eps, self.num_groups, self.inplace = eps, num_groups, inplace
+        self.num_features, self.eps = num_features, eps
+        self.num_groups, self.inplace = num_groups, inplace
         self.correction = correction
         self.weight = nn.Parameter(torch.ones(num_features))
         self.bias = nn.Parameter(torch.zeros(num_features))
         self.register_buffer('running_mean', torch.zeros(num_features))
         self.register_buffer('running_var', torch.ones(num_features))
+
+    @property
+    def eps(self) -> float:
+        """Added to the variance; refuses to be added to ``running_var``, see ``GuardedEps``."""
+        return GuardedEps(self._eps, type(self).__name__, self.running_var)
+
+    @eps.setter
+    def eps(self, value: float) -> None:
+        self._eps = float(value)
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalizes ``x`` (N, C, *spatial).
@@ -85,7 +96,7 @@ class MixedNorm(nn.Module):
         spatial = tuple(range(2, x.dim()))
         measured = x.mean(spatial) if spatial else x.clone()
         if self.var == ('BN',):
-            scale = self.weight * torch.rsqrt(self.running_var + self.eps)[None]
+            scale = self.weight * torch.rsqrt(self.running_var + self._eps)[None]
             shift = (
                 self.bias - self._mix(self.mean, (measured, torch.zeros_like(measured)))[0] * scale
             )
@@ -93,7 +104,7 @@ class MixedNorm(nn.Module):
             x = x.sub_(_on_map(measured, x)) if free else x - _on_map(measured, x)
             free = not recorded
             own = (measured, _mean_square(x, spatial, self.correction))
-            scale = self.weight * torch.rsqrt(self._mix(self.var, own)[1] + self.eps)
+            scale = self.weight * torch.rsqrt(self._mix(self.var, own)[1] + self._eps)
             shift = self.bias + (measured - self._mix(self.mean, own)[0]) * scale
         scale, shift = _on_map(scale, x), _on_map(shift, x)
         return x.mul_(scale).add_(shift) if free else torch.addcmul(shift, x, scale)
@@ -116,7 +127,7 @@ class MixedNorm(nn.Module):
         mean, var = ('+'.join(names) for names in (self.mean, self.var))
         others = ', inplace=True' if self.inplace else ''
         others += f', correction={self.correction}' if self.correction else ''
-        return f'{self.weight.numel()}, mean={mean}, var={var}, eps={self.eps}{others}'
+        return f'{self.weight.numel()}, mean={mean}, var={var}, eps={self._eps}{others}'
 
 
 def _mean_square(x: Tensor, spatial: tuple[int, ...], correction: int) -> Tensor:

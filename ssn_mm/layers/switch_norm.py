@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ..ops.normalizers import check_groups, check_normalizers, competing, has_area
 from ..ops.sparsestmax import sparsestmax
 from ..ops.switch_norm import chosen_norm, sparse_switch_norm, switch_norm
+from .eps import GuardedEps
 from .sharded import is_whole, whole
 
 
@@ -84,6 +85,15 @@ class SwitchNorm(nn.Module):
         self.register_buffer('running_var', torch.ones(self.num_features) if tracks else None)
         self.register_buffer('num_batches_tracked', torch.tensor(0) if tracks else None)
 
+    @property
+    def eps(self) -> float:
+        """Added to the variance; refuses to be added to ``running_var``, see ``GuardedEps``."""
+        return GuardedEps(self._eps, type(self).__name__, self.running_var)
+
+    @eps.setter
+    def eps(self, value: float) -> None:
+        self._eps = float(value)
+
     def ratios(self) -> Tensor:
         """Importance ratios p and p' of Eq. 1, (2, K), rows summing to 1, differentiable."""
         raise NotImplementedError
@@ -128,7 +138,7 @@ class SwitchNorm(nn.Module):
             running_var=None if recomputing else self.running_var,
             training=update,
             momentum=momentum,
-            eps=self.eps,
+            eps=self._eps,
             num_groups=self.num_groups,
             sync=self.sync,
         )
@@ -178,7 +188,7 @@ class SwitchNorm(nn.Module):
         groups = f', num_groups={self.num_groups}' if 'GN' in self.normalizers else ''
         groups += f', correction={self.correction}' if self.correction else ''
         return (
-            f'{self.num_features}, eps={self.eps}, momentum={self.momentum}, '
+            f'{self.num_features}, eps={self._eps}, momentum={self.momentum}, '
             f'affine={self.affine}{groups}{ratios}'
         )
 

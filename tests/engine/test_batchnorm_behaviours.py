@@ -26,12 +26,13 @@ NETWORKS = {
     'tsn': (mmaction.models.ResNet, dict(depth=18), FRAMES),
     'tsm': (mmaction.models.ResNetTSM, dict(depth=18, num_segments=4, pretrained2d=False), FRAMES),
     'i3d': (mmaction.models.ResNet3d, dict(SMALL, pretrained=None, pretrained2d=False), CLIPS),
+    'csn': (mmaction.models.ResNet3dCSN, dict(SMALL, depth=50, pretrained=None), CLIPS),
 }
 
 
 def network(name, norm='SSN', **options):
     kind, own, shape = NETWORKS[name]
-    norms = {'BN': 'BN3d' if name == 'i3d' else 'BN'}
+    norms = {'BN': 'BN3d' if name in ('i3d', 'csn') else 'BN'}
     torch.manual_seed(0)
     return kind(norm_cfg=dict(type=norms.get(norm, norm)), **own, **options), torch.randn(shape)
 
@@ -64,6 +65,8 @@ BEHAVIOURS = [
     *((name, dict(norm_eval=True)) for name in NETWORKS),
     *((name, dict(norm_eval=False, frozen_stages=2)) for name in NETWORKS),
     ('tsn', dict(partial_bn=True)),
+    ('csn', dict(norm_eval=True, bn_frozen=True)),
+    ('csn', dict(norm_eval=False, bn_frozen=True)),
 ]
 
 

@@ -34,7 +34,7 @@ def definition(norm, x):
     mean = sum(moment(name, 'mean') for name in norm.mean)[to_map] / len(norm.mean)
     var = sum(moment(name, 'var') for name in norm.var)[to_map] / len(norm.var)
     weight, bias = (p.double()[None][to_map] for p in (norm.weight, norm.bias))
-    return (wide - mean) / torch.sqrt(var + norm.eps) * weight + bias
+    return (wide - mean) / torch.sqrt(var + float(norm.eps)) * weight + bias
 
 
 @pytest.mark.parametrize('shape', [(3, 8, 5), (2, 8, 7, 3), (1, 8, 1, 5), (2, 8, 3, 4, 5)])

@@ -1,0 +1,57 @@
+"""The ε of a layer that is not batch norm and has its names."""
+
+from typing import Any
+
+from torch import Tensor
+
+
+class GuardedEps(float):
+    """A float that refuses to be added to the running variance of the layer that it belongs to.
+
+    Our layers have batch norm's names, so that its checkpoints load. Whoever folds batch norm into
+    a convolution (PyTorch's ``fuse_conv_bn_eval``, mmcv's ``fuse_conv_bn``, ``switch_to_deploy`` of
+    RepVGG or LeViT, anybody's own) reads these names, asks for no type, and would return a
+    network that computes something else. All of them start from ``running_var + eps``, and nobody
+    else computes that: the layers themselves keep a plain float.
+
+    Args:
+        value: ε.
+        owner: Name of the layer's class, for the message.
+        running_var: Its running variance, or None if it has none.
+
+    Raises:
+        ValueError: In ``running_var + eps``, whichever way it is written.
+    """
+
+    owner: str
+    running_var: Tensor | None
+
+    def __new__(cls, value: float, owner: str, running_var: Tensor | None) -> 'GuardedEps':
+        eps = super().__new__(cls, value)
+        eps.owner, eps.running_var = owner, running_var
+        return eps
+
+    def __reduce__(self) -> tuple[type, tuple[float]]:
+        return float, (float(self),)  # copies and files hold the number alone
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given = [*args, *(kwargs or {}).values()]
+        for eps in given:
+            if isinstance(eps, cls) and any(eps._is_own(other) for other in given):
+                # a TypeError would be replaced by Python's own
+                raise ValueError(
+                    f'{eps.owner} is folded like batch norm, which it is not: its statistics are '
+                    'a mixture, or those of the normalizer that it selected. Freeze the network '
+                    'with ssn_mm.deploy.freeze first: layers that selected BN become batch norm, '
+                    'and ssn_mm.deploy.fold folds them'
+                )
+        numbers = [float(value) if isinstance(value, cls) else value for value in args]
+        named = {k: float(v) if isinstance(v, cls) else v for k, v in (kwargs or {}).items()}
+        return func(*numbers, **named)
+
+    def _is_own(self, other: Any) -> bool:
+        own = self.running_var
+        return isinstance(other, Tensor) and own is not None and (
+            other is own or other.is_set_to(own)
+        )
