@@ -52,6 +52,16 @@ class GuardedEps(float):
 
     def _is_own(self, other: Any) -> bool:
         own = self.running_var
-        return isinstance(other, Tensor) and own is not None and (
-            other is own or other.is_set_to(own)
+        return (
+            isinstance(other, Tensor) and own is not None and (other is own or other.is_set_to(own))
         )
+
+
+class EpsOfLayer:
+    """The attribute ``eps`` of a layer, which reads ``_eps`` itself."""
+
+    def __get__(self, layer: Any, owner: type | None = None) -> GuardedEps:
+        return GuardedEps(layer._eps, type(layer).__name__, layer.running_var)
+
+    def __set__(self, layer: Any, value: float) -> None:
+        layer._eps = float(value)

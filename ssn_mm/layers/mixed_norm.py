@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from ..ops.moments import Moments, group_moments, layer_moments
 from ..ops.normalizers import NORMALIZERS, check_groups, has_area
-from .eps import GuardedEps
+from .eps import EpsOfLayer
+from .symbolic import as_one_call, is_symbolic
 
 _BLOCK = 8 * 2**20  # bytes of samples that stay in a CPU's cache from pass to pass
 
@@ -34,6 +35,9 @@ class MixedNorm(nn.Module):
 
     running_mean: Tensor
     running_var: Tensor
+    _eps: float
+
+    eps = EpsOfLayer()  # added to the variance
 
     _abbr_ = 'bn'
 
@@ -63,21 +67,14 @@ class MixedNorm(nn.Module):
         self.register_buffer('running_mean', torch.zeros(num_features))
         self.register_buffer('running_var', torch.ones(num_features))
 
-    @property
-    def eps(self) -> float:
-        """Added to the variance; refuses to be added to ``running_var``, see ``GuardedEps``."""
-        return GuardedEps(self._eps, type(self).__name__, self.running_var)
-
-    @eps.setter
-    def eps(self, value: float) -> None:
-        self._eps = float(value)
-
     def forward(self, x: Tensor) -> Tensor:
         """Normalizes ``x`` (N, C, *spatial).
 
         Raises:
             ValueError: IN is to measure maps of one element, as ``nn.InstanceNorm2d`` does.
         """
+        if is_symbolic(x):
+            return as_one_call(self, x)
         if 'IN' in self.mean + self.var and not torch.compiler.is_compiling() and not has_area(x):
             raise ValueError(f'IN has one element per statistic in {tuple(x.shape)}')
         recorded = torch.is_grad_enabled() and (x.requires_grad or self.weight.requires_grad)

@@ -10,8 +10,10 @@ from torch import Tensor, nn
 from ..ops.normalizers import check_groups, check_normalizers, competing, has_area
 from ..ops.sparsestmax import sparsestmax
 from ..ops.switch_norm import chosen_norm, sparse_switch_norm, switch_norm
-from .eps import GuardedEps
+from ..ops.tracing import is_recomputing
+from .eps import EpsOfLayer
 from .sharded import is_whole, whole
+from .symbolic import as_one_call, is_symbolic
 
 
 class SwitchNorm(nn.Module):
@@ -44,6 +46,7 @@ class SwitchNorm(nn.Module):
     running_var: Tensor | None
     num_batches_tracked: Tensor | None
 
+    eps = EpsOfLayer()  # added to the variance
     _abbr_ = 'bn'  # the attribute that OpenMMLab's networks and BN checkpoints call it by
 
     def __init__(
@@ -85,15 +88,6 @@ class SwitchNorm(nn.Module):
         self.register_buffer('running_var', torch.ones(self.num_features) if tracks else None)
         self.register_buffer('num_batches_tracked', torch.tensor(0) if tracks else None)
 
-    @property
-    def eps(self) -> float:
-        """Added to the variance; refuses to be added to ``running_var``, see ``GuardedEps``."""
-        return GuardedEps(self._eps, type(self).__name__, self.running_var)
-
-    @eps.setter
-    def eps(self, value: float) -> None:
-        self._eps = float(value)
-
     def ratios(self) -> Tensor:
         """Importance ratios p and p' of Eq. 1, (2, K), rows summing to 1, differentiable."""
         raise NotImplementedError
@@ -109,6 +103,8 @@ class SwitchNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalizes ``x`` (N, C), (N, C, L), (N, C, H, W) or (N, C, T, H, W)."""
+        if is_symbolic(x):
+            return as_one_call(self, x)
         rank = x.dim() - 2
         if not 0 <= rank <= 3 or x.size(1) != self.num_features:
             raise ValueError(
@@ -122,7 +118,7 @@ class SwitchNorm(nn.Module):
             self.has_area = area
         if not area:
             self._warn_of_shape(x)
-        recomputing = self.training and _recomputing()
+        recomputing = self.training and is_recomputing()
         update = self.training and not recomputing
         batches = self.num_batches_tracked
         if update and batches is not None:
@@ -239,8 +235,7 @@ class SSN(SwitchNorm):
 
     def ratios(self) -> Tensor:
         logits = whole(self.ratio_logits)
-        dtype = torch.promote_types(logits.dtype, torch.float32)
-        return sparsestmax(logits.to(dtype), self.radius)
+        return sparsestmax(logits.to(torch.promote_types(logits.dtype, torch.float32)), self.radius)
 
     def _normalize(self, x: Tensor, **options) -> Tensor:
         if self.training:
@@ -303,8 +298,3 @@ class SyncSSN(SSN):
     """
 
     __init__ = partialmethod(SSN.__init__, sync=True)
-
-
-def _recomputing() -> bool:
-    """Whether this forward pass repeats an earlier one inside a backward pass (checkpointing)."""
-    return not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1

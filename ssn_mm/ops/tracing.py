@@ -1,4 +1,4 @@
-"""Whether a call is run for its result or to be recorded."""
+"""Whether a call is run for its result, to be recorded, or once more."""
 
 import torch
 from torch import Tensor
@@ -17,3 +17,8 @@ def is_traced(x: Tensor) -> bool:
 def is_readable(t: Tensor) -> bool:
     """Whether a look at the values costs nothing: on the CPU, and nothing is recorded."""
     return t.device.type == 'cpu' and not is_traced(t)
+
+
+def is_recomputing() -> bool:
+    """Whether this forward pass repeats an earlier one inside a backward pass (checkpointing)."""
+    return not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1

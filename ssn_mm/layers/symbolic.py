@@ -1,0 +1,30 @@
+"""Symbolic tracing (``torch.fx``), to which each of our layers is one operation."""
+
+from typing import Any
+
+from torch import nn
+from torch.fx import Proxy
+
+
+def is_symbolic(x: Any) -> bool:
+    """Whether an input stands for a value that a tracer does not have."""
+    return isinstance(x, Proxy)
+
+
+def as_one_call(layer: nn.Module, x: Any) -> Any:
+    """Records a call of the layer, as tracers do for what lies in ``torch.nn``.
+
+    They look into every other module, and what a layer does depends on values and shapes that a
+    proxy has not. So the traced network holds the layer itself, which goes on to train, to select
+    and to be frozen.
+
+    Raises:
+        ValueError: The layer is all that is traced, so that no name is left to call it by.
+    """
+    name = x.tracer.path_of_module(layer)
+    if not name:
+        raise ValueError(
+            f'{type(layer).__name__} alone cannot be traced symbolically, as no norm of torch.nn '
+            'can; trace a network that contains it'
+        )
+    return x.tracer.create_proxy('call_module', name, (x,), {})
