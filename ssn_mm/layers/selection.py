@@ -119,9 +119,11 @@ def _note_choices(layers: list[SSN], kept: Tensor, choices: Tensor) -> None:
     """Tells layers what both of their rows have chosen, without waiting for a GPU.
 
     Sharded ones are not told: the logits of their forward pass are another tensor, so whether
-    they were changed since cannot be seen.
+    they were changed since cannot be seen. Nor are those whose step a CUDA graph records.
     """
     if is_sharded(layers[0].ratio_logits):
+        return
+    if kept.is_cuda and torch.cuda.is_current_stream_capturing():  # the host sees no values
         return
     # where BN spans processes, all have to know at once: one that knows LN was chosen asks for no
     # joint statistics
@@ -152,6 +154,6 @@ def _arrived(key: SSN, choices: Tensor, wait: bool) -> Tensor | None:
         return None
     event = torch.cuda.Event()
     sent = choices.to('cpu', non_blocking=True)
-    event.record()
+    event.record(torch.cuda.current_stream(choices.device))  # not that of the current device
     _under_way[key] = (sent, event)
     return None if earlier is None else earlier[0]

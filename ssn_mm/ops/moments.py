@@ -75,7 +75,7 @@ def sync_moments(mean: Tensor, var: Tensor, count: int) -> tuple[Tensor, Tensor,
     """
     from torch.distributed.nn.functional import all_reduce  # not in every build of PyTorch
 
-    total = mean.new_tensor(float(count))
+    total = mean.new_full((), count)
     dist.all_reduce(total)
     joint_mean = all_reduce(mean * (count / total))
     joint_var = all_reduce((var + (mean - joint_mean).square()) * (count / total))

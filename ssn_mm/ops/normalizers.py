@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from itertools import permutations
 
+import torch
 import torch.distributed as dist
 from torch import Tensor
 
@@ -85,10 +86,11 @@ def hand_over(
     ratios: Tensor, normalizers: Sequence[str], fit: tuple[bool, ...]
 ) -> tuple[Tensor, tuple[str, ...]]:
     """Leaves out the normalizers that do not fit; the others get their share in equal parts."""
-    stay = [k for k, fits in enumerate(fit) if fits]
-    gone = [k for k, fits in enumerate(fit) if not fits]
-    handed = ratios[:, gone].sum(1, keepdim=True) / len(stay)
-    return ratios[:, stay] + handed, tuple(normalizers[k] for k in stay)
+    stay = tuple(name for name, fits in zip(normalizers, fit, strict=True) if fits)
+    columns = ratios.unbind(1)  # a list as an index would be copied to a GPU, which waits for it
+    kept = torch.stack([column for column, fits in zip(columns, fit, strict=True) if fits], 1)
+    gone = [column for column, fits in zip(columns, fit, strict=True) if not fits]
+    return kept + torch.stack(gone, 1).sum(1, keepdim=True) / len(stay), stay
 
 
 def world_size() -> int:

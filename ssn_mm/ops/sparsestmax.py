@@ -60,7 +60,7 @@ def sparsemax(z: Tensor, dim: int = -1) -> Tensor:
         TypeError: ``z`` is not a floating-point tensor.
         ValueError: ``z`` has fewer than 2 entries along ``dim``.
     """
-    return _sparsemax(_rows_last(z, dim)).movedim(-1, dim).to(z.dtype)
+    return sparsestmax(z, 0.0, dim)
 
 
 def sparsestmax(z: Tensor, radius: float | Tensor, dim: int = -1) -> Tensor:
@@ -98,9 +98,8 @@ def solve(z: Tensor, r: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """SparsestMax over the last dimension, without checks or casts; differentiable.
 
     Alg. 2 pushes and projects until no entry is negative. All of that only stretches the direction
-    z - mean(z) within a face, and the faces that it may end on are those of the m largest entries:
-    the largest face on which the stretched point is not negative is where it ends. The point is
-    1/m + stretch * (z - mean), stretch 1 where sparsemax lies outside of the circle.
+    z - mean(z) within a face: the point is 1/m + stretch * (z - mean) with the face's m and mean,
+    stretch 1 where sparsemax lies outside of the circle.
 
     Args:
         z: Logits (..., K), float32 or wider.
@@ -111,27 +110,55 @@ def solve(z: Tensor, r: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         which is stretch / ||z - mean||² where the stretch varies with z and 0 elsewhere.
     """
     k = z.size(-1)
-    s, m, total = _descending(z)
-    mean = total / m
-    square = (s * s).cumsum(-1) - mean * total  # ||z - mean||², stable: s[0] is 0
-    distance = square.clamp(min=TIE_DISTANCE**2).sqrt()
-    rho = (r * r + (1 / k - 1 / m)).clamp(min=0).sqrt()  # r' of Alg. 2
-    stretch = (rho / distance).masked_fill(square >= rho * rho, 1)
-    last = s - mean  # of the face's smallest entry
-    fits = (m * s - total > -1) & (
-        1 / m + stretch * last >= 0
-    )  # within sparsemax's support (Eq. 7)
-    fits[..., :-1] &= s[..., :-1] > s[..., 1:]  # equal logits stay together
-    size = (fits * m).argmax(-1, keepdim=True)
-    stretch, mean, m, square = (t.expand_as(s).gather(-1, size) for t in (stretch, mean, m, square))
+    z = z - z.detach().amax(-1, keepdim=True)  # keeps large logits exact
+    outside, m = _find_face(z.detach(), r)
+    mean = z.masked_fill(outside, 0).sum(-1, keepdim=True) / m
+    d = (z - mean).masked_fill(outside, 0)
+    square = (d * d).sum(-1, keepdim=True)
+    stretch = _stretch(square, r, m, k)
     bend = (stretch / square).masked_fill((stretch == 1) | (square <= TIE_DISTANCE**2), 0)
-    z = z - z.detach().amax(-1, keepdim=True)
-    p = (1 / m + stretch * (z - mean)).masked_fill(z < s.gather(-1, size), 0)
+    p = (1 / m + stretch * d).clamp(min=0).masked_fill(outside, 0)  # rounding may leave the face
     full = r >= circumscribed_radius(k) - 1e-6  # the slack is for radii stored in float32
     if not is_readable(full) or full.any():
-        first = torch.zeros_like(p).scatter_(-1, z.argmax(-1, keepdim=True), 1)
-        p = first.where(full, p)
+        ranks = torch.arange(k, device=z.device)
+        p = (ranks == z.argmax(-1, keepdim=True)).to(p).where(full, p)
     return p, stretch, bend
+
+
+def _find_face(z: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
+    """Which entries of ``z`` (..., K), at most 0, are off the point's face; how many are on it.
+
+    The faces that it may end on are those of the m largest entries: it is the largest on which the
+    stretched point is not negative.
+    """
+    k = z.size(-1)
+    s = z.sort(-1, descending=True).values
+    m = torch.arange(1, k + 1, device=z.device, dtype=z.dtype)
+    total, squares = _running_sums(torch.stack((s, s * s))).unbind()
+    mean = total / m
+    square = squares - mean * total  # ||z - mean||², stable: s[0] is 0
+    last = s - mean  # of the face's smallest entry
+    # within sparsemax's support (Eq. 7)
+    fits = (m * s - total > -1) & (1 / m + _stretch(square, r, m, k) * last >= 0)
+    fits[..., :-1] &= s[..., :-1] > s[..., 1:]  # equal logits stay together
+    size = (fits * m).amax(-1, keepdim=True).clamp(min=1)
+    return z < s.masked_fill(m != size, 0).sum(-1, keepdim=True), size
+
+
+def _stretch(square: Tensor, r: Tensor, m: Tensor, k: int) -> Tensor:
+    """From ||z - mean||² on faces of m entries to where Alg. 2's circle of radius r' is."""
+    rho = (r * r + (1 / k - 1 / m)).clamp(min=0).sqrt()  # r' of Alg. 2
+    distance = square.clamp(min=TIE_DISTANCE**2).sqrt()
+    return (rho / distance).masked_fill(square >= rho * rho, 1)
+
+
+def _running_sums(t: Tensor) -> Tensor:
+    """As ``cumsum`` over the last dimension, which on CUDA has no deterministic algorithm."""
+    step = 1
+    while step < t.size(-1):
+        t = torch.cat((t[..., :step], t[..., step:] + t[..., :-step]), -1)
+        step *= 2
+    return t
 
 
 def jacobian_product(g: Tensor, z: Tensor, p: Tensor, stretch: Tensor, bend: Tensor) -> Tensor:
@@ -212,18 +239,3 @@ def _radius_column(radius: float | Tensor, rows: Tensor) -> Tensor:
     if not radius >= 0:
         raise ValueError(f'radius must be a number >= 0, got {radius}')
     return rows.new_full((1,), float(radius))
-
-
-def _descending(z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Entries in descending order less the largest, their ranks 1..K, their running sum."""
-    s = z.sort(-1, descending=True).values
-    s = s - s[..., :1].detach()  # keeps large logits exact
-    return s, torch.arange(1, z.size(-1) + 1, device=z.device, dtype=z.dtype), s.cumsum(-1)
-
-
-def _sparsemax(z: Tensor) -> Tensor:
-    """Sparsemax over the last dimension, without checks or casts."""
-    s, m, total = _descending(z)
-    size = (m * s - total > -1).sum(-1, keepdim=True).clamp(min=1)  # a(z) of Eq. 7
-    tau = (total.gather(-1, size - 1) - 1) / size
-    return torch.relu(z - z.detach().amax(-1, keepdim=True) - tau)

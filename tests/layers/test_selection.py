@@ -1,8 +1,11 @@
 """What training goes on to do with what a loaded network has chosen."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from ssn_mm import SSN, keep_selected, set_choices
 from ssn_mm.layers import selection
@@ -61,8 +64,8 @@ class LateEvent:
 
     over = False
 
-    def record(self):
-        pass
+    def record(self, stream):
+        self.over = stream.idle
 
     def query(self):
         return self.over
@@ -74,12 +77,36 @@ class LateEvent:
 def test_only_where_statistics_span_processes_the_host_waits_for_choices(monkeypatch):
     """Else a process that knows more than another would measure no joint batch with it."""
     monkeypatch.setattr(torch.cuda, 'Event', LateEvent)
+    monkeypatch.setattr(torch.cuda, 'current_stream', lambda device: SimpleNamespace(idle=False))
     chosen = torch.tensor([[0, 1]])
     alone, joint = SSN(4), SSN(4, sync=True)
     assert selection._arrived(alone, chosen, wait=False) is None
     assert selection._arrived(joint, chosen, wait=True) is None
     assert selection._arrived(alone, chosen + 1, wait=False) is None
     assert torch.equal(selection._arrived(joint, chosen + 1, wait=True), chosen)
+
+
+class StreamEvent(LateEvent):
+    """An event as CUDA's: without a stream it is the current device's that it records."""
+
+    def record(self, stream=None):
+        super().record(stream or torch.cuda.current_stream())
+
+
+def test_choices_are_awaited_on_the_stream_of_their_own_device(monkeypatch):
+    """Else a model on cuda:1 reads memory that its choices have not arrived in."""
+    streams = {0: SimpleNamespace(idle=True), 1: SimpleNamespace(idle=False)}
+    monkeypatch.setattr(torch.cuda, 'Event', StreamEvent)
+    monkeypatch.setattr(
+        torch.cuda, 'current_stream', lambda device=None: streams[device.index if device else 0]
+    )
+    layers = SSN(4), SSN(4)  # of one model on two devices
+    with FakeTensorMode():
+        sent = [torch.empty(1, 2, dtype=torch.int, device=f'cuda:{i}') for i in range(2)]
+        for _ in range(2):
+            arrived = [selection._arrived(layers[i], sent[i], wait=False) for i in range(2)]
+    assert arrived[0] is not None
+    assert arrived[1] is None
 
 
 def test_choices_under_way_are_dropped_where_ratios_start_anew():
