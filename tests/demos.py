@@ -1,6 +1,7 @@
 """The segmentation demo at a size that takes seconds."""
 
 import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -33,6 +34,19 @@ def digits(tmp_path, *more):
 
 def train(*args):
     return [sys.executable, ROOT / 'tools/train.py', *args]
+
+
+def next_steps(output):
+    """The commands at a training's end by tool, and all of them as lines for a shell."""
+    lines = output.strip().splitlines()
+    (start,) = (i for i, line in enumerate(lines) if line.startswith('Results are in '))
+    assert all(line.startswith('    ') for line in lines[start + 1 :])
+    found = {}
+    for line in lines[start + 1 :]:
+        words = shlex.split(line)
+        (at,) = (i for i, word in enumerate(words) if word.startswith(('ssn_mm::', 'tools/')))
+        found[words[at].removeprefix('ssn_mm::').removeprefix('tools/')] = words[at + 1 :]
+    return found
 
 
 def miou(output):

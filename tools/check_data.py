@@ -10,13 +10,7 @@ from rich.console import Console
 from ssn_mm.datasets.check import SPLITS, check
 from ssn_mm.datasets.check_report import print_report, write_report
 from ssn_mm.engine.run import load_config, run_tool
-
-
-def json_file(text: str) -> Path:
-    path = Path(text)
-    if not path.parent.is_dir():  # told now, not after hours of decoding
-        raise argparse.ArgumentTypeError(f'there is no folder {str(path.parent)!r}')
-    return path
+from ssn_mm.files import check_writes
 
 
 def parse_args() -> argparse.Namespace:
@@ -49,7 +43,7 @@ def parse_args() -> argparse.Namespace:
         help='decode N samples of a dataset, evenly spread; lists are checked in full',
     )
     parser.add_argument(
-        '--json', type=json_file, metavar='FILE', help='write all counts and faults there'
+        '--json', type=Path, metavar='FILE', help='write all counts and faults there'
     )
     return parser.parse_args()
 
@@ -57,6 +51,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     cfg = load_config(args.config, options=args.cfg_options)
+    check_writes([args.json] if args.json else [], [args.config])  # not after hours of decoding
     found = check(cfg, args.split, args.workers, args.limit)
     print_report(found, Console())
     if args.json:

@@ -29,6 +29,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--out', type=Path, help='checkpoint to write (default: CHECKPOINT.recalibrated.pth)'
     )
+    parser.add_argument(
+        '--in-place', action='store_true', help='write the statistics into CHECKPOINT itself'
+    )
     parser.add_argument('--work-dir', help='folder for logs (default: work_dirs/<config name>)')
     parser.add_argument(
         '--cfg-options',
@@ -53,8 +56,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     cfg = load_config(args.config, args.work_dir, args.cfg_options, args.launcher)
-    out = args.out or Path(args.checkpoint).with_suffix('.recalibrated.pth')
-    recalibrate(cfg, args.checkpoint, out, args.num_batches)
+    recalibrate(cfg, args.checkpoint, args.out, args.num_batches, args.in_place)
 
 
 if __name__ == '__main__':

@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmengine.runner import CheckpointLoader
 from torch import nn
 
-from ..files import write_atomically
+from ..files import check_writes, write_atomically
 from ..layers import SSN, SwitchNorm
 from .configs import build_network
 from .files import check_checkpoint, state_of
@@ -45,9 +45,12 @@ def convert(
 
     Raises:
         FileNotFoundError: A source is not there.
-        ValueError: A source is damaged or has nothing for this network; or a plain norm would
-            stand where an SSN chose another norm, or did not choose; or an option has no effect.
+        OSError: ``out`` cannot be written.
+        ValueError: ``out`` is a source or the config; a source is damaged or has nothing for this
+            network; or a plain norm would stand where an SSN chose another norm, or did not choose;
+            or an option has no effect.
     """
+    check_writes([out], [*sources, *filter(None, [cfg.filename])])
     state: dict[str, Any] = {}
     meta: dict[str, Any] = {}
     for source in sources:

@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from ..files import write_atomically
 from .check import UNITS, Split
 
 MOST = 10  # faults of a kind that are printed
@@ -48,7 +49,8 @@ def write_report(found: list[Split], config: str, path: Path) -> None:
         entry = asdict(split)
         entry['counts'] = {str(label): number for label, number in sorted(split.counts.items())}
         splits[entry.pop('name')] = entry
-    path.write_text(json.dumps({'config': config, 'splits': splits}, indent=2) + '\n')
+    text = json.dumps({'config': config, 'splits': splits}, indent=2)
+    write_atomically(path, f'{text}\n'.encode())
 
 
 def _print_table(split: Split, console: Console) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ..analysis.benchmark import Competitor, interleave
 from ..analysis.benchmark_rows import table
 from ..checkpoints.files import check_checkpoint
+from ..files import check_writes
 from ..layers import ssn_layers
 from .export import TensorMode, check_outputs, export_onnx, export_program
 from .fold import fold
@@ -37,7 +38,8 @@ def deploy(
 ) -> nn.Module:
     """Freezes and folds a trained network, exports it and prints what became of it.
 
-    Writes the frozen checkpoint (``<out>.frozen.pth``), the program and, if asked for, ONNX.
+    Writes the frozen checkpoint (``<out>.frozen.pth``), the program and, if asked for, ONNX, each
+    as a whole or not at all.
 
     Args:
         cfg: The config it was trained with.
@@ -57,10 +59,16 @@ def deploy(
     Raises:
         FileNotFoundError: There is no such checkpoint.
         ImportError: ``onnx`` without its packages.
-        ValueError: No shape is known, or it has too few or too many numbers; an SSN has not
-            chosen; or the results differ, and then nothing more is written.
+        OSError: A file cannot be written.
+        ValueError: A file to write is the checkpoint, the config or another of them; no shape is
+            known, or it has too few or too many numbers; an SSN has not chosen; or the results
+            differ, and then nothing more is written.
     """
     check_checkpoint(checkpoint)
+    check_writes([out])
+    files = {'trained': Path(checkpoint), 'frozen': out.with_suffix('.frozen.pth')}
+    written = [out, files['frozen'], *filter(None, [onnx])]
+    check_writes(written, [checkpoint, *filter(None, [cfg.filename])])
     if onnx:
         require_onnx()  # told now, not after minutes
     shape = _checked(shape or _input_size(cfg), cfg)
@@ -83,7 +91,6 @@ def deploy(
         networks['folded'] = TensorMode(folded)
         for name in ('frozen', 'folded'):
             check_outputs(networks[name], trained, inputs, f'the {name} network')
-        files = {'trained': Path(checkpoint), 'frozen': out.with_suffix('.frozen.pth')}
         save_frozen(frozen, layers, files['frozen'], dataset_meta)
         export_program(folded, inputs, out)
         files['program'], networks['program'] = out, torch.export.load(str(out)).module()

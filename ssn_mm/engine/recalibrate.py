@@ -10,13 +10,19 @@ from mmengine.runner import CheckpointLoader
 from ..checkpoints.files import check_checkpoint
 from ..checkpoints.publish import fill
 from ..datasets.preflight import check_datasets
-from ..files import write_atomically
+from ..files import check_writes, write_atomically
+from .outputs import build_runner
 from .precise_stats_hook import recalibrate_model
 from .ratios_hook import unwrapped
-from .run import build_runner
 
 
-def recalibrate(cfg: Config, checkpoint: str, out: str | Path, num_batches: int = 200) -> list[str]:
+def recalibrate(
+    cfg: Config,
+    checkpoint: str,
+    out: str | Path | None = None,
+    num_batches: int = 200,
+    in_place: bool = False,
+) -> list[str]:
     """Measures batch norm's statistics for a checkpoint, and writes it with these, atomically.
 
     All else in it stays, so that it tests, deploys and resumes as the one it was made from. Of a
@@ -25,9 +31,10 @@ def recalibrate(cfg: Config, checkpoint: str, out: str | Path, num_batches: int 
     Args:
         cfg: The config it was trained with, from ``load_config``.
         checkpoint: The file.
-        out: File to write; may be the same.
+        out: File to write (default: <checkpoint>.recalibrated.pth).
         num_batches: Training batches to measure, of all processes together, see
             :class:`PreciseStatsHook`.
+        in_place: Write to ``checkpoint`` itself.
 
     Returns:
         Names of the layers measured.
@@ -35,16 +42,23 @@ def recalibrate(cfg: Config, checkpoint: str, out: str | Path, num_batches: int 
     Raises:
         FileNotFoundError: There is no such checkpoint.
         DatasetMissingError: The training's data is not there.
-        ValueError: ``num_batches`` is below 1; the checkpoint is of another network; no layer
-            uses batch norm; or what :func:`measure_statistics` raises. Nothing is written.
+        OSError: ``out`` cannot be written.
+        ValueError: ``num_batches`` is below 1; ``out`` is the checkpoint or the config, or is given
+            together with ``in_place``; the checkpoint is of another network; no layer uses batch
+            norm; or what :func:`measure_statistics` raises. Nothing is written.
     """
     if num_batches < 1:
         raise ValueError(f'num_batches must be at least 1, got {num_batches}')
     check_checkpoint(checkpoint)
+    if in_place and out is not None:
+        raise ValueError(f'in_place writes to {checkpoint} itself; leave out {out}')
+    read = [] if in_place else [checkpoint]
+    out = checkpoint if in_place else out or Path(checkpoint).with_suffix('.recalibrated.pth')
+    check_writes([out], [*read, *filter(None, [cfg.filename])])
     check_datasets(cfg, ('train',))
     stored = CheckpointLoader.load_checkpoint(checkpoint, 'cpu')
     weights = stored.get('state_dict', stored)
-    runner = build_runner(cfg)
+    runner = build_runner(cfg, training=False)
     model = unwrapped(runner)
     fill(model, weights, checkpoint)
     names = recalibrate_model(runner, model.train(), num_batches)

@@ -1,6 +1,7 @@
 """What tools/train.py and tools/test.py do, for any config of the three libraries."""
 
 import sys
+import sysconfig
 import traceback
 from collections.abc import Callable
 from datetime import timedelta
@@ -10,13 +11,15 @@ from pickle import UnpicklingError
 import torch
 import torch.distributed as dist
 from mmengine.config import Config
-from mmengine.registry import RUNNERS
 from mmengine.runner import CheckpointLoader, Runner, find_latest_checkpoint
 
 from ..checkpoints.files import check_checkpoint, explain_refusal
+from ..commands import command, short
 from ..datasets.preflight import check_datasets
+from ..files import check_writes
 from ..layers import choices_by_stage, count_selected, layer_ratios, ssn_layers
 from .amp import DTYPES, let_mmaction_score_bfloat16
+from .outputs import build_runner, check_label_maps, check_start, written_config
 from .ratios import RATIOS_FILE
 from .ratios_hook import unwrapped
 from .samples import BrokenSampleError
@@ -62,13 +65,17 @@ def train(cfg: Config, resume: bool = False, amp: bool | str = False) -> None:
 
     Raises:
         DatasetMissingError: Before anything is built, see ``check_datasets``.
-        ValueError: ``amp`` is another dtype, or the config's optimizer wrapper cannot.
+        OSError: The work dir cannot be written to.
+        ValueError: The checkpoint that it starts from would be written over; ``amp`` is another
+            dtype, or the config's optimizer wrapper cannot.
         SystemExit: 130 after Ctrl-C, with a message that says how to go on.
     """
     check_datasets(cfg)
     cfg.resume = resume
     if amp:
         _enable_amp(cfg, None if amp is True else amp)
+    if not cfg.resume:
+        check_start(cfg)
     runner = build_runner(cfg)
     if amp:
         let_mmaction_score_bfloat16()
@@ -98,7 +105,7 @@ def evaluate(
         cfg: From :func:`load_config`.
         checkpoint: File to load.
         tta: Test with the config's ``tta_pipeline`` (multi-scale for segmentation).
-        out: Folder for predicted label maps (mmseg), or file for pickled results (others).
+        out: Folder for predicted label maps (mmseg), or file for pickled results (others), .pkl.
         show_dir: Folder for pictures with the predictions painted over.
 
     Returns:
@@ -106,8 +113,10 @@ def evaluate(
 
     Raises:
         FileNotFoundError: There is no such checkpoint.
-        ValueError: ``tta`` for a config without ``tta_pipeline``, ``show_dir`` for one without a
-            visualization hook, or the checkpoint of a frozen network.
+        OSError: ``out`` cannot be written.
+        ValueError: ``out`` would be written over what is read; ``tta`` for a config without
+            ``tta_pipeline``, ``show_dir`` for one without a visualization hook, or the checkpoint
+            of a frozen network.
     """
     check_checkpoint(checkpoint)
     check_datasets(cfg, ('test',))
@@ -121,18 +130,20 @@ def evaluate(
         _enable_painting(cfg, show_dir)
     if tta:
         _enable_tta(cfg)
-    if out and cfg.get('default_scope') == 'mmseg':
+    maps = out if out and cfg.get('default_scope') == 'mmseg' else None
+    if maps:
         cfg.test_evaluator.update(output_dir=out, keep_results=True)
     elif out:
+        if not out.endswith(('.pkl', '.pickle')):
+            raise ValueError(f'--out is a file of pickled predictions, .pkl, got {out!r}')
+        check_writes([out], [checkpoint, *filter(None, [cfg.filename])])
         evaluators = cfg.test_evaluator
         evaluators = evaluators if isinstance(evaluators, list) else [evaluators]
-        cfg.test_evaluator = [*evaluators, dict(type='DumpResults', out_file_path=out)]
-    return build_runner(cfg).test()
-
-
-def build_runner(cfg: Config) -> Runner:
-    """The runner of a config, of whichever type it asks for."""
-    return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+        cfg.test_evaluator = [*evaluators, dict(type='DumpResultsAtomically', out_file_path=out)]
+    runner = build_runner(cfg, training=False)
+    if maps:
+        check_label_maps(runner.test_loop.dataloader.dataset, maps)
+    return runner.test()
 
 
 def run_tool(main: Callable[[], object]) -> None:
@@ -151,17 +162,37 @@ def run_tool(main: Callable[[], object]) -> None:
     except UnpicklingError as error:
         print(f'\nerror: {explain_refusal(error)}', file=sys.stderr)
         sys.exit(2)
-    except (FileNotFoundError, ImportError, ValueError, TypeError) as error:
-        frames = list(traceback.walk_tb(error.__traceback__))
-        if not Path(frames[-1][0].f_code.co_filename).is_relative_to(Path(__file__).parents[1]):
+    except (OSError, ImportError, ValueError, TypeError) as error:
+        if not _is_own(error):
             raise
-        print(f'\nerror: {error}', file=sys.stderr)
+        print(f'\nerror: {_message(error)}', file=sys.stderr)
         sys.exit(2)
     except BaseException as error:
         if not _is_interrupt(error):
             raise
         print('\nInterrupted.', file=sys.stderr)
         sys.exit(130)
+
+
+def _is_own(error: Exception) -> bool:
+    """Whether this package or one of its tools raised it, or a file that they opened."""
+    files = [frame.f_code.co_filename for frame, _ in traceback.walk_tb(error.__traceback__)]
+    library = sysconfig.get_path('stdlib')
+    while isinstance(error, OSError) and _lies_in(files[-1], library):
+        files.pop()
+    package = Path(__file__).parents[1]
+    return any(_lies_in(files[-1], place) for place in (package, package.with_name('tools')))
+
+
+def _lies_in(file: str, folder: str | Path) -> bool:
+    path = Path(file).absolute()  # of a script it is as the command named it
+    return path.is_relative_to(folder) and 'site-packages' not in path.relative_to(folder).parts
+
+
+def _message(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f'{error.strerror}: {error.filename!r}' if error.filename else error.strerror
+    return str(error)
 
 
 def _is_interrupt(error: BaseException | None) -> bool:
@@ -229,20 +260,22 @@ def _closing_lines(runner: Runner) -> list[str]:
             f'layers) have chosen: {chosen}.'
         )
         lines += choices_by_stage(layers, ratios)
-    work_dir = _short(runner.work_dir)
-    checkpoint = _short(find_latest_checkpoint(runner.work_dir) or 'CHECKPOINT')
-    config = _short(f'{runner.work_dir}/{Path(runner.cfg.filename).name}')  # with its overrides
-    tta = ' --tta' if 'tta_pipeline' in runner.cfg else ''
-    steps = [f'test: python tools/test.py {config} {checkpoint}{tta}']
-    if (Path(runner.work_dir) / RATIOS_FILE).is_file():  # of SN, too
-        steps.append(f'plot: python tools/analysis_tools/plot_ratios.py {work_dir}')
-    if layers:
-        steps.append(f'deploy: python tools/deploy.py {config} {checkpoint}')
-    lines.append(f'Results are in {work_dir}. Next, {"; ".join(steps)}')
-    return lines
+    return [*lines, *_next_steps(runner, decided=sum(counts.values()) == rows if layers else None)]
 
 
-def _short(path: str) -> str:
-    """Relative to where the user is, if it lies below."""
-    here = Path(path).resolve()
-    return str(here.relative_to(Path.cwd()) if here.is_relative_to(Path.cwd()) else here)
+def _next_steps(runner: Runner, decided: bool | None) -> list[str]:
+    """Commands, each on a line of its own; ``decided``: whether every SSN has chosen, if any."""
+    work_dir, config = Path(runner.work_dir), written_config(runner)
+    checkpoint = find_latest_checkpoint(runner.work_dir)
+    steps = {}
+    if checkpoint and runner.cfg.get('test_dataloader'):
+        tta = ['--tta'] if 'tta_pipeline' in runner.cfg else []
+        steps['test'] = command('test.py', config, Path(checkpoint), *tta)
+    if (work_dir / RATIOS_FILE).is_file():  # of SN, too
+        steps['plot'] = command('analysis_tools/plot_ratios.py', work_dir)
+    if checkpoint and decided is not None:
+        force = [] if decided else ['--force']
+        steps['deploy'] = command('deploy.py', config, Path(checkpoint), *force)
+    then = f' Next, {", ".join(steps)}:' if steps else ''
+    none = '' if checkpoint else ' No checkpoint was written.'
+    return [f'Results are in {short(work_dir)}.{none}{then}', *(f'    {s}' for s in steps.values())]

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from demos import next_steps
 
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / 'configs/demo'
@@ -70,17 +71,17 @@ def test_the_commands_that_a_training_ends_with_work(trained, run_tool):
     if task == 'deeplab':
         return  # test_trainings.py has it
     metric = TASKS[task][1]
-    test, plot, deploy = re.findall(r'python tools/([^;\n]+)', said['ssn'].splitlines()[-1])
-    tool, *arguments = test.split()
+    steps = next_steps(said['ssn'])
     shown = folder / 'shown'
     code, tested = run_tool(
-        sys.executable, ROOT / 'tools' / tool, *arguments, '--show-dir', shown, cwd=folder
+        sys.executable, ROOT / 'tools/test.py', *steps['test.py'], '--show-dir', shown, cwd=folder
     )
     assert code == 0, tested[-3000:]
     assert re.findall(metric, tested)[-1] == re.findall(metric, said['ssn'])[-1]
     assert len(list(shown.rglob('*.png'))) == 10
-    for command in (plot, f'{deploy} --onnx resnet.onnx --verify 4 --seconds 0'):
-        tool, *arguments = command.split()
+    more = {'deploy.py': ['--onnx', 'resnet.onnx', '--verify', '4', '--seconds', '0']}
+    for tool in ('analysis_tools/plot_ratios.py', 'deploy.py'):
+        arguments = [*steps[tool], *more.get(tool, [])]
         code, output = run_tool(sys.executable, ROOT / 'tools' / tool, *arguments, cwd=folder)
         assert code == 0, output[-3000:]
     assert '15 SSN layers, ' in output

@@ -71,7 +71,7 @@ def test_help_explains_every_flag_and_the_exit_codes(run_tool):
         (['configs/nothing.py'], "no config file 'configs/nothing.py'"),
         ([DEMO, '--split', 'all'], "invalid choice: 'all'"),
         ([DEMO, '--workers', '0'], 'workers must be at least 1, got 0'),
-        ([DEMO, '--json', 'nowhere/found.json'], "there is no folder 'nowhere'"),
+        ([DEMO, '--json', DEMO / 'found.json'], 'is a file, so nothing can be written to'),
         ([ROOT / 'configs/deeplab_ssn_ade20k.py'], 'ADE20K (SceneParse150'),
     ],
 )

@@ -83,8 +83,8 @@ def test_an_interrupted_tool_leaves_no_file_and_the_old_one_as_it_was(tool, trai
         raise KeyboardInterrupt
 
     monkeypatch.setattr(os, 'fsync', interrupt)  # while the file is being written
-    for target in (out, file):
-        command = [DEMO, file, '--num-batches', '1', '--out', target]
+    for target in (['--out', out], ['--in-place']):
+        command = [DEMO, file, '--num-batches', '1', *target]
         assert tool('recalibrate.py', trained, *command) == 130
         assert file.read_bytes() == before
         assert {*file.parent.glob('*.pth'), *file.parent.glob('.*')} == there
@@ -110,6 +110,19 @@ def test_what_cannot_be_recalibrated_is_said_so_and_nothing_is_written(
     assert tool('recalibrate.py', trained, *command, options=options) == 2
     assert message.format(file=file) in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_statistics_go_into_the_checkpoint_itself_when_told_to(tool, trained, tmp_path, capsys):
+    file = tmp_path / 'epoch_1.pth'
+    file.write_bytes((trained / 'run/epoch_1.pth').read_bytes())
+    before = file.read_bytes()
+    command = [DEMO, file, '--num-batches', '1']
+    assert tool('recalibrate.py', trained, *command, '--out', file) == 2
+    assert f'{file} would overwrite {file}' in capsys.readouterr().err
+    assert file.read_bytes() == before
+    assert tool('recalibrate.py', trained, *command, '--in-place') == 0
+    assert file.read_bytes() != before
+    assert [path.name for path in tmp_path.iterdir()] == ['epoch_1.pth']
 
 
 def test_what_is_published_tests_as_what_was_trained(tool, trained, capsys):

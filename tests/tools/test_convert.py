@@ -83,7 +83,7 @@ def test_every_target_of_the_converter_and_what_it_refuses(folder, run_tools):
     assert '15 layers learned to be, or to mix, other norms' in said[9]
     assert 'half.pth is damaged' in said[10]
     assert "no checkpoint 'nowhere.pth'" in said[11]
-    assert 'is a source; write to another file' in said[12]
+    assert 'which is read; name another file' in said[12]
     assert '--bn-ratio takes a number in (0, 1), got 1.5' in said[13]
     assert 'does not fit: (16, 3, 7, 7) in the checkpoint, (24, 3, 7, 7) in the' in said[14]
     assert (folder / 'no.pth').exists()  # the last one: its classifier did fit

@@ -56,8 +56,6 @@ def parse_args() -> argparse.Namespace:
         parser.error(f'--num-batches takes a number of batches, got {args.num_batches}')
     if args.out.suffix not in ('.pth', '.safetensors'):
         parser.error(f'a checkpoint ends in .pth or .safetensors, got {args.out}')
-    if args.out.exists() and any(args.out.samefile(s) for s in args.sources if Path(s).exists()):
-        parser.error(f'{args.out} is a source; write to another file')
     return args
 
 

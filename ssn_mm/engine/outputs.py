@@ -1,0 +1,105 @@
+"""What trainings and tests write, kept off what they read."""
+
+import copy
+import os
+import pickle
+import re
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.evaluator import DumpResults
+from mmengine.registry import METRICS, RUNNERS
+from mmengine.runner import Runner
+
+from ..files import check_folder, check_writes, write_atomically
+
+
+@METRICS.register_module()
+class DumpResultsAtomically(DumpResults):
+    """mmengine's, whose file is there whole or not at all."""
+
+    def compute_metrics(self, results: list) -> dict:
+        """Writes the file; there is nothing to measure."""
+        write_atomically(self.out_file_path, pickle.dumps(results, protocol=2))
+        return {}
+
+
+def build_runner(cfg: Config, training: bool = True) -> Runner:
+    """The runner of a config, of whichever type it asks for.
+
+    mmengine's writes the config, with its overrides, to the work dir under the name of its file.
+    Where that is the file that was read, or may be a training's and this is none, it goes to the
+    folder of this run's logs instead: :func:`written_config`.
+
+    Raises:
+        ValueError: The work dir is a file.
+        OSError: The work dir cannot be written to.
+    """
+    check_folder(cfg.work_dir)
+    name = cfg.filename and Path(cfg.work_dir, Path(cfg.filename).name)
+    aside = name and not (training and not _same(name, cfg.filename))
+    if not aside:
+        return _build(cfg)
+    nameless = copy.deepcopy(cfg)
+    nameless.setdefault('experiment_name', name.stem)
+    object.__setattr__(nameless, '_filename', None)
+    runner = _build(nameless)
+    object.__setattr__(runner.cfg, '_filename', cfg.filename)
+    if runner.rank == 0:
+        os.replace(Path(runner.work_dir, f'{runner.timestamp}.py'), Path(runner.log_dir, name.name))
+    return runner
+
+
+def written_config(runner: Runner) -> Path | None:
+    """The file that a runner of :func:`build_runner` wrote its config to, with its overrides."""
+    if runner.cfg.filename is None:
+        return Path(runner.work_dir, f'{runner.timestamp}.py')
+    name = Path(runner.cfg.filename).name
+    aside = Path(runner.log_dir, name)
+    return aside if aside.is_file() else Path(runner.work_dir, name)
+
+
+def check_start(cfg: Config) -> None:
+    """Checks that a training does not write over the checkpoint that it starts from.
+
+    Raises:
+        ValueError: ``load_from`` lies in the work dir, under a name that the training will use.
+    """
+    start, folder = str(cfg.get('load_from') or ''), cfg.work_dir
+    kind = 'epoch' if 'max_epochs' in (cfg.get('train_cfg') or {}) else 'iter'
+    if re.fullmatch(rf'{kind}_\d+\.pth', Path(start).name) and _same(Path(start).parent, folder):
+        raise ValueError(
+            f'the training would write over {start}, which it starts from; give another '
+            '--work-dir, or go on from there with --resume'
+        )
+
+
+def check_label_maps(dataset: Any, out: str | Path) -> None:
+    """Checks that mmseg's label maps, named after the pictures alone, are written over nothing.
+
+    Raises:
+        ValueError: One would be written over a picture or an annotation of the dataset, or two
+            pictures have one name.
+        OSError: ``out`` cannot be written to.
+    """
+    infos = [dataset.get_data_info(index) for index in range(len(dataset))]
+    pictures = dict.fromkeys(info['img_path'] for info in infos)
+    named: dict[str, str] = {}
+    for picture in pictures:
+        other = named.setdefault(Path(picture).stem, picture)
+        if other != picture:
+            raise ValueError(
+                f'{other} and {picture} have one name, so that their label maps would be one file '
+                f'of {out}; test them one after the other, each to a folder of its own'
+            )
+    read = [info[key] for info in infos for key in ('img_path', 'seg_map_path') if info.get(key)]
+    check_writes([Path(out, f'{stem}.png') for stem in named], read)
+
+
+def _build(cfg: Config) -> Runner:
+    return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+
+
+def _same(first: str | Path, second: str | Path) -> bool:
+    return os.path.exists(first) and os.path.exists(second) and os.path.samefile(first, second)
