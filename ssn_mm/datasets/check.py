@@ -16,7 +16,8 @@ from rich.progress import track
 from .pool import Failure, map_in_processes
 from .preflight import check_datasets
 from .probes import Fault, Labels, label_table, probe_annotated, probe_image, probe_video
-from .samples import labels_of, leaves, location, model_classes, odd_lines, task_of
+from .sample_check import model_classes
+from .samples import labels_of, leaves, location, odd_lines, task_of
 
 SPLITS = ('train', 'val', 'test')
 UNITS = {'classification': 'images', 'segmentation': 'pixels', 'video': 'videos'}

@@ -57,16 +57,6 @@ def labels_of(info: dict) -> tuple[int, ...]:
     return () if label is None else tuple(np.atleast_1d(np.asarray(label)).tolist())
 
 
-def model_classes(cfg) -> int | None:
-    """How many classes the model tells apart, for lists that do not say it."""
-    model = cfg.get('model') or {}
-    for key in ('cls_head', 'head', 'decode_head'):
-        head = model.get(key)
-        if isinstance(head, dict) and head.get('num_classes'):
-            return head['num_classes']
-    return None
-
-
 def location(node: dict) -> str:
     """The list that a dataset reads, or its folder."""
     prefix = node.get('data_prefix') or node.get('split') or ''

@@ -11,9 +11,9 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset
 
+from ..datasets.sample_check import SampleCheck
 from .precise_stats import measure_statistics
 from .ratios_hook import unwrapped
-from .sample_check import SampleCheck
 from .samples import Samples
 
 
@@ -136,7 +136,7 @@ def _calibration_loader(runner: Runner, num_batches: int) -> DataLoader:
     loader, seed = runner.train_dataloader, int(runner.seed or 0)
     given: Any = loader.dataset
     known = isinstance(given, Samples)
-    check = given.check if known else SampleCheck.of(runner.cfg, unwrapped(runner))
+    check = given.check if known else SampleCheck.of(runner.cfg)
     broken = given.broken if known else 'stop'
     dataset = Samples(given.dataset if known else given, check, (seed,), broken)
     order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(seed)).tolist()

@@ -15,9 +15,9 @@ from mmengine.runner.loops import EpochBasedTrainLoop, _InfiniteDataloaderIterat
 from torch.utils.data import DataLoader, IterableDataset
 
 from ..checkpoints.files import check_checkpoint, point_to_intact
+from ..datasets.sample_check import SampleCheck
 from .ratios_hook import unwrapped
-from .sample_check import SampleCheck
-from .samples import Draws, Samples, seed_everything
+from .samples import Draws, NamingCollate, Samples, seed_everything
 
 _GRADIENTS = 'accumulated_gradients'  # in a checkpoint, between two steps of the optimizer
 
@@ -132,8 +132,9 @@ class ReliabilityHook(Hook):
         own = vars(loader)
         if isinstance(loader.dataset, Samples | IterableDataset) or not own.get('batch_sampler'):
             return False
-        check = SampleCheck.of(runner.cfg, unwrapped(runner))
+        check = SampleCheck.of(runner.cfg, training=seed is not None)
         own['dataset'] = Samples(loader.dataset, check, seed, broken)
+        own['collate_fn'] = NamingCollate(own['collate_fn'])
         own['_iterator'] = None
         return True
 

@@ -1,9 +1,8 @@
 """Samples of a training as a pure function of its iteration, and the file of a broken one."""
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,13 +11,9 @@ from mmengine.dataset import InfiniteSampler
 from mmengine.logging import print_log
 from torch.utils.data import BatchSampler, Dataset
 
-_TAIL = 4096  # bytes at the end of a picture in which its end mark must lie
-_ENDS = {b'\xff\xd8': b'\xff\xd9', b'\x89PNG': b'IEND'}  # JPEG, PNG
+from ..datasets.reading import BrokenSampleError, load_sample
+
 _TRIES = 20  # samples in a row that may be broken before it is no accident
-
-
-class BrokenSampleError(ValueError):
-    """A sample cannot be used; says which file and why."""
 
 
 class Samples(Dataset):
@@ -60,7 +55,7 @@ class Samples(Dataset):
             seed_everything(*self.seed, *place)
         for _ in range(_TRIES):
             try:
-                return self._load(index)
+                return load_sample(self.dataset, index, self.check)
             except BrokenSampleError as error:
                 if self.broken == 'stop':
                     raise
@@ -69,21 +64,31 @@ class Samples(Dataset):
                 index = random.randrange(len(self))
         raise BrokenSampleError(f'{_TRIES} samples in a row are broken, the last: {last}')
 
-    def _load(self, index: int) -> Any:
-        files: list[str] = []
+
+class NamingCollate:
+    """A data loader's ``collate_fn`` that names samples which cannot be one batch.
+
+    Args:
+        collate: Of the loader.
+    """
+
+    def __init__(self, collate: Callable[[list], Any]) -> None:
+        self.collate = collate
+
+    def __call__(self, samples: list) -> Any:
+        """The batch.
+
+        Raises:
+            BrokenSampleError: Their shapes differ; names a file of each.
+        """
         try:
-            files = files_of(self.dataset, index)
-            for file in files:
-                if why := damage_of(file):
-                    raise BrokenSampleError(why)
-            sample = self.dataset[index]
-            self.check(sample)
-        except Exception as error:  # whatever a decoder makes of a broken file
-            own = isinstance(error, BrokenSampleError | ValueError)
-            why = str(error) if own else f'{type(error).__name__}: {error}'
-            where = ', '.join(files) or f'sample {index}'
-            raise BrokenSampleError(f'{where}: {why}') from error
-        return sample
+            return self.collate(samples)
+        except Exception as error:
+            examples = dict(map(_shape_and_file, reversed(samples)))
+            if len(examples) < 2:
+                raise
+            told = '; '.join(f'{file} has shape {shape}' for shape, file in examples.items())
+            raise BrokenSampleError(f'samples that cannot be one batch: {told}') from error
 
 
 class Draws(BatchSampler):
@@ -134,37 +139,16 @@ class Draws(BatchSampler):
         return self._length
 
 
+def _shape_and_file(sample: Any) -> tuple[tuple[int, ...] | None, str]:
+    inputs = sample.get('inputs') if isinstance(sample, Mapping) else None
+    meta = getattr(sample.get('data_samples'), 'metainfo', {}) if inputs is not None else {}
+    shape = tuple(inputs.shape) if isinstance(inputs, torch.Tensor) else None
+    return shape, meta.get('img_path') or meta.get('filename') or 'one of them'
+
+
 def seed_everything(*place: int) -> None:
     """Seeds Python, NumPy and PyTorch by numbers that say where a training stands."""
     seed = int(np.random.SeedSequence(place).generate_state(1)[0])
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
-
-
-def files_of(dataset: Any, index: int) -> list[str]:
-    """The picture or video of a sample, and its annotation; none if the dataset does not tell."""
-    if not hasattr(dataset, 'get_data_info'):
-        return []
-    info = dataset.get_data_info(index)
-    names = (info.get(key) for key in ('img_path', 'filename', 'seg_map_path'))
-    return [str(name) for name in names if name]
-
-
-def damage_of(file: str) -> str:
-    """Why a file cannot be whole, or '': a decoder takes half a JPEG and paints the rest grey."""
-    path = Path(file)
-    if '://' in file:
-        return ''
-    if not path.is_file():
-        return 'the file is missing'
-    size = path.stat().st_size
-    if not size:
-        return 'the file is empty'
-    with path.open('rb') as opened:
-        start = opened.read(4)
-        for mark, end in _ENDS.items():
-            if start.startswith(mark):
-                opened.seek(max(0, size - _TAIL))
-                return '' if end in opened.read() else f'the file is cut short at {size} bytes'
-    return ''

@@ -1,0 +1,200 @@
+"""Reads samples as a training does, and refuses what would be read wrongly without a word."""
+
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+# of a JPEG: not in its pixels, where FF is followed by 00 or by a restart marker
+_MARKER = re.compile(rb'\xff([^\x00\xff\xd0-\xd7])', re.DOTALL)
+_END, _BARE = b'\xd9', b'\x01'  # of the picture; the one marker that has no length
+_STAMP = re.compile(r'\[\d\d:\d\d:\d\d\] \S+:\d+: ')  # time and source line, in decord's errors
+
+
+class FaultError(ValueError):
+    """What is wrong with a sample, of a ``kind``, and in which ``file`` if that is known."""
+
+    def __init__(self, kind: str, what: str, file: str = '') -> None:
+        super().__init__(what)
+        self.kind, self.file = kind, file
+
+
+class BrokenSampleError(ValueError):
+    """A sample cannot be used; says which file and why, and its attributes say it apart."""
+
+    def __init__(self, message: str, kind: str = '', file: str = '', what: str = '') -> None:
+        super().__init__(message)
+        self.kind, self.file, self.what = kind, file, what
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """A label map that was read.
+
+    Args:
+        labels: As the loading step gives it, (H, W).
+        raw: As the file has it, before labels are mapped; None if that was not seen.
+    """
+
+    labels: np.ndarray
+    raw: np.ndarray | None
+
+
+def damage_of(content: bytes | memoryview) -> str:
+    """Why bytes are no whole picture, where a decoder does not say so itself; else ''.
+
+    That is a JPEG cut short: OpenCV 4 paints the missing part grey. What counts is the end marker
+    of the main picture, found segment by segment: thumbnails have their own, and padding, previews
+    or a video may follow it.
+    """
+    if bytes(content[:2]) != b'\xff\xd8':
+        return ''
+    place = 2
+    while found := _MARKER.search(content, place):
+        if found[1] == _END:
+            return ''
+        place = found.end()
+        if found[1] != _BARE:
+            place += int.from_bytes(content[place : place + 2], 'big')
+    return f'the file is cut short at {len(content)} bytes'
+
+
+@contextmanager
+def checked_reading() -> Iterator[list[Annotation]]:
+    """Within it, mmcv refuses what it would otherwise read wrongly without a word.
+
+    These are pictures that are cut short, wherever their bytes come from; and annotations of
+    another size than their picture, of several channels, or of values that 8 bits do not hold.
+    What nothing reads is not looked at.
+
+    Yields:
+        The annotations that were read, in order.
+
+    Raises:
+        FaultError: From the loading step, which may handle it (``ignore_empty``).
+    """
+    found: list[Annotation] = []
+    last: list[np.ndarray] = []  # what was decoded in the current loading step
+    names = ('mmcv', 'mmcv.image', 'mmcv.image.io')
+    places = [sys.modules[name] for name in names if name in sys.modules]
+    if not places:
+        yield found
+        return
+    steps = sys.modules.get('mmcv.transforms.loading')
+    decode = places[-1].imfrombytes
+    load = steps.LoadAnnotations.transform if steps else None
+
+    def decode_whole(content: bytes, *args: Any, **kwargs: Any) -> np.ndarray:
+        if why := damage_of(content):
+            raise FaultError('unreadable', why)
+        last[:] = [decode(content, *args, **kwargs)]
+        return last[0]
+
+    def load_fitting(step: Any, results: dict) -> dict:
+        last.clear()
+        results = load(step, results)  # type: ignore[misc]
+        if isinstance(results.get('gt_seg_map'), np.ndarray):
+            found.append(Annotation(results['gt_seg_map'].copy(), next(iter(last), None)))
+            _check_annotation(found[-1], results)
+        return results
+
+    try:
+        for place in places:
+            place.imfrombytes = decode_whole  # type: ignore[attr-defined]
+        if steps:
+            steps.LoadAnnotations.transform = load_fitting
+        yield found
+    finally:
+        for place in places:
+            place.imfrombytes = decode  # type: ignore[attr-defined]
+        if steps:
+            steps.LoadAnnotations.transform = load
+
+
+def load_sample(dataset: Any, index: int, check: Callable[[Any], None]) -> Any:
+    """A sample of a dataset after its pipeline, read under :func:`checked_reading`.
+
+    Raises:
+        BrokenSampleError: Whatever went wrong; names the file, and says why.
+    """
+    try:
+        with checked_reading():
+            sample = dataset[index]
+        check(sample)
+    except Exception as error:  # whatever a decoder makes of a broken file
+        kind, file, what = _explain(error, dataset, index)
+        raise BrokenSampleError(f'{file}: {what}', kind, file, what) from error
+    return sample
+
+
+def files_of(dataset: Any, index: int) -> list[str]:
+    """The files and folders that a sample names; none if its dataset does not tell."""
+    try:
+        info = dataset.get_data_info(index)
+    except Exception:  # it may be what is broken
+        return []
+    named = {key: value for key, value in info.items() if isinstance(value, str | os.PathLike)}
+    return [os.fspath(named[key]) for key in named if named[key] and _names_file(key)]
+
+
+def damage_in(path: str) -> tuple[str, str] | None:
+    """Kind and text of what is wrong with a local file by its size or its bytes, or None."""
+    if not os.path.isfile(path):
+        return None  # not on this disk, or its loader completes the name
+    with Path(path).open('rb') as file:
+        start = file.read(2)
+        what = damage_of(start + file.read()) if start == b'\xff\xd8' else ''
+    if not start:
+        return 'zero bytes', 'the file is empty'
+    return ('unreadable', what) if what else None
+
+
+def in_a_line(error: BaseException) -> str:
+    """An error's text, the first line of many; with its type unless the text is our own."""
+    line = (_STAMP.sub('', str(error)).strip().splitlines() or [''])[0]
+    return line if isinstance(error, ValueError) else f'{type(error).__name__}: {line}'
+
+
+def _explain(error: Exception, dataset: Any, index: int) -> tuple[str, str, str]:
+    """Kind of a fault, its file and what is wrong with it."""
+    files = files_of(dataset, index)
+    if isinstance(error, FileNotFoundError) and error.filename:
+        return 'missing file', str(error.filename), 'the file is missing'
+    if isinstance(error, FaultError) and error.file:
+        return error.kind, error.file, str(error)
+    for file in files:
+        inside = sorted(map(str, Path(file).glob('*'))) if os.path.isdir(file) else [file]
+        for each in inside:
+            if damage := damage_in(each):
+                return damage[0], each, damage[1]
+    kind = error.kind if isinstance(error, FaultError) else 'unreadable'
+    return kind, ', '.join(files) or f'sample {index}', in_a_line(error)
+
+
+def _names_file(key: str) -> bool:
+    return key in ('filename', 'frame_dir') or '_path' in key
+
+
+def _check_annotation(annotation: Annotation, results: dict) -> None:
+    labels, raw = annotation.labels, annotation.raw
+    file = str(results.get('seg_map_path') or '')
+    size, expected = labels.shape[:2], tuple(results.get('ori_shape') or labels.shape)[:2]
+    if labels.ndim != 2:
+        what = f'has shape {labels.shape}, not one channel of class ids'
+        raise FaultError('label out of range', what, file)
+    if size != expected:
+        (h, w), (height, width) = size, expected
+        picture = results.get('img_path') or ''
+        what = f'is {w}x{h}, its image {picture} is {width}x{height}'
+        raise FaultError('sizes differ', what, file)
+    if raw is not None and raw.dtype != np.uint8 and raw.size:
+        low, high = raw.min(), raw.max()
+        if low < 0 or high > 255:
+            what = f'holds values {low}..{high}, but mmsegmentation keeps 8 bits of each'
+            raise FaultError('label out of range', what, file)
