@@ -1,5 +1,6 @@
 """Shared by all tests."""
 
+import importlib.util
 import multiprocessing
 import os
 import subprocess
@@ -16,10 +17,10 @@ os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
 os.environ.setdefault('TORCHINDUCTOR_COMPILE_THREADS', '1')  # in place of a pool of processes
 
 import torch
-from mmengine.logging import MMLogger
-from mmengine.registry import DefaultScope
 
 import ssn_mm  # noqa: F401, repairs OpenMMLab before a test imports it
+
+MMENGINE = importlib.util.find_spec('mmengine')  # tests of ops and layers need none
 
 ROOT = Path(__file__).parents[1]
 SAMPLES = ROOT.parent / 'shared' / 'samples'  # real pictures, where somebody has put them
@@ -27,6 +28,10 @@ if not torch.cuda.is_available():
     os.environ.setdefault('TRITON_INTERPRET', '1')  # read when triton is imported
 
 sys.path.insert(0, str(ROOT / 'tests'))  # references.py
+
+if MMENGINE:
+    from mmengine.logging import MMLogger
+    from mmengine.registry import DefaultScope
 
 import forked  # noqa: E402, has mmengine not pause between passes over the data
 
@@ -39,6 +44,13 @@ def pytest_addoption(parser):
         action='store_true',
         help='more cases: hours of fuzzing, kills, whole demos',
     )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config):
+    """Where processes share the tests (pytest-xdist), a file's stay together, in our order."""
+    if getattr(config.option, 'dist', 'no') != 'no':
+        config.option.dist, config.option.loadscopereorder = 'loadfile', False
 
 
 def pytest_collection_modifyitems(items):
@@ -63,6 +75,8 @@ def _own_scope():
     yield
     for name in ('TORCH_FORCE_WEIGHTS_ONLY_LOAD', 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'):
         os.environ.pop(name, None)
+    if not MMENGINE:
+        return
     DefaultScope._instance_dict.clear()
     MMLogger._instance_dict.clear()
 

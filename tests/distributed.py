@@ -2,6 +2,7 @@
 
 import datetime
 import os
+import pickle
 import time
 from contextlib import nullcontext
 
@@ -53,10 +54,14 @@ def on_ranks(world, folder, work, *args, seconds=120):
 
 
 def gathered(value):
-    """A picklable value of every rank, in their order."""
-    values = [None] * dist.get_world_size()
-    dist.all_gather_object(values, value)
-    return values
+    """A picklable value of every rank, in their order; all_gather_object needs NumPy."""
+    own = torch.tensor(list(pickle.dumps(value)), dtype=torch.uint8)
+    sizes = [torch.zeros((), dtype=torch.long) for _ in range(dist.get_world_size())]
+    dist.all_gather(sizes, torch.tensor(len(own)))
+    most = max(map(int, sizes))
+    texts = [own.new_empty(most) for _ in sizes]
+    dist.all_gather(texts, nn.functional.pad(own, (0, most - len(own))))
+    return [pickle.loads(bytes(t.tolist())) for t in texts]  # which stops at its own end
 
 
 def net(sync=False):

@@ -2,53 +2,54 @@
 
 import math
 
-import numpy as np
 import torch
 from torch import Tensor
 
 
-def sparsemax(z: np.ndarray) -> np.ndarray:
+def sparsemax(z: Tensor) -> Tensor:
     """App. A, for one row in float64."""
-    descending = np.sort(z)[::-1]
-    total = np.cumsum(descending)
-    ranks = np.arange(1, len(z) + 1)
+    descending = z.sort(descending=True).values
+    total = descending.cumsum(0)
+    ranks = torch.arange(1, len(z) + 1)
     size = ranks[1 + ranks * descending > total].max()
-    return np.maximum(z - (total[size - 1] - 1) / size, 0)
+    return (z - (total[size - 1] - 1) / size).clamp(min=0)
 
 
-def sparsestmax(z: np.ndarray, radius: float) -> np.ndarray:
+def sparsestmax(z: Tensor, radius: float) -> Tensor:
     """Alg. 2, for one row in float64 without ties."""
     k = len(z)
     if radius >= math.sqrt((k - 1) / k):
-        return np.eye(k)[np.argmax(z)]
-    return _project(sparsemax(z), np.full(k, 1 / k), radius)
+        return torch.eye(k).to(z)[z.argmax()]
+    return _project(sparsemax(z), torch.full_like(z, 1 / k), radius)
 
 
-def _project(p0: np.ndarray, centre: np.ndarray, radius: float) -> np.ndarray:
-    distance = np.linalg.norm(p0 - centre)
+def _project(p0: Tensor, centre: Tensor, radius: float) -> Tensor:
+    distance = (p0 - centre).norm()
     if distance >= radius:
         return p0
     p1 = centre + radius * (p0 - centre) / distance
     if (p1 >= 0).all():
         return p1
     p2 = sparsemax(p1)
-    face = (p2 > 0) / (p2 > 0).sum()
-    smaller = math.sqrt(max(radius**2 - np.square(centre - face).sum(), 0))
+    face = (p2 > 0).to(p2)
+    face = face / face.sum()
+    smaller = math.sqrt(max(radius**2 - (centre - face).square().sum().item(), 0))
     return _project(p2, face, smaller)
 
 
-def nearest_point(z: np.ndarray, radius: float, steps: int = 400) -> np.ndarray:
+def nearest_point(z: Tensor, radius: float, steps: int = 400) -> Tensor:
     """Eq. 3 for K=3 by brute force: the feasible grid point nearest to z, and the distance."""
-    i, j = np.meshgrid(np.arange(steps + 1), np.arange(steps + 1), indexing='ij')
+    i, j = torch.meshgrid(torch.arange(steps + 1), torch.arange(steps + 1), indexing='ij')
     inside = i + j <= steps
-    grid = np.stack([i[inside], j[inside], steps - i[inside] - j[inside]], 1) / steps
+    i, j = i[inside], j[inside]
+    grid = torch.stack([i, j, steps - i - j], 1).double() / steps
     # the circle itself, which a grid misses
-    angle = np.linspace(0, 2 * np.pi, 20 * steps)
-    plane = np.array([[1, -1, 0], [1, 1, -2]]) / np.sqrt([[2], [6]])
-    circle = 1 / 3 + radius * np.stack([np.cos(angle), np.sin(angle)], 1) @ plane
-    points = np.concatenate([grid, circle[(circle >= 0).all(1)], np.eye(3)])
-    feasible = points[np.linalg.norm(points - 1 / 3, axis=1) >= radius - 1e-9]
-    return feasible[np.linalg.norm(feasible - z, axis=1).argmin()]
+    angle = torch.linspace(0, 2 * math.pi, 20 * steps, dtype=torch.float64)
+    plane = torch.tensor([[1.0, -1, 0], [1, 1, -2]]).double() / z.new_tensor([[2], [6]]).sqrt()
+    circle = 1 / 3 + radius * torch.stack([angle.cos(), angle.sin()], 1) @ plane
+    points = torch.cat([grid, circle[(circle >= 0).all(1)], torch.eye(3).double()])
+    feasible = points[(points - 1 / 3).norm(dim=1) >= radius - 1e-9]
+    return feasible[(feasible - z).norm(dim=1).argmin()]
 
 
 def switch_norm(
@@ -113,7 +114,7 @@ class PublishedNorm(torch.nn.Module):
             return z.softmax(0)
         if getattr(self, f'{name}_fixed').item():
             return z
-        return z.new_tensor(sparsestmax(z.double().numpy(), self.radius.item()))
+        return sparsestmax(z.double(), self.radius.item()).to(z)
 
     def forward(self, x: Tensor) -> Tensor:
         maps = x.flatten(2)

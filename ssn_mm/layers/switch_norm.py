@@ -113,11 +113,12 @@ class SwitchNorm(nn.Module):
             )
         if self.spatial_rank != rank:
             self.spatial_rank = rank
-        area = bool(has_area(x))  # a tensor to torch.jit.trace
-        if self.has_area != area:
-            self.has_area = area
-        if not area:
+        # asked by `if`: to torch.jit.trace it is a tensor, to a compiler an unknown of the shape
+        if not has_area(x):
+            self.has_area = False
             self._warn_of_shape(x)
+        elif not self.has_area:
+            self.has_area = True
         recomputing = self.training and is_recomputing()
         update = self.training and not recomputing
         batches = self.num_batches_tracked

@@ -282,6 +282,16 @@ def test_a_compiled_layer_equals_the_layer_without_graph_breaks():
     torch.testing.assert_close(layer.running_var, eager.running_var)
 
 
+def test_a_layer_compiles_for_sizes_that_are_not_known():
+    layer = SSN(6)
+    compiled = torch.compile(layer, fullgraph=True, dynamic=True, backend='aot_eager')
+    for shape in ((4, 6, 5, 5), (3, 6, 7, 4), (4, 6, 1, 1)):
+        x = torch.randn(shape)
+        layer.eval()
+        torch.testing.assert_close(compiled(x), layer(x))
+    assert not layer.has_area
+
+
 @pytest.mark.parametrize('radius', [0.0, 0.4, 0.7])
 def test_second_derivatives_are_exact(radius):
     layer = SSN(4).double()

@@ -4,13 +4,13 @@ import pytest
 import torch
 import torch.distributed as dist
 from distributed import on_ranks
-from mmcv.cnn import build_norm_layer
 
 from ssn_mm import SSN, set_radius
+from ssn_mm.layers import SyncSSN
 
 
-def sync_ssn(**options):
-    return build_norm_layer(dict(type='SyncSSN', eps=1e-3, **options), 6)[1]
+def sync_ssn():
+    return SyncSSN(6, eps=1e-3)
 
 
 LAYERS = {'SSN': lambda: SSN(6, eps=1e-3, sync=True), 'SyncSSN': sync_ssn}
@@ -55,7 +55,8 @@ def test_a_synchronised_layer_is_local_without_a_process_group():
 
 
 def test_sync_ssn_is_an_ssn_that_configs_name():
-    name, layer = build_norm_layer(
+    cnn = pytest.importorskip('mmcv.cnn')
+    name, layer = cnn.build_norm_layer(
         dict(type='SyncSSN', normalizers=('BN', 'GN'), num_groups=4, requires_grad=False), 8, 1
     )
     assert name == 'bn1'

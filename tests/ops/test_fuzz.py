@@ -10,8 +10,6 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
-from fuzzing import run_cases
-from hypothesis import strategies as st
 
 from ssn_mm.ops import (
     chosen_norm,
@@ -26,6 +24,9 @@ from ssn_mm.ops.backends.reference import _mix_moments
 from ssn_mm.ops.moments import instance_moments
 from ssn_mm.ops.normalizers import hand_over
 from ssn_mm.ops.sparsestmax import solve
+
+st = pytest.importorskip('hypothesis.strategies')
+from fuzzing import run_cases  # noqa: E402
 
 OMEGA = ('IN', 'LN', 'BN', 'GN')
 DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
