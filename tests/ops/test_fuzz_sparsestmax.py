@@ -49,7 +49,7 @@ def check_row(row, backend, monkeypatch):
 
 def check_algorithm_2(values, radius, p):
     """A root at a corner of the radius is only as exact as the radius allows."""
-    z = torch.tensor(values).double()
+    z = torch.tensor(values, dtype=torch.float64)
     near = [references.sparsestmax(z, radius * (1 + d)) for d in (0, 1e-15, -1e-15)]
     spread = max((one - near[0]).abs().max().item() for one in near)
     torch.testing.assert_close(p, near[0], rtol=0, atol=1e-9 + 4 * spread)

@@ -69,7 +69,7 @@ def test_sparsestmax_is_one_hot_at_circumscribed_radius(z, dtype):
 @given(logits, radii)
 def test_sparsestmax_follows_algorithm_2(z, radius):
     assume(far_from_ties(z))
-    expected = references.sparsestmax(torch.tensor(z).double(), radius)
+    expected = references.sparsestmax(torch.tensor(z, dtype=torch.float64), radius)
     torch.testing.assert_close(project(z, radius), expected, atol=1e-7, rtol=0)
 
 
@@ -77,7 +77,7 @@ def test_sparsestmax_follows_algorithm_2(z, radius):
 @settings(max_examples=60)
 def test_sparsestmax_is_the_nearest_feasible_point_for_three(z, radius):
     assume(far_from_ties(z, 0.05))
-    z, p = torch.tensor(z).double(), project(z, radius)
+    z, p = torch.tensor(z, dtype=torch.float64), project(z, radius)
     nearest = references.nearest_point(z, radius)
     assert (p - 1 / 3).norm() >= radius - 1e-7
     assert (p - z).norm() <= (nearest - z).norm() + 1e-9
