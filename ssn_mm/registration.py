@@ -9,7 +9,7 @@ from mmengine.registry import (
     WEIGHT_INITIALIZERS,
 )
 
-from . import compat, inheritance
+from . import compat, compat_numpy, inheritance
 from .analysis.figure_hook import RatiosFigureHook
 from .checkpoints import inflation, safetensors
 from .checkpoints.loading import repair_loading
@@ -30,6 +30,7 @@ from .engine import (
 from .layers import SN, SSN, SyncSSN
 
 compat.apply()
+compat_numpy.apply()
 inheritance.apply()
 batchnorm.apply()
 inflation.apply()

@@ -2,11 +2,7 @@
 
 import copy
 import re
-import sys
 from collections.abc import Iterator, Mapping
-from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec, PathFinder
-from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
@@ -14,6 +10,7 @@ from mmengine.model import initialize
 from mmengine.runner.checkpoint import _load_checkpoint, _load_checkpoint_with_prefix
 from torch import nn
 
+from ..importing import after_import
 from ..layers import ssn_layers
 from .files import state_of
 from .loading import load_weights
@@ -27,37 +24,14 @@ _WRAPPED = ('net2', 'net', 'block')  # what the wrappers of TSM, TIN and non-loc
 
 def apply() -> None:
     """Repairs the backbones once mmaction2 is imported, for which others need not wait."""
-    waiting = {
-        RESNET2D: repair_resnet,
-        RESNET3D: repair_inflation,
-        PATHWAY: repair_pathway,
-        TSM: repair_tsm,
-    }
-    for name in list(waiting):
-        if name in sys.modules:
-            waiting.pop(name)(sys.modules[name])
-    if waiting and find_spec('mmaction'):
-        sys.meta_path.insert(0, _Repair(waiting))
-
-
-class _Repair(MetaPathFinder):
-    def __init__(self, waiting: dict[str, Any]) -> None:
-        self.waiting = waiting
-
-    def find_spec(self, name: str, path: Any, target: Any = None) -> ModuleSpec | None:
-        if name not in self.waiting:
-            return None
-        repair = self.waiting.pop(name)
-        spec = PathFinder.find_spec(name, path)
-        if spec and spec.loader:
-            execute = spec.loader.exec_module
-
-            def execute_and_repair(module: ModuleType) -> None:
-                execute(module)
-                repair(module)
-
-            spec.loader.exec_module = execute_and_repair  # type: ignore[method-assign]
-        return spec
+    after_import(
+        {
+            RESNET2D: repair_resnet,
+            RESNET3D: repair_inflation,
+            PATHWAY: repair_pathway,
+            TSM: repair_tsm,
+        }
+    )
 
 
 def repair_resnet(resnet: ModuleType) -> None:
