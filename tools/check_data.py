@@ -15,12 +15,15 @@ from ssn_mm.files import check_writes
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description='Decode every image, annotation and video that a config reads, and report '
-        'missing, empty, unreadable and truncated files, labels that are no class, annotations '
-        'that are missing or of another size than their image, classes that never occur, and '
-        'duplicates in lists, with the number of images, pixels or videos of each class.',
+        description='Read every sample of a config by its own pipeline, as its training will, all '
+        'frames of videos included, and report missing, empty, unreadable and truncated files, '
+        'labels that are no class, annotations that are missing or of another size than their '
+        'image, classes that never occur or are numbered otherwise in another split, duplicates '
+        'in lists, and whatever else would stop the training; with the number of images, pixels '
+        'or videos of each class. Notes tell what a training does not mind: files that two splits '
+        'share or that nothing reads, videos of one frame.',
         epilog='exit code: 0 no fault, 1 faults, 2 the command, the config or a whole dataset '
-        'is wrong or missing',
+        'is wrong or missing; notes are no faults',
     )
     parser.add_argument('config', help='config file, such as configs/deeplab_ssn_ade20k.py')
     parser.add_argument(

@@ -2,9 +2,10 @@
 
 import os
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from importlib.util import find_spec
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,14 +14,17 @@ from mmengine.registry import DATASETS
 from rich.console import Console
 from rich.progress import track
 
+from .lists import absent, compare_classes, list_faults, repeated, unread
 from .pool import Failure, map_in_processes
 from .preflight import check_datasets
-from .probes import Fault, Labels, label_table, probe_annotated, probe_image, probe_video
-from .sample_check import model_classes
-from .samples import labels_of, leaves, location, odd_lines, task_of
+from .probes import Finding, Probe
+from .reading import Fault
+from .sample_check import SampleCheck
+from .samples import leaves, loading_steps, location, name_of, odd_lines, task_of, type_name
 
 SPLITS = ('train', 'val', 'test')
 UNITS = {'classification': 'images', 'segmentation': 'pixels', 'video': 'videos'}
+_READERS = {'DecordInit': 'decord', 'PyAVInit': 'av', 'PIMSInit': 'pims'}  # and their packages
 
 
 @dataclass
@@ -36,6 +40,7 @@ class Split:
         classes: Names of the classes; empty strings where only their number is known.
         counts: Images, pixels or videos by class; the ignored class included.
         faults: All of them.
+        notes: What a training does not mind, and its owner may.
         ignored: The label of pixels that no loss counts.
     """
 
@@ -47,7 +52,15 @@ class Split:
     classes: list[str] = field(default_factory=list)
     counts: Counter = field(default_factory=Counter)
     faults: list[Fault] = field(default_factory=list)
+    notes: list[Fault] = field(default_factory=list)
     ignored: int | None = None
+
+
+@dataclass(frozen=True)
+class _Options:
+    workers: int
+    limit: int | None
+    progress: bool
 
 
 def check(
@@ -57,7 +70,7 @@ def check(
     limit: int | None = None,
     progress: bool = True,
 ) -> list[Split]:
-    """Loads each dataset of a config and decodes its files, in parallel.
+    """Loads each dataset of a config and reads its samples by its own pipeline, in parallel.
 
     Args:
         cfg: An mmengine config.
@@ -73,9 +86,9 @@ def check(
             classification, semantic segmentation and video recognition.
     """
     there = [name for name in SPLITS if cfg.get(f'{name}_dataloader')]
-    for name, value in (('workers', workers), ('limit', limit)):
+    for option, value in (('workers', workers), ('limit', limit)):
         if value is not None and value < 1:
-            raise ValueError(f'{name} must be at least 1, got {value}')
+            raise ValueError(f'{option} must be at least 1, got {value}')
     for name in splits or []:
         if name not in there:
             has = ', '.join(there) or 'none'
@@ -84,123 +97,145 @@ def check(
     if not names:
         raise ValueError('the config has no train_dataloader, val_dataloader or test_dataloader')
     check_datasets(cfg, tuple(names))
-    scope = cfg.get('default_scope') or 'mmengine'
+    options = _Options(workers or _cores(), limit, progress)
     found: list[Split] = []
-    before: dict[str, list[dict]] = {}
+    before: dict[str, list[Any]] = {}  # what each split reads
+    meta: list[tuple[str, Mapping]] = []  # what each dataset says of its classes
+    listed: dict[str, list[str]] = {}
     for name in names:
-        nodes = [_bare(node) for node in leaves(cfg[f'{name}_dataloader']['dataset'], scope)]
-        same = next((other for other, theirs in before.items() if theirs == nodes), '')
+        nodes = _nodes(cfg, name)
+        reads = [(_bare(node), loading_steps(node)) for node in nodes]
+        same = next((other for other, theirs in before.items() if theirs == reads), '')
         split = Split(name, same_as=same)
         if not same:
-            before[name] = nodes
+            before[name], listed[name] = reads, []
             for node in nodes:
-                _check_dataset(split, node, cfg, workers or _cores(), limit, progress)
-            split.faults += _absent(split, location(nodes[0]), limit)
+                listed[name] += _check_dataset(split, node, cfg, options, meta)
+            if limit is None or split.task != 'segmentation':  # else some were not counted
+                split.faults += absent(split.classes, split.counts, location(nodes[0]))
             split.faults.sort(key=lambda fault: (fault.kind, fault.file))
+            split.notes += repeated(listed, name)
         found.append(split)
     return found
 
 
+def _nodes(cfg, name: str) -> list[dict]:
+    """The datasets of a split, of one data loader or several."""
+    loaders = cfg[f'{name}_dataloader']
+    loaders = [loaders] if isinstance(loaders, Mapping) else loaders
+    scope = cfg.get('default_scope') or 'mmengine'
+    nodes = [node for loader in loaders for node in leaves(loader['dataset'], scope)]
+    if not nodes:
+        raise ValueError(f'{name}_dataloader of the config has no dataset')
+    return nodes
+
+
 def _bare(node: dict) -> dict:
-    """A dataset without what does not belong to its data."""
-    kept = {key: value for key, value in node.items() if key != 'test_mode'}
-    return kept | dict(pipeline=[]) if 'pipeline' in kept else kept
+    return {key: value for key, value in node.items() if key != 'pipeline'}
 
 
-def _check_dataset(split: Split, node: dict, cfg, workers: int, limit: int | None, progress: bool):
+def _check_dataset(
+    split: Split, node: dict, cfg, options: _Options, meta: list[tuple[str, Mapping]]
+) -> list[str]:
+    """Checks a dataset; returns the files that it lists, '' for those in memory."""
     where = location(node)
+    for step in node.get('pipeline') or []:
+        package = _READERS.get(type_name(step), '')
+        if package and find_spec(package) is None:
+            raise ValueError(
+                f'videos are read with {package}, which is missing: pip install {package}'
+            )
     try:
-        dataset = DATASETS.build(node)
-        infos = [BaseDataset.get_data_info(dataset, index) for index in range(len(dataset))]
-    except (KeyError, TypeError, AttributeError) as error:  # what a wrong config raises
+        dataset = _build(node)
+        infos = [_info(dataset, index) for index in range(len(dataset))]
+    except (KeyError, TypeError, AttributeError, ImportError) as error:  # a wrong config's
         raise ValueError(
-            f'the {split.name} dataset of the config, {node.get("type")!r}, cannot be built or '
+            f'the {split.name} dataset of the config, {type_name(node)!r}, cannot be built or '
             f'holds no list of samples ({type(error).__name__}: {error})'
         ) from error
     except Exception as error:  # what the data made its library raise
         what = f'cannot be loaded, {type(error).__name__}: {error}'
         split.faults += [Fault('unreadable list', where, what), *odd_lines(node, where)]
-        return
+        return []
+    split.notes += unread(dataset, infos)
     if not infos:
         split.faults.append(Fault('unreadable list', where, 'holds no samples'))
-        return
+        return []
     split.task = task_of(infos[0], node)
-    names = getattr(dataset, 'metainfo', {}).get('classes')
-    number = len(names or ()) or getattr(dataset, 'num_classes', None) or model_classes(cfg)
-    split.classes = [str(name) for name in names or [''] * (number or 0)]
+    check = SampleCheck.of(cfg, training=split.name == 'train')
+    own = getattr(dataset, 'metainfo', None) or {}
+    split.faults += compare_classes(split.name, own, where, meta)
+    number = _number(own, dataset, check)
+    names = own.get('classes') or [''] * (number or 0)
+    split.classes = [str(name) for name in names]
+    split.ignored = check.ignored[0] if split.task == 'segmentation' else None
     split.samples += len(infos)
-    items, probe = _check_list(split, dataset, infos, number, where)
-    if limit is not None and limit < len(items):
-        spread = np.linspace(0, len(items) - 1, limit).astype(int)
-        items = [items[index] for index in spread]
+    files = [name_of(info) for info in infos]
+    titles = [file or f'sample {index} of {where}' for index, file in enumerate(files)]
+    counted, faults = list_faults(infos, titles, number, split.name)
+    split.counts.update(counted)
+    split.faults += faults
+    if split.task == 'segmentation' and 'seg_map_path' not in infos[0] and split.name != 'test':
+        what = 'no annotations: data_prefix.seg_map_path of the dataset is not set'
+        split.faults.append(Fault('no annotation', where, what))
+    _read(split, Probe(dataset, split.task, check, number), titles, options)
+    return files
+
+
+def _read(split: Split, probe: Probe, titles: list[str], options: _Options) -> None:
+    """Reads samples in processes, and takes what is found into a split."""
+    items = np.arange(len(titles))
+    if options.limit is not None and options.limit < len(items):
+        items = np.linspace(0, len(items) - 1, options.limit).astype(int)
     split.decoded += len(items)
     threads = cv2.getNumThreads()
     cv2.setNumThreads(0)  # a forked process must not wait for threads it has not
-    results = map_in_processes(probe, items, workers)
+    results = map_in_processes(probe, items.tolist(), options.workers)
     console = Console(stderr=True)
     title = f'Checking {split.name}'
     try:
-        for item, result in track(
-            results, title, total=len(items), console=console, disable=not progress
+        for index, result in track(
+            results, title, total=len(items), console=console, disable=not options.progress
         ):
             if isinstance(result, Failure):
-                file = ' or '.join(part for part in np.atleast_1d(item).tolist() if part)
-                split.faults.append(Fault('unreadable', file, result.reason))
-            elif split.task == 'segmentation':
-                split.faults += result[0]
-                split.counts.update(result[1])
-            else:
-                split.faults += result
+                result = Finding([Fault('unreadable', titles[index], result.reason)])
+            split.counts.update(result.counts)
+            split.notes += result.notes
+            split.faults += [
+                fault  # of a list they are told already
+                for fault in result.faults
+                if split.task == 'segmentation' or fault.kind != 'label out of range'
+            ]
     finally:
         cv2.setNumThreads(threads)
 
 
-def _check_list(split: Split, dataset, infos: list[dict], number: int | None, where: str):
-    """Checks what needs no decoding; returns what to decode, and the function that does."""
-    key = 'filename' if split.task == 'video' else 'img_path'
-    paths = [info[key] for info in infos]
-    labels = [labels_of(info) for info in infos]  # none where they are pixels
-    split.counts.update(label for theirs in labels for label in theirs if label >= 0)
-    for path, theirs in zip(paths, labels, strict=True):
-        for label in theirs:
-            if label < 0 or (number is not None and label >= number):
-                what = f'has label {label}; classes are 0..{number - 1 if number else "?"}'
-                what = 'has no label in the list' if label == -1 else what
-                split.faults.append(Fault('label out of range', path, what))
-    files = [os.path.normpath(path) for path in paths]
-    times = Counter(files)
-    meant: dict[str, set] = {file: set() for file in times if times[file] > 1}
-    for file, theirs in zip(files, labels, strict=True):
-        if file in meant:
-            meant[file].add(theirs)
-    for file, several in meant.items():
-        other = ', with different labels' if len(several) > 1 else ''
-        split.faults.append(Fault('duplicate', file, f'is listed {times[file]} times{other}'))
-    if split.task == 'video':
-        if find_spec('decord') is None:
-            raise ValueError('videos are read with decord, which is missing: pip install decord')
-        return paths, probe_video
-    if split.task == 'classification':
-        return paths, probe_image
-    if 'seg_map_path' not in infos[0] and split.name != 'test':
-        what = 'no annotations: data_prefix.seg_map_path of the dataset is not set'
-        split.faults.append(Fault('no annotation', where, what))
-    table = label_table(bool(infos[0].get('reduce_zero_label')), infos[0].get('label_map'))
-    split.ignored = getattr(dataset, 'ignore_index', 255)
-    meaning = Labels(table, number, split.ignored)
-    pairs = [(path, info.get('seg_map_path')) for path, info in zip(paths, infos, strict=True)]
-    return pairs, partial(probe_annotated, labels=meaning)
+def _build(node: dict) -> Any:
+    try:
+        return DATASETS.build(node)
+    except ValueError as error:
+        if 'need at least one array' not in str(error):
+            raise
+        return DATASETS.build(node | dict(serialize_data=False))  # mmengine fails on an empty list
 
 
-def _absent(split: Split, where: str, limit: int | None) -> list[Fault]:
-    if not split.counts or (limit is not None and split.task == 'segmentation'):
-        return []
-    names = [f' ({name})' if name else '' for name in split.classes]
-    return [
-        Fault('absent class', where, f'class {label}{name} never occurs')
-        for label, name in enumerate(names)
-        if not split.counts[label]
-    ]
+def _info(dataset: Any, index: int) -> dict:
+    """What the list of a dataset has of a sample, labels as numbers."""
+    if isinstance(dataset, BaseDataset):
+        return BaseDataset.get_data_info(dataset, index)
+    return dataset.get_data_info(index)
+
+
+def _number(own: Mapping, dataset: Any, check: SampleCheck) -> int | None:
+    """How many classes there are, by the dataset's names for them and by the network.
+
+    A network of one channel tells two, whether both have names or not.
+    """
+    named = len(own.get('classes') or ()) or getattr(dataset, 'num_classes', None)
+    numbers = [number for number in (named, check.classes) if number]
+    if named == 1 and check.classes == 2:
+        return 2
+    return min(numbers, default=None)
 
 
 def _cores() -> int:

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from ..files import write_atomically
 from .check import UNITS, Split
+from .reading import Fault
 
 MOST = 10  # faults of a kind that are printed
 LONGEST = 200  # rows of a table; a longer one shows its ends
@@ -25,13 +26,8 @@ def print_report(found: list[Split], console: Console) -> None:
         console.print(f'\n{split.name}: {split.samples} samples{share}')
         if split.counts:
             _print_table(split, console)
-        kinds = dict.fromkeys(fault.kind for fault in split.faults)
-        for kind in kinds:
-            faults = [fault for fault in split.faults if fault.kind == kind]
-            for fault in faults[:MOST]:
-                _print(console, f'{split.name}: {kind}: {fault.file}: {fault.what}')
-            if len(faults) > MOST:
-                _print(console, f'{split.name}: {kind}: and {len(faults) - MOST} more')
+        _print_faults(split.faults, split.name, console)
+        _print_faults(split.notes, f'{split.name}: note', console)
     checked = [split for split in found if not split.same_as]
     faults = [fault for split in checked for fault in split.faults]
     kinds = dict.fromkeys(fault.kind for fault in faults)
@@ -51,6 +47,15 @@ def write_report(found: list[Split], config: str, path: Path) -> None:
         splits[entry.pop('name')] = entry
     text = json.dumps({'config': config, 'splits': splits}, indent=2)
     write_atomically(path, f'{text}\n'.encode())
+
+
+def _print_faults(faults: list[Fault], title: str, console: Console) -> None:
+    for kind in dict.fromkeys(fault.kind for fault in faults):
+        alike = [fault for fault in faults if fault.kind == kind]
+        for fault in alike[:MOST]:
+            _print(console, f'{title}: {kind}: {fault.file}: {fault.what}')
+        if len(alike) > MOST:
+            _print(console, f'{title}: {kind}: and {len(alike) - MOST} more')
 
 
 def _print_table(split: Split, console: Console) -> None:

@@ -1,161 +1,263 @@
-"""What is wrong with one image, annotation or video; all of it is decoded to find out."""
+"""What is wrong with one sample of a dataset, or one file; all of it is decoded to find out."""
 
 import os
-import re
-from collections.abc import Callable
-from dataclasses import dataclass
-from io import BytesIO
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
-from PIL import Image, ImageFile, UnidentifiedImageError
+import torch
 
-STAMP = re.compile(r'\[\d\d:\d\d:\d\d\] \S+:\d+: ')  # time and source line, in decord's errors
-ORIENTATION = 0x0112  # of EXIF; 5..8 lie on their side, and loading an image turns them
+from .reading import (
+    Annotation,
+    BrokenSampleError,
+    Fault,
+    checked_reading,
+    damage_in,
+    in_a_line,
+    load_sample,
+)
+from .sample_check import SampleCheck
+
+_MEMORY = 2**28  # bytes of a video's frames that are in memory at a time
 
 
-@dataclass(frozen=True)
-class Fault:
-    """What is wrong with a file."""
+@dataclass
+class Finding:
+    """What was found in a sample: its faults, what is worth a note, pixels of each class."""
 
-    kind: str
-    file: str
-    what: str
+    faults: list[Fault] = field(default_factory=list)
+    notes: list[Fault] = field(default_factory=list)
+    counts: Counter = field(default_factory=Counter)
 
 
-@dataclass(frozen=True)
-class Labels:
-    """How an annotation's values become classes.
+@dataclass
+class Probe:
+    """Reads samples of a dataset by its own pipeline, as a training does.
+
+    Of a video all frames are decoded, one after the other, since a training may draw any of them.
 
     Args:
-        table: (256,) uint8; the class that each value becomes.
-        classes: Number of classes; None if unknown.
-        ignored: The class that no loss counts.
+        dataset: With its pipeline.
+        task: 'classification', 'segmentation' or 'video'.
+        check: What the network expects of a sample.
+        classes: Number of classes of an annotation; None if unknown.
     """
 
-    table: np.ndarray
+    dataset: Any
+    task: str
+    check: SampleCheck
     classes: int | None
-    ignored: int
+
+    def __call__(self, index: int) -> Finding:
+        """What is wrong with a sample; the same each time."""
+        torch.set_num_threads(1)  # a forked process must not wait for threads it has not
+        random.seed(index)
+        np.random.seed(index)
+        torch.manual_seed(index)
+        finding = Finding()
+        if self.task == 'video':
+            self._look_at_frames(index, finding)
+        if not finding.faults:
+            self._load(index, finding)
+        return finding
+
+    def _load(self, index: int, finding: Finding) -> None:
+        info = self.dataset.get_data_info(index)
+        annotation, read = info.get('seg_map_path'), list[Annotation]()
+        sample: Any = None
+        try:
+            sample = load_sample(self.dataset, index, self.check, read)
+        except BrokenSampleError as error:
+            finding.faults.append(Fault(error.kind, error.file, error.what))
+            if annotation and error.file != annotation and not read:
+                finding.faults += self._annotation_alone(index, read)
+        finding.faults = [_of_picture(fault, info) for fault in finding.faults]
+        maps = [found.labels for found in read]
+        pixels = getattr(getattr(_data_of(sample), 'gt_sem_seg', None), 'data', None)
+        if not maps and isinstance(pixels, torch.Tensor):  # of a loading step of one's own
+            maps = [pixels.numpy()]
+        for labels in maps:
+            numbers, pixels_of = np.unique(labels, return_counts=True)
+            finding.counts.update(dict(zip(numbers.tolist(), pixels_of.tolist(), strict=True)))
+        wrong = [fault for each in read for fault in self._out_of_range(each, annotation)]
+        if wrong:  # where the network's check sees a part of the picture
+            others = [fault for fault in finding.faults if fault.kind != 'label out of range']
+            finding.faults = others + wrong
+
+    def _annotation_alone(self, index: int, read: list[Annotation]) -> list[Fault]:
+        """Faults of an annotation whose picture is broken."""
+        steps = getattr(getattr(self.dataset, 'pipeline', None), 'transforms', ())
+        steps = [s for s in steps if type(s).__name__ == 'LoadAnnotations']
+        alone = _Alone(self.dataset, steps)
+        try:
+            load_sample(alone, index, lambda results: None, read)
+        except BrokenSampleError as error:
+            annotation = self.dataset.get_data_info(index)['seg_map_path']
+            of_picture = error.kind in ('missing file', 'zero bytes') and error.file != annotation
+            return [] if of_picture else [Fault(error.kind, annotation, error.what)]
+        return []
+
+    def _out_of_range(self, read: Annotation, file: str) -> list[Fault]:
+        if self.classes is None:
+            return []
+        told = []
+        for label in np.unique(read.labels):
+            if 0 <= label < self.classes or label in self.check.ignored:
+                continue
+            there = read.labels == label
+            raw = read.raw if read.raw is not None and read.raw.shape == there.shape else None
+            value = label if raw is None else raw[there][0]
+            of_class = '' if value == label else f' (class {label})'
+            told.append(f'{there.sum()} pixels of value {value}{of_class}')
+        if not told:
+            return []
+        more = f' and {len(told) - 5} other values' if len(told) > 5 else ''
+        ignored = ' and '.join(map(str, self.check.ignored))
+        what = (
+            f'{", ".join(told[:5])}{more}; classes are 0..{self.classes - 1}, ignored is {ignored}'
+        )
+        return [Fault('label out of range', file, what)]
+
+    def _look_at_frames(self, index: int, finding: Finding) -> None:
+        info = self.dataset.get_data_info(index)
+        file = info.get('filename') or info.get('frame_dir')
+        broken: list[Fault] = []
+        sizes: Counter = Counter()
+        count = 0
+        try:
+            with checked_reading():
+                for error, shape, path in self._frames(info):
+                    count += 1
+                    if error is not None:
+                        kind, what = _what_of(error, path)
+                        broken.append(Fault(kind, path, what))
+                    else:
+                        sizes[shape] += 1
+        except Exception as error:  # decoders raise all sorts; none may end the check
+            kind, what = _what_of(error, file)
+            finding.faults.append(Fault(kind, file, what))
+            return
+        if broken:
+            first = broken[0]
+            more = f', and {len(broken) - 1} other frames are broken' if broken[1:] else ''
+            finding.faults.append(Fault(first.kind, first.file, first.what + more))
+        elif not count:
+            finding.faults.append(Fault('unreadable', file, 'has no frames'))
+        elif len(sizes) > 1:
+            told = ', '.join(f'{number} of {w}x{h}' for (h, w), number in sizes.most_common(5))
+            finding.faults.append(
+                Fault('sizes differ', file, f'has frames of several sizes: {told}')
+            )
+        elif count == 1:
+            finding.notes.append(Fault('one frame', file, 'is a video of a single frame'))
+
+    def _frames(self, info: dict) -> Iterator[tuple[Exception | None, tuple[int, int], str]]:
+        """Of each frame what its decoder raised or None, height and width, and its file.
+
+        Raises:
+            Exception: A decoder of whole videos failed.
+        """
+        steps = getattr(getattr(self.dataset, 'pipeline', None), 'transforms', ())
+        opens: Callable = next((s for s in steps if type(s).__name__.endswith('Init')), dict)
+        decode = next((s for s in steps if type(s).__name__.endswith('Decode')), None)
+        if decode is None:
+            raise ValueError('is read by a pipeline without a decoding step')
+        opened = opens(dict(info))
+        total, start = opened['total_frames'], opened.get('start_index', 0)
+        in_files = 'frame_dir' in info
+        number, chunk = 0, 1
+        while number < total:
+            if number and type(opens).__name__ in ('PyAVInit', 'PIMSInit'):
+                opened = opens(dict(info))  # these read on from where they are
+            frames = np.arange(number, min(number + chunk, total)) + start
+            path = _frame_file(info, frames[0]) if in_files else info['filename']
+            number += len(frames)
+            try:
+                images = decode(dict(opened, frame_inds=frames))['imgs']
+            except Exception as error:
+                if not in_files:
+                    raise
+                yield error, (0, 0), path
+                continue
+            yield from ((None, image.shape[:2], path) for image in images)
+            if not in_files:
+                chunk = max(1, _MEMORY // max(images[0].nbytes, 1))
 
 
-def label_table(reduce_zero_label: bool, label_map: dict[int, int] | None) -> np.ndarray:
-    """The class that each of 256 values becomes, as mmsegmentation's LoadAnnotations maps them."""
-    table = np.arange(256, dtype=np.uint8)
-    if reduce_zero_label:
-        table[0] = 255
-        table -= 1
-        table[table == 254] = 255
-    before = table.copy()
-    for old, new in (label_map or {}).items():
-        table[before == old] = new % 256
-    return table
+@dataclass(frozen=True)
+class _Alone:
+    """A dataset with some of its loading steps."""
+
+    dataset: Any
+    steps: list
+
+    def get_data_info(self, index: int) -> dict:
+        return self.dataset.get_data_info(index)
+
+    def __getitem__(self, index: int) -> dict:
+        results = self.dataset.get_data_info(index)
+        for step in self.steps:
+            results = step(results)
+        return results
 
 
 def probe_image(path: str) -> list[Fault]:
-    """Faults of an image."""
-    return _decode(path)[0]
-
-
-def probe_annotated(
-    paths: tuple[str, str | None], labels: Labels
-) -> tuple[list[Fault], dict[int, int]]:
-    """Faults of an image and of its annotation, and the annotation's pixels of each class."""
-    image, annotation = paths
-    faults, size = _decode(image)
-    if annotation is None:
-        return faults, {}
-    if not os.path.isfile(annotation):
-        return [*faults, Fault('no annotation', image, f'{annotation} is missing')], {}
-    loaded = _guarded(annotation, lambda: _pixels(annotation))
-    if isinstance(loaded, Fault):
-        return [*faults, loaded], {}
-    if loaded.ndim != 2:
-        what = f'has shape {loaded.shape}, not one channel of class ids'
-        return [*faults, Fault('label out of range', annotation, what)], {}
-    if size is not None and loaded.shape[::-1] != size:
-        (h, w), (width, height) = loaded.shape, size
-        what = f'is {w}x{h}, its image {image} is {width}x{height}'
-        faults.append(Fault('sizes differ', annotation, what))
-    low, high = loaded.min(), loaded.max()
-    if low < 0 or high > 255:
-        what = f'holds values {low}..{high}, but mmsegmentation keeps 8 bits of each'
-        return [*faults, Fault('label out of range', annotation, what)], {}
-    values = np.bincount(loaded.astype(np.uint8).ravel(), minlength=256)  # pixels of each
-    faults += _out_of_range(annotation, values, labels)
-    counts = np.bincount(labels.table, weights=values, minlength=256).astype(int)
-    return faults, {int(label): int(counts[label]) for label in np.flatnonzero(counts)}
+    """Faults of a picture that OpenCV is to read."""
+    if not os.path.isfile(path):
+        return [Fault('missing file', path, 'the file is missing')]
+    if damage := damage_in(path):
+        return [Fault(damage[0], path, damage[1])]
+    try:
+        picture = cv2.imdecode(np.frombuffer(Path(path).read_bytes(), np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error as error:  # larger than it takes
+        return [Fault('unreadable', path, in_a_line(error))]
+    what = 'is no picture that OpenCV can decode, or a broken one'
+    return [Fault('unreadable', path, what)] if picture is None else []
 
 
 def probe_video(path: str) -> list[Fault]:
-    """Faults of a video: first, middle and last frame are decoded."""
+    """Faults of a video that decord is to read; all of it is decoded."""
+    from decord import VideoReader  # not among the package's requirements
 
-    def decode() -> None:
-        from decord import VideoReader  # not among the package's requirements
-
-        reader = VideoReader(path, num_threads=1)
-        if not len(reader):
-            raise ValueError('has no frames')
-        for index in sorted({0, len(reader) // 2, len(reader) - 1}):
-            reader[index].asnumpy()
-
-    fault = _guarded(path, decode)
-    return [] if fault is None else [fault]
-
-
-def _decode(path: str) -> tuple[list[Fault], tuple[int, int] | None]:
-    """Faults of an image, and width and height as the libraries load it."""
-
-    def decode() -> tuple[int, int]:
-        data = Path(path).read_bytes()
-        with Image.open(BytesIO(data)) as image:
-            image.load()  # raises if the file was cut off, where OpenCV fills up with grey
-            turned = image.getexif().get(ORIENTATION, 1) >= 5
-            size = image.size[::-1] if turned else image.size
-        buffer = np.frombuffer(data, np.uint8)
-        quick = cv2.IMREAD_REDUCED_COLOR_8 if min(size) >= 8 else cv2.IMREAD_COLOR
-        if cv2.imdecode(buffer, quick) is None:
-            raise ValueError('OpenCV, with which the pipelines load it, cannot decode it')
-        return size
-
-    found = _guarded(path, decode)
-    return ([found], None) if isinstance(found, Fault) else ([], found)
-
-
-def _pixels(path: str) -> np.ndarray:
-    with Image.open(path) as image:
-        pixels = np.array(image)
-    return pixels.squeeze(2) if pixels.shape[2:] == (1,) else pixels
-
-
-def _guarded(path: str, decode: Callable):
-    """What ``decode`` returns, or the fault of the file."""
     if not os.path.isfile(path):
-        return Fault('missing file', path, 'is missing')
-    ImageFile.LOAD_TRUNCATED_IMAGES = False  # some packages set it, and decoding takes anything
+        return [Fault('missing file', path, 'the file is missing')]
     try:
-        if os.path.getsize(path) == 0:
-            return Fault('zero bytes', path, 'has zero bytes')
-        return decode()
-    except Exception as error:  # decoders raise all sorts; none may end the check
-        if isinstance(error, UnidentifiedImageError):
-            return Fault('unreadable', path, 'is no picture, whatever its name says')
-        line = (STAMP.sub('', str(error)).strip().splitlines() or [''])[0]
-        return Fault('unreadable', path, f'{type(error).__name__}: {line}')
+        reader = VideoReader(path, num_threads=1)
+        for index in range(len(reader)):
+            reader[index].asnumpy()
+        what = '' if len(reader) else 'has no frames'
+    except Exception as error:  # of its own kind, which has no common base
+        _, what = _what_of(error, path)
+    return [Fault('unreadable', path, what)] if what else []
 
 
-def _out_of_range(path: str, values: np.ndarray, labels: Labels) -> list[Fault]:
-    classes = labels.classes
-    if classes is None:
-        return []
-    wrong = (labels.table >= classes) & (labels.table != labels.ignored) & (values > 0)
-    told = [
-        f'{values[value]} pixels of value {value}'
-        + (f' (class {labels.table[value]})' if labels.table[value] != value else '')
-        for value in np.flatnonzero(wrong)
-    ]
-    if not told:
-        return []
-    more = f' and {len(told) - 5} other values' if len(told) > 5 else ''
-    what = f'{", ".join(told[:5])}{more}; classes are 0..{classes - 1}, ignored is {labels.ignored}'
-    return [Fault('label out of range', path, what)]
+def _of_picture(fault: Fault, info: dict) -> Fault:
+    """Says of a picture that its annotation is missing."""
+    if fault.kind == 'missing file' and fault.file == info.get('seg_map_path'):
+        return Fault('no annotation', info['img_path'], f'{fault.file} is missing')
+    return fault
+
+
+def _frame_file(info: dict, number: int) -> str:
+    """The file of a frame; of flow the first of two that is broken."""
+    number = int(number) + info.get('offset', 0)
+    template = os.path.join(info['frame_dir'], info['filename_tmpl'])
+    if info.get('modality') != 'Flow':
+        return template.format(number)
+    files = [template.format(axis, number) for axis in 'xy']
+    return next((f for f in files if not os.path.isfile(f) or damage_in(f)), files[0])
+
+
+def _what_of(error: Exception, path: str) -> tuple[str, str]:
+    if isinstance(error, FileNotFoundError):
+        return 'missing file', 'the file is missing'
+    return damage_in(path) or ('unreadable', in_a_line(error))
+
+
+def _data_of(sample: Any) -> Any:
+    return sample.get('data_samples') if isinstance(sample, dict) else None

@@ -14,7 +14,16 @@ import numpy as np
 # of a JPEG: not in its pixels, where FF is followed by 00 or by a restart marker
 _MARKER = re.compile(rb'\xff([^\x00\xff\xd0-\xd7])', re.DOTALL)
 _END, _BARE = b'\xd9', b'\x01'  # of the picture; the one marker that has no length
-_STAMP = re.compile(r'\[\d\d:\d\d:\d\d\] \S+:\d+: ')  # time and source line, in decord's errors
+STAMP = re.compile(r'\[\d\d:\d\d:\d\d\] \S+:\d+: ')  # time and source line, in decord's errors
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong with a file."""
+
+    kind: str
+    file: str
+    what: str
 
 
 class FaultError(ValueError):
@@ -66,25 +75,24 @@ def damage_of(content: bytes | memoryview) -> str:
 
 
 @contextmanager
-def checked_reading() -> Iterator[list[Annotation]]:
+def checked_reading(found: list[Annotation] | None = None) -> Iterator[None]:
     """Within it, mmcv refuses what it would otherwise read wrongly without a word.
 
     These are pictures that are cut short, wherever their bytes come from; and annotations of
     another size than their picture, of several channels, or of values that 8 bits do not hold.
     What nothing reads is not looked at.
 
-    Yields:
-        The annotations that were read, in order.
+    Args:
+        found: Takes the annotations that are read, in order.
 
     Raises:
         FaultError: From the loading step, which may handle it (``ignore_empty``).
     """
-    found: list[Annotation] = []
     last: list[np.ndarray] = []  # what was decoded in the current loading step
     names = ('mmcv', 'mmcv.image', 'mmcv.image.io')
     places = [sys.modules[name] for name in names if name in sys.modules]
     if not places:
-        yield found
+        yield
         return
     steps = sys.modules.get('mmcv.transforms.loading')
     decode = places[-1].imfrombytes
@@ -100,8 +108,10 @@ def checked_reading() -> Iterator[list[Annotation]]:
         last.clear()
         results = load(step, results)  # type: ignore[misc]
         if isinstance(results.get('gt_seg_map'), np.ndarray):
-            found.append(Annotation(results['gt_seg_map'].copy(), next(iter(last), None)))
-            _check_annotation(found[-1], results)
+            raw = next(iter(last), None)
+            _check_annotation(results, raw)
+            if found is not None:  # later steps write into it
+                found.append(Annotation(results['gt_seg_map'].copy(), raw))
         return results
 
     try:
@@ -109,7 +119,7 @@ def checked_reading() -> Iterator[list[Annotation]]:
             place.imfrombytes = decode_whole  # type: ignore[attr-defined]
         if steps:
             steps.LoadAnnotations.transform = load_fitting
-        yield found
+        yield
     finally:
         for place in places:
             place.imfrombytes = decode  # type: ignore[attr-defined]
@@ -117,14 +127,25 @@ def checked_reading() -> Iterator[list[Annotation]]:
             steps.LoadAnnotations.transform = load
 
 
-def load_sample(dataset: Any, index: int, check: Callable[[Any], None]) -> Any:
+def load_sample(
+    dataset: Any,
+    index: int,
+    check: Callable[[Any], None],
+    found: list[Annotation] | None = None,
+) -> Any:
     """A sample of a dataset after its pipeline, read under :func:`checked_reading`.
+
+    Args:
+        dataset: Of any of the libraries.
+        index: Of the sample.
+        check: Raises a ValueError for a sample that is wrong.
+        found: Takes the annotations that are read.
 
     Raises:
         BrokenSampleError: Whatever went wrong; names the file, and says why.
     """
     try:
-        with checked_reading():
+        with checked_reading(found):
             sample = dataset[index]
         check(sample)
     except Exception as error:  # whatever a decoder makes of a broken file
@@ -157,7 +178,7 @@ def damage_in(path: str) -> tuple[str, str] | None:
 
 def in_a_line(error: BaseException) -> str:
     """An error's text, the first line of many; with its type unless the text is our own."""
-    line = (_STAMP.sub('', str(error)).strip().splitlines() or [''])[0]
+    line = (STAMP.sub('', str(error)).strip().splitlines() or [''])[0]
     return line if isinstance(error, ValueError) else f'{type(error).__name__}: {line}'
 
 
@@ -181,8 +202,8 @@ def _names_file(key: str) -> bool:
     return key in ('filename', 'frame_dir') or '_path' in key
 
 
-def _check_annotation(annotation: Annotation, results: dict) -> None:
-    labels, raw = annotation.labels, annotation.raw
+def _check_annotation(results: dict, raw: np.ndarray | None) -> None:
+    labels = results['gt_seg_map']
     file = str(results.get('seg_map_path') or '')
     size, expected = labels.shape[:2], tuple(results.get('ori_shape') or labels.shape)[:2]
     if labels.ndim != 2:

@@ -51,6 +51,9 @@ class SampleCheck:
             FaultError: Another number of channels, an annotation that is no map of labels, or a
                 label that is no class.
         """
+        if isinstance(sample, list | tuple):  # several views of one
+            for view in sample:
+                self(view)
         if not isinstance(sample, Mapping):
             return
         inputs = [each for each in _each(sample.get('inputs')) if isinstance(each, Tensor)]

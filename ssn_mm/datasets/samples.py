@@ -1,12 +1,27 @@
 """Reads the datasets of a config and their samples, whichever library they are of."""
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from .probes import Fault
+from .reading import Fault
+
+_LOADING = re.compile(r'^Load|(Init|Decode)$')
+_OTHERS = {  # what samples have that are none of the three, by what they are
+    'skeletons': ('keypoint',),
+    'sound': ('audio_path',),
+    'features of videos': ('feature_path', 'video_name'),
+    'images or videos with text': (
+        'gt_caption', 'caption', 'caption_options', 'text', 'query_tokens', 'question',
+        'conversation', 'gt_answer',
+    ),
+    'actions in space and time': ('entity_ids', 'img_key'),
+    'depth maps': ('depth_map_path',),
+    'boxes': ('instances', 'gt_bboxes'),
+}  # fmt: skip
 
 
 def type_name(kind: Any) -> str:
@@ -37,31 +52,60 @@ def leaves(node: Any, scope: str) -> Iterator[dict]:
         yield {'_scope_': scope, **node}
 
 
+def loading_steps(node: Mapping) -> list:
+    """The steps of a dataset's pipeline that read files, by their names."""
+    steps = node.get('pipeline') or []
+    return [step for step in steps if _LOADING.search(type_name(step) if step else '')]
+
+
 def task_of(info: dict, node: dict) -> str:
-    """What a sample is for: 'classification', 'segmentation' or 'video'."""
-    if 'filename' in info and 'label' in info:
+    """What a sample is for: 'classification', 'segmentation' or 'video'.
+
+    Raises:
+        ValueError: Something else.
+    """
+    if 'img_path' in info and 'gt_label' in info and 'seg_map_path' not in info:
+        return 'classification'  # whatever else its list has
+    for kind, keys in _OTHERS.items():
+        if found := [key for key in keys if key in info]:
+            raise ValueError(
+                f'{type_name(node)!r} is a dataset of {kind}, by the {found[0]!r} of its samples; '
+                'what is checked are images of classes, semantic segmentation, videos of classes'
+            )
+    if 'filename' in info or 'frame_dir' in info:
         return 'video'
-    if 'img_path' in info:
+    if 'img_path' in info or 'img' in info:
         return 'segmentation' if 'seg_map_path' in info or 'label_map' in info else 'classification'
     raise ValueError(
-        f'{node.get("type")!r} is no dataset of image files for classification or segmentation, '
-        f'nor of videos: its samples have {", ".join(map(str, info))}'
+        f'{type_name(node)!r} is no dataset of images for classification or segmentation, '
+        f'nor of videos: its samples have {", ".join(map(str, info)) or "nothing"}'
     )
 
 
 def labels_of(info: dict) -> tuple[int, ...]:
-    """Classes of a sample by its list; none if it has no label there."""
+    """Classes of a sample by its list; none if it has no label there, or scores of classes."""
     label: Any = info.get('label', info.get('gt_label'))
     if isinstance(label, int):  # nearly always
         return (label,)
-    return () if label is None else tuple(np.atleast_1d(np.asarray(label)).tolist())
+    if label is None or isinstance(label, Mapping):  # of several tasks
+        return ()
+    numbers = np.atleast_1d(np.asarray(label))
+    return tuple(numbers.tolist()) if numbers.dtype.kind in 'iu' else ()
+
+
+def name_of(info: dict) -> str:
+    """The file of a sample, or its folder of frames from where on; '' of one in memory."""
+    name = info.get('img_path') or info.get('filename') or info.get('frame_dir') or ''
+    offset = info.get('offset')
+    return f'{name} from frame {offset}' if offset else str(name)
 
 
 def location(node: dict) -> str:
     """The list that a dataset reads, or its folder."""
     prefix = node.get('data_prefix') or node.get('split') or ''
     first = next(iter(prefix.values()), '') if isinstance(prefix, dict) else prefix
-    return os.path.join(node.get('data_root') or '', node.get('ann_file') or first or '')
+    path = os.path.join(node.get('data_root') or '', node.get('ann_file') or first or '')
+    return path.rstrip('/') or path
 
 
 def odd_lines(node: dict, where: str) -> Iterator[Fault]:

@@ -6,14 +6,26 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mmcv.transforms import BaseTransform
 from mmengine.config import Config
+from mmengine.registry import TRANSFORMS
 from planted import annotation, cut, picture, video
 
-from ssn_mm.datasets import check as module
 from ssn_mm.datasets.check import check
 from ssn_mm.datasets.preflight import DatasetMissingError
 
 CLASSES = ['sky', 'tree', 'wall']
+LOAD = dict(type='LoadImageFromFile')
+IMAGES = [LOAD, dict(type='RandomResizedCrop', scale=32), dict(type='PackInputs')]
+SCENES = [
+    LOAD,
+    dict(type='LoadAnnotations'),
+    dict(type='RandomCrop', crop_size=(16, 16)),
+    dict(type='PackSegInputs'),
+]
+FRAMES = [dict(type='FormatShape', input_format='NCTHW'), dict(type='PackActionInputs')]
+SAMPLE = dict(type='SampleFrames', clip_len=4, num_clips=1)
+CLIPS = [dict(type='DecordInit'), SAMPLE, dict(type='DecordDecode'), *FRAMES]
 
 
 def loaders(scope, model=None, **datasets):
@@ -27,7 +39,7 @@ def images(tmp_path):
     for label, name in enumerate(CLASSES):
         for i in range(4):
             picture(tmp_path / f'train/{name}/{i}.JPEG', seed=10 * label + i)
-    data = dict(type='ImageNet', data_root=str(tmp_path), split='train', pipeline=['unknown'])
+    data = dict(type='ImageNet', data_root=str(tmp_path), split='train', pipeline=IMAGES)
     data |= dict(metainfo={'classes': CLASSES})
     return tmp_path / 'train', loaders('mmpretrain', train=data)
 
@@ -44,6 +56,7 @@ def scenes(tmp_path):
         data_prefix=dict(img_path='images', seg_map_path='annotations'),
         metainfo={'classes': CLASSES},
         reduce_zero_label=True,
+        pipeline=SCENES,
     )
     return tmp_path, loaders('mmseg', train=dict(type='RepeatDataset', times=3, dataset=data))
 
@@ -58,7 +71,7 @@ def clips(tmp_path):
         type='VideoDataset',
         ann_file=str(tmp_path / 'train.txt'),
         data_prefix=dict(video=str(tmp_path / 'videos_train')),
-        pipeline=[],
+        pipeline=CLIPS,
     )
     return tmp_path, loaders('mmaction', dict(cls_head=dict(num_classes=2)), train=data)
 
@@ -105,7 +118,7 @@ def test_broken_images_are_each_found(images):
         'wall/1.JPEG': 'zero bytes',
         'tree/0.JPEG': 'unreadable',
     }
-    assert 'truncated' in found['wall/0.JPEG'][1]
+    assert 'the file is cut short at' in found['wall/0.JPEG'][1]
 
 
 def test_lists_are_checked_for_labels_duplicates_and_absent_classes(images):
@@ -119,7 +132,7 @@ def test_lists_are_checked_for_labels_duplicates_and_absent_classes(images):
     assert found == {
         ('duplicate', '0.JPEG'): 'is listed 2 times, with different labels',
         ('label out of range', '1.JPEG'): 'has label 3; classes are 0..2',
-        ('missing file', '9.JPEG'): 'is missing',
+        ('missing file', '9.JPEG'): 'the file is missing',
         ('absent class', 'train.txt'): 'class 2 (wall) never occurs',
     }
     assert split.counts == {0: 3, 1: 1, 3: 1}
@@ -218,15 +231,19 @@ def test_a_list_that_its_library_cannot_read_is_a_fault_with_its_lines(clips):
     assert "line 3 is '2.mp4 one'" in told
 
 
-def crash_at(path):
-    if path.endswith('tree/2.JPEG'):
-        faulthandler.disable()  # pytest's: it would print the crash
-        os.abort()
-    return []
+@TRANSFORMS.register_module()
+class AbortAt(BaseTransform):
+    """A step that kills its process, as a decoder may."""
+
+    def transform(self, results):
+        if results['img_path'].endswith('tree/2.JPEG'):
+            faulthandler.disable()  # pytest's: it would print the crash
+            os.abort()
+        return results
 
 
-def test_a_file_that_kills_its_decoder_is_a_fault_and_the_rest_is_checked(images, monkeypatch):
-    monkeypatch.setattr(module, 'probe_image', crash_at)
+def test_a_file_that_kills_its_decoder_is_a_fault_and_the_rest_is_checked(images):
+    images[1].train_dataloader.dataset.pipeline.insert(1, dict(type='AbortAt'))
     (fault,) = train(images[1]).faults
     assert fault.file.endswith('tree/2.JPEG')
     assert 'SIGABRT' in fault.what
@@ -235,7 +252,7 @@ def test_a_file_that_kills_its_decoder_is_a_fault_and_the_rest_is_checked(images
 def test_a_split_with_the_data_of_another_is_not_checked_twice(images):
     _, cfg = images
     cfg.val_dataloader = cfg.train_dataloader
-    cfg.test_dataloader = dict(dataset=dict(cfg.train_dataloader.dataset, test_mode=True))
+    cfg.test_dataloader = dict(dataset=dict(cfg.train_dataloader.dataset, pipeline=[LOAD]))
     found = check(cfg, workers=2, progress=False)
     assert [(split.name, split.same_as) for split in found] == [
         ('train', ''), ('val', 'train'), ('test', 'train')

@@ -6,7 +6,7 @@ from rich.console import Console
 
 from ssn_mm.datasets.check import Split
 from ssn_mm.datasets.check_report import print_report, write_report
-from ssn_mm.datasets.probes import Fault
+from ssn_mm.datasets.reading import Fault
 
 
 def printed(*found):
@@ -52,6 +52,13 @@ def test_a_fault_is_one_line_as_it_is_and_the_eleventh_of_a_kind_is_counted():
     assert told[0] == f'train: unreadable: /data/[red]0.jpg: is {"long " * 40}'
     assert 'train: unreadable: and 1 more' in lines
     assert lines[-1] == '12 faults in 6 samples of train: 11 unreadable, 1 duplicate'
+
+
+def test_notes_are_told_and_are_no_faults():
+    notes = [Fault('one frame', '/data/0.mp4', 'is a video of a single frame')]
+    lines = printed(images(notes=notes)).splitlines()
+    assert 'train: note: one frame: /data/0.mp4: is a video of a single frame' in lines
+    assert lines[-1] == 'No fault in 6 samples of train'
 
 
 def test_the_json_has_every_fault_and_every_count(tmp_path):

@@ -50,8 +50,8 @@ def test_faults_are_lines_in_the_output_and_exit_code_1(run_tool, world, tmp_pat
         for scene, data in zip(scenes, kept, strict=True):
             scene.write_bytes(data)
     assert code == 1, output
-    assert f'val: zero bytes: {scenes[0]}: has zero bytes\n' in output
-    assert output.count(': has zero bytes\n') == 10
+    assert f'val: zero bytes: {scenes[0]}: the file is empty\n' in output
+    assert output.count(': the file is empty\n') == 10
     assert 'val: zero bytes: and 2 more' in output
     assert '12 faults in 30 samples of val: 12 zero bytes' in output
     found = json.loads((tmp_path / 'found.json').read_text())['splits']['val']['faults']

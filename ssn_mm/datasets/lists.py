@@ -1,0 +1,141 @@
+"""What the lists of a config's datasets say, without decoding anything."""
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from .reading import Fault
+from .samples import labels_of
+
+_BY_FOLDERS = {'BaseSegDataset', 'CustomDataset'}  # where they have no list
+_PICTURES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff', '.ppm', '.pgm')
+
+
+def list_faults(
+    infos: list[dict], titles: list[str], number: int | None, split: str
+) -> tuple[Counter, list[Fault]]:
+    """Samples of each class, by the list; and labels that are none, and files listed twice.
+
+    Args:
+        infos: Of the samples.
+        titles: Their files, or what stands for them.
+        number: Of classes; None if unknown.
+        split: 'train', 'val' or 'test'; only the last needs no labels.
+    """
+    counts: Counter = Counter()
+    faults = []
+    labels = [labels_of(info) for info in infos]  # none where they are pixels
+    for title, theirs in zip(titles, labels, strict=True):
+        counts.update(label for label in theirs if label >= 0)
+        for label in theirs:
+            if label == -1 and split == 'test':
+                continue
+            if label < 0 or (number is not None and label >= number):
+                what = f'has label {label}; classes are 0..{number - 1 if number else "?"}'
+                what = 'has no label in the list' if label == -1 else what
+                faults.append(Fault('label out of range', title, what))
+    files = [os.path.normpath(title) for title in titles]
+    times = Counter(files)
+    meant: dict[str, set] = {file: set() for file in times if times[file] > 1}
+    for file, theirs in zip(files, labels, strict=True):
+        if file in meant:
+            meant[file].add(theirs)
+    for file, several in meant.items():
+        other = ', with different labels' if len(several) > 1 else ''
+        faults.append(Fault('duplicate', file, f'is listed {times[file]} times{other}'))
+    return counts, faults
+
+
+def absent(classes: list[str], counts: Counter, where: str) -> list[Fault]:
+    """Classes that never occur among what was counted."""
+    names = [f' ({name})' if name else '' for name in classes]
+    return [
+        Fault('absent class', where, f'class {label}{name} never occurs')
+        for label, name in enumerate(names)
+        if counts and not counts[label]
+    ]
+
+
+def compare_classes(
+    split: str, own: Mapping, where: str, before: list[tuple[str, Mapping]]
+) -> list[Fault]:
+    """Whether a dataset's labels mean what those of the first with named classes mean.
+
+    mmpretrain numbers classes by the order of their folders, so that a folder that is missing
+    shifts all that come after it.
+
+    Args:
+        split: Of the dataset.
+        own: Its ``metainfo``.
+        where: Its list or folder.
+        before: Split and ``metainfo`` of datasets that were seen; this one is added.
+    """
+    names = [str(name) for name in own.get('classes') or ()]
+    other, theirs = next(((s, m) for s, m in before if m.get('classes')), ('', {}))
+    before.append((split, own))
+    expected = [str(name) for name in theirs.get('classes') or ()]
+    faults = []
+    if names and expected and names != expected:
+        pairs = enumerate(zip(names, expected, strict=False))
+        shifted = [f'label {i} is {a} here and {b} there' for i, (a, b) in pairs if a != b]
+        told = [f'{len(names)} classes here and {len(expected)} in {other}'] * (
+            len(names) != len(expected)
+        )
+        for what, some in (
+            ('lacks', set(expected) - set(names)),
+            ('adds', set(names) - set(expected)),
+        ):
+            told += [f'{what} {", ".join(sorted(some)[:5])}'] * bool(some)
+        faults.append(Fault('other classes', where, '; '.join(told + shifted[:1])))
+    reduced, expected_reduced = own.get('reduce_zero_label'), theirs.get('reduce_zero_label')
+    if expected and None not in (reduced, expected_reduced) and reduced != expected_reduced:
+        what = f'reduce_zero_label is {reduced} here and {expected_reduced} in {other}'
+        faults.append(Fault('other classes', where, what))
+    return faults
+
+
+def repeated(listed: Mapping[str, Iterable[str]], name: str) -> list[Fault]:
+    """A note of files that a split shares with one before it."""
+    own = {os.path.normpath(file) for file in listed[name] if file}
+    notes = []
+    for other in listed:
+        shared = sorted(own & {os.path.normpath(file) for file in listed[other] if file})
+        if other != name and shared:
+            what = f'is in {other}, too' + (f', as {len(shared) - 1} others' if shared[1:] else '')
+            notes.append(Fault('in two splits', shared[0], what))
+    return notes
+
+
+def unread(dataset: Any, infos: list[dict]) -> list[Fault]:
+    """Notes of pictures and annotations that lie in a dataset's folders and are not read.
+
+    Only where the dataset reads folders and no list.
+    """
+    prefix = getattr(dataset, 'data_prefix', None) or {}
+    by_folders = {base.__name__ for base in type(dataset).__mro__} & _BY_FOLDERS
+    if not by_folders or dataset.ann_file or dataset._indices is not None:
+        return []
+    notes = []
+    suffix = getattr(dataset, 'seg_map_suffix', '').lower()
+    endings: dict[str, Any] = {'img_path': _PICTURES, 'seg_map_path': suffix}
+    for key, ending in endings.items():
+        folder = prefix.get(key)
+        if not folder or not ending or not os.path.isdir(folder):
+            continue
+        read = {os.path.normpath(str(info[key])) for info in infos if info.get(key)}
+        left = [file for file in _files_in(folder, ending) if file not in read]
+        if left and not (key == 'seg_map_path' and not read):
+            what = f'is not read, by its name; nor are {len(left) - 1} others below {folder}'
+            notes.append(
+                Fault('not read', left[0], what if left[1:] else 'is not read, by its name')
+            )
+    return notes
+
+
+def _files_in(folder: str, endings: str | tuple[str, ...]) -> Iterator[str]:
+    for place, folders, names in os.walk(folder, followlinks=True):
+        folders.sort()
+        for name in sorted(names):
+            if name.lower().endswith(endings):
+                yield os.path.normpath(os.path.join(place, name))
