@@ -2,6 +2,7 @@
 
 import logging
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..layers import SwitchNorm
+from ..layers.state import CODES, OtherNormWarning, decode
+from ..ops.normalizers import NORMALIZERS
 from ..ops.sparsestmax import sparsestmax
 from .published import from_published, is_published
 
@@ -97,6 +100,7 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor]) -> Loading:
 
     Raises:
         ValueError: Nothing fits.
+        RuntimeError: Logits are for other normalizers than a layer's, as its state tells.
     """
     while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
         model = model.module  # type: ignore[assignment]
@@ -112,12 +116,15 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor]) -> Loading:
     for key, value in wanted.items():
         source = key if key in state else by_synonym.get(_synonym(key))
         if source is None:
-            if value is not None:
+            if value is not None and not key.endswith(CODES):
                 report.initial.append(key)
             continue
         used.add(source)
         tensor = state[source]
-        if value is not None and tensor.shape != value.shape:
+        if key.endswith(CODES):  # what they say is for the layer to judge
+            found[key] = tensor
+            continue
+        if value is not None and tensor.shape != value.shape and not _has_codes(state, source):
             inflated = _inflate(tensor, value)
             if inflated is None:
                 report.mismatched[key] = _explain(key, tensor.shape, value.shape)
@@ -132,15 +139,17 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor]) -> Loading:
             f'the checkpoint has nothing for this network: its first names are '
             f'{list(state)[:_SHOWN]}, the network has {list(own)[:_SHOWN]}{mismatch}'
         )
-    model.load_state_dict(found, strict=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', OtherNormWarning)  # the report says so
+        model.load_state_dict(found, strict=False)
     report.corrected = [key for key in report.loaded if key.endswith('correction')]
     for name, module in model.named_modules():
         prefix = f'{name}.' if name else ''
-        logits, radius = (
+        logits, radius, codes = (
             state.get(by_synonym.get(_synonym(f'{prefix}{key}'), ''))
-            for key in ('ratio_logits', 'radius')
+            for key in ('ratio_logits', 'radius', CODES)
         )
-        if logits is not None and not _is_chosen(module, logits, radius):
+        if logits is not None and not _is_chosen(module, logits, radius, codes):
             report.unlike.append(name)
     return report
 
@@ -176,6 +185,14 @@ def _synonym(key: str) -> str:
     for pattern, name in _SYNONYMS:
         key = re.sub(pattern, name, key)
     return key
+
+
+def _has_codes(state: Mapping[str, Tensor], key: str) -> bool:
+    """Whether these are logits of which the state tells whose they are: the layer then judges."""
+    codes = state.get(key.removesuffix('ratio_logits') + CODES)
+    return (
+        codes is not None and key.endswith('ratio_logits') and codes.size(-1) == state[key].size(-1)
+    )
 
 
 def _inflate(tensor: Tensor, like: Tensor) -> Tensor | None:
@@ -220,10 +237,15 @@ def _by_kind(names: list[str]) -> str:
     return ', '.join(shown)
 
 
-def _is_chosen(module: nn.Module, logits: Tensor, radius: Tensor | None) -> bool:
-    """Whether a module is what logits say, whose names are taken to be IN, LN, BN, GN in order."""
+def _is_chosen(
+    module: nn.Module, logits: Tensor, radius: Tensor | None, codes: Tensor | None
+) -> bool:
+    """Whether a module is what logits say, which without codes are for IN, LN, BN, GN in order."""
     if isinstance(module, SwitchNorm):
         return True
-    if radius is None or logits.size(1) < 3 or not isinstance(module, _BatchNorm):
+    names = NORMALIZERS if codes is None else decode(codes)[0]
+    names = names[: logits.size(1)]
+    if radius is None or 'BN' not in names or not isinstance(module, _BatchNorm):
         return False
-    return bool((sparsestmax(logits.float(), radius.float())[:, 2] == 1).all())
+    chosen = sparsestmax(logits.float(), radius.float())[:, names.index('BN')] == 1
+    return bool(chosen.all())

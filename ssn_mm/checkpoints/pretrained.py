@@ -9,8 +9,10 @@ from mmengine.runner.checkpoint import _load_checkpoint
 from torch import nn
 
 from ..layers import CHOICES, SN, SwitchNorm, check_decided, set_choices
+from ..layers.state import RATIO_KEYS
 from .files import state_of
 from .loading import load_weights
+from .published import from_published
 
 
 class Pretrained(PretrainedInit):
@@ -61,7 +63,11 @@ class Pretrained(PretrainedInit):
             super().__call__(module)
             return
         checkpoint = _load_checkpoint(self.checkpoint, self.map_location, 'current')
-        report = load_weights(module, self._part(state_of(checkpoint, self.checkpoint)))
+        state = self._part(state_of(checkpoint, self.checkpoint))
+        if self.choices == 'relearn':  # whatever normalizers they are for
+            state = from_published(state)
+            state = {k: v for k, v in state.items() if not k.endswith(RATIO_KEYS)}
+        report = load_weights(module, state)
         report.log()
         if self.bn_ratio is not None:
             untold = {n for n in report.initial if n.endswith('ratio_logits')}

@@ -16,6 +16,9 @@ from mmengine.logging import print_log
 from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
 
+from ..layers.state import CODES, encode
+from ..ops.normalizers import NORMALIZERS
+
 _MARK = '.mean_weight'
 _HEADS = (
     (r'^cbr\.0\.', 'decode_head.convs.0.conv.'),
@@ -67,6 +70,7 @@ def from_published(
                 rows[index] = nn.functional.one_hot(row.argmax(), len(row)).to(row)
                 drifted = max(drifted, (rows[index] - row).abs().max().item())
         state[f'{layer}.ratio_logits'] = torch.stack(rows)
+        state[f'{layer}.{CODES}'] = encode(NORMALIZERS[: len(rows[0])], 0)
         if f'{layer}.radius' in state:
             state[f'{layer}.radius'] = state[f'{layer}.radius'].float().view(())
         for name in ('weight', 'bias', 'running_mean', 'running_var'):

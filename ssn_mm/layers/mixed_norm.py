@@ -1,6 +1,7 @@
 """The layer that a frozen SSN becomes when mean and variance chose different normalizers."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 from ..ops.moments import Moments, group_moments, layer_moments
 from ..ops.normalizers import NORMALIZERS, check_groups, has_area
 from .eps import EpsOfLayer
+from .state import PAIR_CODES, encode_pair, pair_mismatch
 from .symbolic import as_one_call, is_symbolic
 
 _BLOCK = 8 * 2**20  # bytes of samples that stay in a CPU's cache from pass to pass
@@ -28,6 +30,13 @@ class MixedNorm(nn.Module):
         inplace: Whether the input may be overwritten, which needs no fresh memory: ``fold`` sets
             it where nothing else reads the input. Ignored where gradients are recorded.
         correction: As the layer's that it stands for, see ``SwitchNorm``.
+        device: Of parameters and buffers.
+        dtype: Of parameters and of running statistics.
+
+    Attributes:
+        selected_codes: (3, 4) integer buffer that says what a state is for: which of IN, LN, BN, GN
+            the mean has, which the variance, and GN's number of groups. Optional where a state is
+            loaded; another pair's is an error.
 
     Raises:
         ValueError: A name is unknown, or the groups do not divide the channels.
@@ -35,6 +44,7 @@ class MixedNorm(nn.Module):
 
     running_mean: Tensor
     running_var: Tensor
+    selected_codes: Tensor
     _eps: float
 
     eps = EpsOfLayer()  # added to the variance
@@ -50,6 +60,8 @@ class MixedNorm(nn.Module):
         num_groups: int = 32,
         inplace: bool = False,
         correction: int = 0,
+        device: torch.device | str | int | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         self.mean = (mean,) if isinstance(mean, str) else tuple(mean)
@@ -62,10 +74,46 @@ class MixedNorm(nn.Module):
         self.num_features, self.eps = num_features, eps
         self.num_groups, self.inplace = num_groups, inplace
         self.correction = correction
-        self.weight = nn.Parameter(torch.ones(num_features))
-        self.bias = nn.Parameter(torch.zeros(num_features))
-        self.register_buffer('running_mean', torch.zeros(num_features))
-        self.register_buffer('running_var', torch.ones(num_features))
+        like: dict[str, Any] = dict(device=device, dtype=dtype)
+        self.weight = nn.Parameter(torch.empty(num_features, **like))
+        self.bias = nn.Parameter(torch.empty(num_features, **like))
+        self.register_buffer('running_mean', torch.empty(num_features, **like))
+        self.register_buffer('running_var', torch.empty(num_features, **like))
+        self.register_buffer(PAIR_CODES, self._codes(device))
+        self.reset_parameters()
+
+    def _codes(self, device: torch.device | str | int | None = None) -> Tensor:
+        return encode_pair(self.mean, self.var, self.num_groups, device)
+
+    def reset_running_stats(self) -> None:
+        """Sets BN's running statistics to their start, as ``nn.BatchNorm2d`` does."""
+        self.running_mean.zero_()
+        self.running_var.fill_(1)
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Sets all that a state holds to its start, as after ``to_empty`` is needed."""
+        self.reset_running_stats()
+        nn.init.ones_(self.weight)
+        nn.init.zeros_(self.bias)
+        self.selected_codes.copy_(self._codes())
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        if PAIR_CODES not in self._buffers:  # pickled as a whole before there were any
+            self.register_buffer(PAIR_CODES, self._codes(self.weight.device))
+
+    def _load_from_state_dict(
+        self, state_dict, prefix, metadata, strict, missing_keys, unexpected_keys, error_msgs
+    ) -> None:
+        state, key = dict(state_dict), f'{prefix}{PAIR_CODES}'
+        like = next((t for k, t in state.items() if k.startswith(prefix)), self.running_mean)
+        own = self._codes(like.device)
+        if key in state and (refusal := pair_mismatch(state[key], own)):
+            error_msgs.append(f'{prefix}weight and others are for {refusal}')
+        state[key] = own
+        rest = (metadata, strict, missing_keys, unexpected_keys, error_msgs)
+        super()._load_from_state_dict(state, prefix, *rest)
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalizes ``x`` (N, C, *spatial).

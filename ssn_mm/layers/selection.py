@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ..ops.normalizers import world_size
 from ..ops.sparsestmax import sparsestmax
+from .memory import pin
 from .sharded import copy_whole, is_sharded, stack_whole
 from .switch_norm import SSN
 
@@ -34,8 +35,17 @@ def set_radius(model: nn.Module, radius: float) -> None:
     if not 0 <= radius < float('inf'):
         raise ValueError(f'radius must be a finite number >= 0, got {radius}')
     for _, layer in ssn_layers(model):
-        layer.radius.fill_(radius)
+        layer.radius.fill_(_not_below(radius, layer.radius.dtype))
         layer._radius_managed = True
+
+
+def _not_below(radius: float, dtype: torch.dtype) -> float:
+    """The radius as half precision holds it, rounded up: below r_c no row is one-hot."""
+    if dtype.itemsize > 2:
+        return radius
+    rounded = torch.tensor(radius, dtype=dtype)
+    above = torch.tensor(torch.inf, dtype=dtype)
+    return (torch.nextafter(rounded, above) if rounded < radius else rounded).item()
 
 
 @torch.no_grad()
@@ -47,26 +57,31 @@ def keep_selected(model: nn.Module) -> None:
     themselves at every radius. Works without host synchronisation. Where ``fully_shard`` has
     spread the parameters, every process has to call it, as with the optimizer's step.
 
+    Logits are set by hand after ``keep_selected`` and before the next forward pass, in place under
+    ``torch.no_grad()``: ``layer.ratio_logits.copy_(...)``. What is written between a forward pass
+    and ``keep_selected`` is taken for the optimizer's. A write through ``.data`` leaves no trace
+    in the tensor: on a CPU it is seen all the same, elsewhere a layer that had selected goes on
+    with its selection until it is loaded, copied, or written to in the way above.
+
+    Layers on the meta device are passed over.
+
     Raises:
         ValueError: FSDP1 has flattened the logits.
     """
     by_size = defaultdict(list)
     for _, layer in ssn_layers(model):
         z = layer.ratio_logits
-        by_size[(type(z), z.shape, z.dtype, z.device)].append(layer)
+        if not z.is_meta:
+            by_size[(type(z), z.shape, z.dtype, z.device)].append(layer)
     for layers in by_size.values():
         logits = stack_whole([m.ratio_logits for m in layers])  # (L, 2, K)
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         now = sparsestmax(logits, torch.stack([m.radius for m in layers])[:, None])
-        used = [m._last_ratios for m in layers]
-        # the step may have moved a row off its vertex, so what the step was taken with comes first
-        then = torch.stack([p if u is None else u for u, p in zip(used, now, strict=True)])
-        vertex = torch.where((then == 1).any(-1, keepdim=True), then == 1, now == 1)  # to rounding
-        selected = vertex.any(-1, keepdim=True)
-        kept = vertex.to(logits).where(selected, logits)
+        then = [_ratios_of_step(m, logits, now, index) for index, m in enumerate(layers)]
+        anew = [m for m in layers if m._memory.is_anew(m.ratio_logits)]
+        kept, vertices = pin(logits, torch.stack(then), now)
         copy_whole([m.ratio_logits for m in layers], kept)
-        # (L, 2), -1 where a row still competes
-        _note_choices(layers, kept, vertex.int().argmax(-1).where(selected[..., 0], -1))
+        _note_choices(layers, vertices, anew)
 
 
 def check_decided(model: nn.Module) -> None:
@@ -108,38 +123,55 @@ def set_choices(model: nn.Module, choices: str) -> None:
         if choices == 'relearn':
             layer.ratio_logits.fill_(1)
             layer.radius.zero_()
-            layer._start_anew()
+            layer._memory.forget()
 
 
 # Per group of layers on a GPU: choices on their way to the host, and the event of their arrival
 _under_way: WeakKeyDictionary[SSN, tuple[Tensor, torch.cuda.Event]] = WeakKeyDictionary()
 
 
-def _note_choices(layers: list[SSN], kept: Tensor, choices: Tensor) -> None:
+def _ratios_of_step(layer: SSN, logits: Tensor, now: Tensor, index: int) -> Tensor:
+    """Ratios (2, K) that the last step was taken with; logits and ``now`` are of all layers."""
+    ran = layer._memory.ratios_of_run(layer.ratio_logits)
+    if ran is None:
+        return layer._memory.vertices_of_rest(layer.ratio_logits, logits[index], now[index])
+    return ran if ran.dtype == now.dtype and ran.device == now.device else ran.to(now)
+
+
+def _note_choices(layers: list[SSN], vertices: Tensor, anew: list[SSN]) -> None:
     """Tells layers what both of their rows have chosen, without waiting for a GPU.
 
     Sharded ones are not told: the logits of their forward pass are another tensor, so whether
     they were changed since cannot be seen. Nor are those whose step a CUDA graph records.
+
+    Args:
+        layers: Of one size and device.
+        vertices: (L, 2, K), of selected rows, 0 in the others.
+        anew: Those of the layers whose logits came from elsewhere since the last call.
     """
+    if vertices.is_cuda and torch.cuda.is_current_stream_capturing():  # the host sees no values
+        return
+    if anew:  # choices under way are of before
+        _under_way.pop(layers[0], None)
+    for layer in anew:
+        layer._memory.chosen = None
+    for layer, own in zip(layers, vertices, strict=True):
+        layer._memory.note_kept(layer.ratio_logits, own)
     if is_sharded(layers[0].ratio_logits):
         return
-    if kept.is_cuda and torch.cuda.is_current_stream_capturing():  # the host sees no values
-        return
-    # where BN spans processes, all have to know at once: one that knows LN was chosen asks for no
-    # joint statistics
-    wait = world_size() > 1 and any(layer.sync for layer in layers)
-    if any(layer._is_anew for layer in layers):  # those under way are of before
-        _under_way.pop(layers[0], None)
-    known = _arrived(layers[0], choices, wait) if kept.is_cuda else choices
-    for layer in layers:
-        vars(layer).update(_kept_version=layer.ratio_logits._version, _is_anew=False)
+    # (L, 2), -1 where a row still competes
+    choices = vertices.argmax(-1).where(vertices.any(-1), -1)
+    known: Tensor | None = choices
+    if vertices.is_cuda:
+        # where BN spans processes, all have to know at once: one that knows LN was chosen asks for
+        # no joint statistics
+        wait = world_size() > 1 and any(layer.sync for layer in layers)
+        known = _arrived(layers[0], choices, wait)
     if known is None or len(known) != len(layers):
         return
-    for layer, (mean, var), ratios in zip(layers, known.tolist(), kept, strict=True):
-        names, own = layer.normalizers, vars(layer)
-        own['_chosen'] = None
-        if min(mean, var) >= 0:  # a step that knows the choice computes no ratios
-            own.update(_chosen=(names[mean], names[var]), _last_ratios=ratios)
+    for layer, (mean, var) in zip(layers, known.tolist(), strict=True):
+        names = layer.normalizers
+        layer._memory.chosen = (names[mean], names[var]) if min(mean, var) >= 0 else None
 
 
 def _arrived(key: SSN, choices: Tensor, wait: bool) -> Tensor | None:

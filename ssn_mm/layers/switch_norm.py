@@ -1,193 +1,18 @@
 """The normalization layers SSN and SN."""
 
 import warnings
-from collections.abc import Sequence
 from functools import partialmethod
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..ops.normalizers import check_groups, check_normalizers, competing, has_area
 from ..ops.sparsestmax import sparsestmax
-from ..ops.switch_norm import chosen_norm, sparse_switch_norm, switch_norm
-from ..ops.tracing import is_recomputing
-from .eps import EpsOfLayer
+from ..ops.switch_norm import chosen_norm, sparse_switch_norm
+from ..ops.tracing import is_traced, is_transformed
+from .base import SwitchNorm
+from .memory import Memory, pin, selected_names
 from .sharded import is_whole, whole
-from .symbolic import as_one_call, is_symbolic
-
-
-class SwitchNorm(nn.Module):
-    """What SSN and SN share: Eq. 1 with learned ratios. Subclasses say how logits become ratios.
-
-    Args:
-        num_features: C of the (N, C, *spatial) input, spatial of rank 0 to 3.
-        normalizers: At least two different names out of 'IN', 'LN', 'BN', 'GN'.
-        eps: Added to the variance.
-        momentum: Share of the new batch in BN's running statistics, as in ``nn.BatchNorm2d``;
-            None averages over all batches.
-        affine: Whether γ (``weight``) and β (``bias``) per channel are learned.
-        num_groups: GN's number of groups; divides ``num_features``.
-        sync: Whether BN measures the joint batch of all processes.
-        correction: Elements that IN's variance is short of, as in ``torch.var``, and with it what
-            is derived from it: 1 is the published layer, several times slower; converted
-            checkpoints set it where they are loaded. 0 is what torch's layers have.
-
-    Attributes:
-        ratio_logits: (2, K) parameter, starts at 1; row 0 for means, row 1 for variances.
-
-    Raises:
-        ValueError: Names or groups do not fit; in the forward pass a shape that does not.
-
-    Running statistics are updated once per training step, also under activation checkpointing:
-    the recomputation in the backward pass leaves them alone and sees the same ratios.
-    """
-
-    running_mean: Tensor | None
-    running_var: Tensor | None
-    num_batches_tracked: Tensor | None
-
-    eps = EpsOfLayer()  # added to the variance
-    _abbr_ = 'bn'  # the attribute that OpenMMLab's networks and BN checkpoints call it by
-
-    def __init__(
-        self,
-        num_features: int,
-        normalizers: Sequence[str] = ('IN', 'LN', 'BN'),
-        eps: float = 1e-5,
-        momentum: float | None = 0.1,
-        affine: bool = True,
-        num_groups: int = 32,
-        sync: bool = False,
-        correction: int = 0,
-    ) -> None:
-        super().__init__()
-        check_normalizers(normalizers)
-        if correction not in (0, 1):
-            raise ValueError(f'correction must be 0 or 1, got {correction!r}')
-        if 'GN' in normalizers:
-            check_groups(num_features, num_groups)
-        self.num_features = num_features
-        self.normalizers = tuple(normalizers)
-        self.eps = eps
-        self.momentum = momentum
-        self.affine = affine
-        self.num_groups = num_groups
-        self.sync = sync
-        self.correction = correction
-        self.weight = nn.Parameter(torch.ones(num_features)) if affine else None
-        self.bias = nn.Parameter(torch.zeros(num_features)) if affine else None
-        self.ratio_logits = nn.Parameter(torch.ones(2, len(self.normalizers)))
-        self.spatial_rank: int | None = None  # of the last input
-        self.has_area = True  # whether the last input had more than one element per (n, c)
-        self._warned_shape = False
-        self._register_buffers()
-
-    def _register_buffers(self) -> None:
-        tracks = 'BN' in self.normalizers
-        self.register_buffer('running_mean', torch.zeros(self.num_features) if tracks else None)
-        self.register_buffer('running_var', torch.ones(self.num_features) if tracks else None)
-        self.register_buffer('num_batches_tracked', torch.tensor(0) if tracks else None)
-
-    def ratios(self) -> Tensor:
-        """Importance ratios p and p' of Eq. 1, (2, K), rows summing to 1, differentiable."""
-        raise NotImplementedError
-
-    @property
-    def selected(self) -> tuple[str | None, str | None]:
-        """The normalizers chosen for mean and variance; None for a row not yet one-hot."""
-        mean, var = (
-            self.normalizers[row.index(1.0)] if 1.0 in row else None
-            for row in self.ratios().tolist()
-        )
-        return mean, var
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalizes ``x`` (N, C), (N, C, L), (N, C, H, W) or (N, C, T, H, W)."""
-        if is_symbolic(x):
-            return as_one_call(self, x)
-        rank = x.dim() - 2
-        if not 0 <= rank <= 3 or x.size(1) != self.num_features:
-            raise ValueError(
-                f'expected (N, {self.num_features}, *spatial) with 2 to 5 dimensions, '
-                f'got {tuple(x.shape)}'
-            )
-        if self.spatial_rank != rank:
-            self.spatial_rank = rank
-        # asked by `if`: to torch.jit.trace it is a tensor, to a compiler an unknown of the shape
-        if not has_area(x):
-            self.has_area = False
-            self._warn_of_shape(x)
-        elif not self.has_area:
-            self.has_area = True
-        recomputing = self.training and is_recomputing()
-        update = self.training and not recomputing
-        batches = self.num_batches_tracked
-        if update and batches is not None:
-            batches.add_(1)
-        momentum: float | Tensor = 0.0 if self.momentum is None else self.momentum
-        if self.momentum is None and batches is not None:
-            momentum = batches.float().reciprocal()
-        return self._normalize(
-            x,
-            weight=self.weight,
-            bias=self.bias,
-            running_mean=None if recomputing else self.running_mean,
-            running_var=None if recomputing else self.running_var,
-            training=update,
-            momentum=momentum,
-            eps=self._eps,
-            num_groups=self.num_groups,
-            sync=self.sync,
-        )
-
-    def _normalize(self, x: Tensor, **options) -> Tensor:
-        return switch_norm(
-            x, self.ratios(), self.normalizers, correction=self.correction, **options
-        )
-
-    def _save_to_state_dict(self, destination, prefix, keep_vars) -> None:
-        super()._save_to_state_dict(destination, prefix, keep_vars)
-        if self.correction:  # weights that were trained with it would be wrong without
-            destination[f'{prefix}correction'] = torch.tensor(self.correction)
-
-    def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
-        state = dict(state_dict)
-        correction = state.pop(f'{prefix}correction', 0)
-        if f'{prefix}ratio_logits' in state:  # else of another norm, which says nothing
-            self.correction = int(correction)
-        super()._load_from_state_dict(self._own_logits(state, prefix), prefix, *args)
-
-    def _own_logits(self, state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-        """The state with logits that give this layer the ratios of the one that they come from."""
-        raise NotImplementedError
-
-    def _warn_of_shape(self, x: Tensor) -> None:
-        if self._warned_shape or torch.compiler.is_compiling():
-            return
-        fit = competing(self.normalizers, x.shape, self.training, self.num_groups, self.sync)
-        if not all(fit):
-            self._warned_shape = True
-            out = [name for name, fits in zip(self.normalizers, fit, strict=True) if not fits]
-            warnings.warn(
-                f'{type(self).__name__}({self.num_features}): {", ".join(out)} left out for '
-                f'input {tuple(x.shape)}, one element per statistic; its share goes to the others',
-                stacklevel=3,
-            )
-
-    def extra_repr(self) -> str:
-        ratios = ''
-        if is_whole(self.ratio_logits):  # else other processes would have to print, too
-            mean, var = (
-                ' '.join(f'{n} {p:.2f}' for n, p in zip(self.normalizers, row, strict=True))
-                for row in self.ratios().tolist()
-            )
-            ratios = f', mean: {mean}, var: {var}'
-        groups = f', num_groups={self.num_groups}' if 'GN' in self.normalizers else ''
-        groups += f', correction={self.correction}' if self.correction else ''
-        return (
-            f'{self.num_features}, eps={self._eps}, momentum={self.momentum}, '
-            f'affine={self.affine}{groups}{ratios}'
-        )
 
 
 class SN(SwitchNorm):
@@ -225,40 +50,46 @@ class SSN(SwitchNorm):
 
     _warned_radius = False  # of the class: once a process is enough
     _radius_managed = False
-    _last_ratios: Tensor | None = None  # of the last training step, for keep_selected
-    _chosen: tuple[str, str] | None = None  # what keep_selected saw, known without a look
-    _kept_version = -1  # of ratio_logits, when it did
-    _is_anew = False  # whether logits came from elsewhere since
+    _memory: Memory
 
-    def _register_buffers(self) -> None:
-        super()._register_buffers()
-        self.register_buffer('radius', torch.tensor(0.0))
+    def _register_buffers(self, like: dict[str, Any]) -> None:
+        super()._register_buffers(like)
+        self.register_buffer('radius', torch.empty((), **like))
+        self._memory = Memory()
+
+    def reset_parameters(self) -> None:
+        super().reset_parameters()
+        self.radius.zero_()
+        self._radius_managed = False
+        self._memory.forget()
 
     def ratios(self) -> Tensor:
         logits = whole(self.ratio_logits)
         return sparsestmax(logits.to(torch.promote_types(logits.dtype, torch.float32)), self.radius)
 
     def _normalize(self, x: Tensor, **options) -> Tensor:
+        logits, chosen = self.ratio_logits, None
+        traced = is_traced(logits)
         if self.training:
             self._warn_of_radius()
-            chosen = self._known_choice(x)
-            if chosen is not None:
-                return chosen_norm(x, self.ratio_logits, *chosen, **options)
-        options['correction'] = self.correction
-        y, ratios = sparse_switch_norm(
-            x, self.ratio_logits, self.radius, self.normalizers, **options
-        )
-        if torch.is_grad_enabled():  # so a step may follow, in evaluation mode too (norm_eval)
-            vars(self)['_last_ratios'] = ratios  # a module's own assignment is slow
+            chosen = self._known_choice(logits, traced)
+        if chosen is not None:
+            y, ratios = chosen_norm(x, logits, *chosen, **options), None
+        else:
+            options['correction'] = self.correction
+            y, ratios = sparse_switch_norm(x, logits, self.radius, self.normalizers, **options)
+        # so a step may follow, in evaluation mode too (norm_eval), which moves leaves only
+        if torch.is_grad_enabled() and logits.is_leaf and not (traced and is_transformed()):
+            self._memory.note_run(logits, ratios, chosen)
         return y
 
-    def _known_choice(self, x: Tensor) -> tuple[str, str] | None:
+    def _known_choice(self, logits: Tensor, traced: bool) -> tuple[str, str] | None:
         # asked first: a graph that knew would be compiled anew for each choice
-        if torch.compiler.is_compiling() or self._chosen is None or self.correction:
-            return None
-        unchanged = self.ratio_logits._version == self._kept_version
-        # without area a share may have to be handed over
-        return self._chosen if unchanged and has_area(x) else None
+        if torch.compiler.is_compiling() or self.correction or not self.has_area:
+            return None  # without area a share may have to be handed over
+        if logits.is_cpu and not traced:  # values tell, and a look costs a microsecond
+            return selected_names(logits.tolist(), self.normalizers)
+        return self._memory.known(logits)
 
     def _warn_of_radius(self) -> None:
         if self._radius_managed or SSN._warned_radius or torch.compiler.is_compiling():
@@ -271,24 +102,46 @@ class SSN(SwitchNorm):
             stacklevel=5,
         )
 
+    def _save_to_state_dict(self, destination, prefix, keep_vars) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        logits, memory = self.ratio_logits, self._memory
+        if memory.is_stepped(logits) and not keep_vars and is_whole(logits):
+            # between the optimizer's step and keep_selected; who loads it calls no keep_selected
+            with torch.no_grad():
+                now = self.ratios()
+                then = memory.ran[2].to(now)  # type: ignore[index]
+                kept = pin(logits.to(now.dtype), then, now)[0]
+                destination[f'{prefix}ratio_logits'] = kept.to(logits.dtype)
+
     def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
         super()._load_from_state_dict(state_dict, prefix, *args)
-        self._start_anew()
+        self._memory.forget()
         radius = state_dict.get(f'{prefix}radius')
-        if radius is not None and radius > 0:
+        if radius is not None and not radius.is_meta and radius > 0:
             self._radius_managed = True
+        logits = self.ratio_logits
+        # a process that loads alone must not know more than others with which BN measures
+        if is_whole(logits) and not (logits.is_cpu or logits.is_meta or self.sync):
+            chosen = selected_names(logits.tolist(), self.normalizers)
+            if chosen is not None:
+                self._memory.note_kept(logits, logits.detach().clone())
+                self._memory.chosen = chosen
 
-    def _start_anew(self) -> None:
-        """Forgets what was chosen by other logits than these."""
-        self._last_ratios = self._chosen = None
-        self._is_anew = True
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._memory = Memory()  # also of a module that was pickled whole before there was one
 
     def _own_logits(self, state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
         key = f'{prefix}ratio_logits'
         if key in state and f'{prefix}radius' not in state:  # SN has none
             state[key] = state[key].float().softmax(-1)
-            state[f'{prefix}radius'] = torch.zeros(())
+            state[f'{prefix}radius'] = torch.zeros((), device=state[key].device)
         return state
+
+    def _add_start(self, state: dict[str, Tensor], prefix: str) -> None:
+        super()._add_start(state, prefix)
+        like = state[f'{prefix}ratio_logits']
+        state[f'{prefix}radius'] = torch.zeros_like(self.radius, device=like.device)
 
 
 class SyncSSN(SSN):

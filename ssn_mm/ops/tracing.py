@@ -2,6 +2,9 @@
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
+
+_innermost_transform = torch._C._functorch.peek_interpreter_stack
 
 
 def is_traced(x: Tensor) -> bool:
@@ -11,6 +14,18 @@ def is_traced(x: Tensor) -> bool:
         or torch.jit.is_tracing()
         or type(x) not in (Tensor, torch.nn.Parameter)
         or torch._C._len_torch_dispatch_stack() > 0
+        or _innermost_transform() is not None
+        or forward_ad._current_level >= 0
+    )
+
+
+def is_transformed() -> bool:
+    """Whether ``torch.func`` (vmap, grad, jvp) or forward-mode differentiation is at work.
+
+    They need PyTorch operators with rules for them, and their tensors are gone afterwards.
+    """
+    return not torch.compiler.is_compiling() and (
+        _innermost_transform() is not None or forward_ad._current_level >= 0
     )
 
 

@@ -139,8 +139,15 @@ def said(monkeypatch):
     return lines
 
 
-def test_other_normalizers_than_the_checkpoints_are_warned_of(tmp_path, said):
-    deep = resnet3d('four', save(resnet2d('SSN'), tmp_path / '2d.pth'))
+def test_other_normalizers_than_the_checkpoints_are_refused_or_of_an_old_one_warned_of(
+    tmp_path, said
+):
+    flat = resnet2d('SSN')
+    with pytest.raises(RuntimeError, match=r'for the normalizers IN, LN, BN, .* IN, LN, BN, GN'):
+        resnet3d('four', save(flat, tmp_path / '2d.pth'))
+    for layer in flat.modules():
+        layer._buffers.pop('normalizer_codes', None)
+    deep = resnet3d('four', save(flat, tmp_path / 'old.pth'))
     level, text = said[-1]
     assert level == logging.WARNING
     assert 'conv1.bn.ratio_logits does not fit: (2, 3) in the checkpoint, (2, 4) in the' in text

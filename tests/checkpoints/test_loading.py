@@ -227,6 +227,14 @@ def test_an_init_cfg_keeps_relearns_or_freezes_what_was_chosen(tmp_path, sources
     net = Net(dict(type='SSN'), 'mmpretrain', choices='freeze', checkpoint=str(tmp_path / 'sn.pth'))
     with pytest.raises(ValueError, match='20 SSN layers have not chosen, bn1, '):
         net.init_weights()
+    other = dict(type='SSN', normalizers=('BN', 'IN'))  # a set that relearning alone can start
+    net = Net(other, 'mmpretrain', checkpoint=str(tmp_path / 'ssn.pth'), choices='relearn')
+    net.init_weights()
+    assert torch.equal(first_norm(net).bias, sources['SSN']['backbone.bn1.bias'])
+    assert (first_norm(net).ratio_logits == 1).all()
+    net = Net(other, 'mmpretrain', checkpoint=str(tmp_path / 'ssn.pth'))
+    with pytest.raises(RuntimeError, match=r'for the normalizers IN, LN, BN, .* has BN, IN;'):
+        net.init_weights()
     with pytest.raises(ValueError, match="got 'thaw'"):
         Net(dict(type='SSN'), 'mmpretrain', choices='thaw', checkpoint='x').init_weights()
     sn = dict(checkpoint=str(tmp_path / 'sn.pth'))

@@ -118,4 +118,4 @@ def test_choices_under_way_are_dropped_where_ratios_start_anew():
         restart(layer)
         keep_selected(layer)
         assert layer not in selection._under_way
-        assert layer._chosen is None
+        assert layer._memory.chosen is None

@@ -76,7 +76,7 @@ def test_what_the_host_knows_of_a_selection_changes_no_state(mean, var, compiler
     resumed.load_state_dict(layer.state_dict())
     if compiler:
         resumed = torch.compile(resumed, backend=compiler)
-    assert layer._known_choice(torch.randn(SHAPES[2])) is not None
+    assert layer._memory.chosen == (mean, var)
     x = torch.randn(SHAPES[2])
     layer(x), resumed(x)
     torch.testing.assert_close(resumed.running_var, layer.running_var)
@@ -85,18 +85,13 @@ def test_what_the_host_knows_of_a_selection_changes_no_state(mean, var, compiler
     assert resumed.num_batches_tracked == layer.num_batches_tracked == 2
 
 
-def test_a_batch_norm_checkpoint_loads_but_for_ratios_and_radius():
-    result = SSN(6).load_state_dict(nn.BatchNorm2d(6).state_dict(), strict=False)
-    assert result.unexpected_keys == []
-    assert set(result.missing_keys) == {'ratio_logits', 'radius'}
-
-
 def test_parameters_and_buffers_start_as_documented():
     state = SSN(6, normalizers=('BN', 'LN')).state_dict()
     assert {key: tuple(value.shape) for key, value in state.items()} == {
         'weight': (6,),
         'bias': (6,),
         'ratio_logits': (2, 2),
+        'normalizer_codes': (2, 2),
         'running_mean': (6,),
         'running_var': (6,),
         'num_batches_tracked': (),

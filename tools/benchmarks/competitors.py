@@ -18,6 +18,7 @@ The names mean, for a layer and for every layer of a network:
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -40,8 +41,6 @@ from ssn_mm.analysis.benchmark_rows import (
     mean_table,
     write_run,
 )
-from ssn_mm.commands import command, short
-from ssn_mm.files import check_writes
 from ssn_mm.layers import ssn_layers
 from ssn_mm.ops import sparsestmax
 
@@ -238,7 +237,6 @@ def run_benchmark(
         finish: Adds to a case's rows what only the tool knows.
         **options: ``measure``'s.
     """
-    check_writes([args.out] if args.out else [])
     tool = Path(sys.argv[0]).stem
     settings = {k: v for k, v in vars(args).items() if k != 'out'}
     settings |= dict(baselines=list(baselines), groups=list(groups), unit=unit)
@@ -268,6 +266,4 @@ def run_benchmark(
     out = args.out or ROOT / 'docs' / 'benchmarks' / file_name(run)
     if args.out or not args.smoke:
         write_run(out, run)
-        default = out.parent == ROOT / 'docs/benchmarks'
-        own = [] if default else ['--data', out.parent, '--out', out.parent]
-        print(f'\nWritten: {short(out)}. Next:\n    {command("benchmarks/render.py", *own)}')
+        print(f'\nWritten: {os.path.relpath(out)}. Next: python tools/benchmarks/render.py')

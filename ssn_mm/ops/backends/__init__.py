@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..dispatch import BACKENDS, named_backend
-from ..tracing import is_traced
+from ..tracing import is_traced, is_transformed
 from . import fused, reference
 from .loading import load_kernels
 
@@ -34,6 +34,8 @@ def choose_backend(x: Tensor, sync: bool, correction: int = 0) -> Callable:
     if correction:
         return partial(reference.switch_norm, correction=correction)
     traced = is_traced(x)
+    if traced and is_transformed():
+        return reference.switch_norm
     if name == 'reference' or not (name or _is_fused_best(x, traced)):
         return reference.switch_norm
     if not (sync or traced):
@@ -46,7 +48,7 @@ def choose_backend(x: Tensor, sync: bool, correction: int = 0) -> Callable:
 def is_faster_in_torch(name: str, x: Tensor) -> bool:
     """Whether torch's own layer beats the backend for ``x`` when ``name`` alone is computed."""
     backend = named_backend()
-    if backend == 'reference' or not (backend or _is_fused_best(x, traced=True)):
+    if backend == 'reference' or is_transformed() or not (backend or _is_fused_best(x, True)):
         return False
     return load_kernels(backend, x).is_faster_in_torch(name, x)
 

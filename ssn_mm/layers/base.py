@@ -1,0 +1,268 @@
+"""What the normalization layers SSN and SN share."""
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..ops.normalizers import check_groups, check_normalizers, competing, has_area
+from ..ops.switch_norm import switch_norm
+from ..ops.tracing import is_recomputing
+from .eps import EpsOfLayer
+from .sharded import is_whole
+from .state import CODES, RATIO_KEYS, encode, take_order, tell_of_other_norm
+from .symbolic import as_one_call, is_symbolic
+
+
+class SwitchNorm(nn.Module):
+    """What SSN and SN share: Eq. 1 with learned ratios. Subclasses say how logits become ratios.
+
+    Args:
+        num_features: C of the (N, C, *spatial) input, spatial of rank 0 to 3.
+        normalizers: At least two different names out of 'IN', 'LN', 'BN', 'GN'.
+        eps: Added to the variance.
+        momentum: Share of the new batch in BN's running statistics, as in ``nn.BatchNorm2d``;
+            None averages over all batches.
+        affine: Whether γ (``weight``) and β (``bias``) per channel are learned.
+        num_groups: GN's number of groups; divides ``num_features``.
+        sync: Whether BN measures the joint batch of all processes.
+        correction: Elements that IN's variance is short of, as in ``torch.var``, and with it what
+            is derived from it: 1 is the published layer, several times slower; converted
+            checkpoints set it where they are loaded. 0 is what torch's layers have.
+        track_running_stats: Whether BN keeps running statistics for evaluation; without, it
+            measures the batch there too, as ``nn.BatchNorm2d`` does.
+        device: Of parameters and buffers.
+        dtype: Of parameters and of floating-point buffers.
+
+    Attributes:
+        ratio_logits: (2, K) parameter, starts at 1; row 0 for means, row 1 for variances.
+        normalizer_codes: (2, K) integer buffer, which normalizers the logits are for: places in
+            ('IN', 'LN', 'BN', 'GN'), and GN's number of groups. A state in another order is
+            brought into this one where it is loaded; of other normalizers, or groups, it is an
+            error. Without it, a state is taken to be in the layer's order.
+
+    Raises:
+        ValueError: Names or groups do not fit; in the forward pass a shape that does not.
+
+    Running statistics are updated once per training step, also under activation checkpointing:
+    the recomputation in the backward pass leaves them alone and sees the same ratios.
+    """
+
+    running_mean: Tensor | None
+    running_var: Tensor | None
+    num_batches_tracked: Tensor | None
+    normalizer_codes: Tensor
+
+    eps = EpsOfLayer()  # added to the variance
+    _abbr_ = 'bn'  # the attribute that OpenMMLab's networks and BN checkpoints call it by
+
+    def __init__(
+        self,
+        num_features: int,
+        normalizers: Sequence[str] = ('IN', 'LN', 'BN'),
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        num_groups: int = 32,
+        sync: bool = False,
+        correction: int = 0,
+        track_running_stats: bool = True,
+        device: torch.device | str | int | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        check_normalizers(normalizers)
+        if correction not in (0, 1):
+            raise ValueError(f'correction must be 0 or 1, got {correction!r}')
+        if 'GN' in normalizers:
+            check_groups(num_features, num_groups)
+        self.num_features = num_features
+        self.normalizers = tuple(normalizers)
+        self.eps = eps
+        self.momentum = momentum
+        self.affine = affine
+        self.num_groups = num_groups
+        self.sync = sync
+        self.correction = correction
+        self.track_running_stats = track_running_stats
+        like: dict[str, Any] = dict(device=device, dtype=dtype)
+        self.weight = nn.Parameter(torch.empty(num_features, **like)) if affine else None
+        self.bias = nn.Parameter(torch.empty(num_features, **like)) if affine else None
+        self.ratio_logits = nn.Parameter(torch.empty(2, len(self.normalizers), **like))
+        self.spatial_rank: int | None = None  # of the last input
+        self.has_area = True  # whether the last input had more than one element per (n, c)
+        self._warned_shape = False
+        self._register_buffers(like)
+        self.reset_parameters()
+
+    def _register_buffers(self, like: dict[str, Any]) -> None:
+        tracks = self.track_running_stats and 'BN' in self.normalizers
+        for name in ('running_mean', 'running_var'):
+            self.register_buffer(name, torch.empty(self.num_features, **like) if tracks else None)
+        batches = torch.tensor(0, device=like['device']) if tracks else None
+        self.register_buffer('num_batches_tracked', batches)
+        self.register_buffer(CODES, encode(self.normalizers, self.num_groups, like['device']))
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self.__dict__.setdefault('track_running_stats', True)
+        if CODES not in self._buffers:  # pickled as a whole before there were any
+            device = self.ratio_logits.device
+            self.register_buffer(CODES, encode(self.normalizers, self.num_groups, device))
+
+    def reset_running_stats(self) -> None:
+        """Sets BN's running statistics to their start, as ``nn.BatchNorm2d`` does."""
+        if self.running_mean is not None:
+            self.running_mean.zero_()
+            self.running_var.fill_(1)  # type: ignore[union-attr]
+            self.num_batches_tracked.zero_()  # type: ignore[union-attr]
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Sets all that a state holds to its start, whatever was there.
+
+        A layer built on the meta device needs it after ``to_empty``.
+        """
+        self.reset_running_stats()
+        if self.weight is not None:
+            nn.init.ones_(self.weight)
+            nn.init.zeros_(self.bias)  # type: ignore[arg-type]
+        nn.init.ones_(self.ratio_logits)
+        self.normalizer_codes.copy_(encode(self.normalizers, self.num_groups))
+
+    def ratios(self) -> Tensor:
+        """Importance ratios p and p' of Eq. 1, (2, K), rows summing to 1, differentiable."""
+        raise NotImplementedError
+
+    @property
+    def selected(self) -> tuple[str | None, str | None]:
+        """The normalizers chosen for mean and variance; None for a row not yet one-hot.
+
+        On the meta device, where there are no values, none is.
+        """
+        if self.ratio_logits.is_meta:
+            return None, None
+        mean, var = (
+            self.normalizers[row.index(1.0)] if 1.0 in row else None
+            for row in self.ratios().tolist()
+        )
+        return mean, var
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalizes ``x`` (N, C), (N, C, L), (N, C, H, W) or (N, C, T, H, W)."""
+        if is_symbolic(x):
+            return as_one_call(self, x)
+        rank = x.dim() - 2
+        if not 0 <= rank <= 3 or x.size(1) != self.num_features:
+            raise ValueError(
+                f'expected (N, {self.num_features}, *spatial) with 2 to 5 dimensions, '
+                f'got {tuple(x.shape)}'
+            )
+        if self.spatial_rank != rank:
+            self.spatial_rank = rank
+        # asked by `if`: to torch.jit.trace it is a tensor, to a compiler an unknown of the shape
+        if not has_area(x):
+            self.has_area = False
+            self._warn_of_shape(x)
+        elif not self.has_area:
+            self.has_area = True
+        recomputing = self.training and is_recomputing()
+        update = self.training and not recomputing
+        batches = self.num_batches_tracked
+        if update and batches is not None:
+            batches.add_(1)
+        momentum: float | Tensor = 0.0 if self.momentum is None else self.momentum
+        if self.momentum is None and batches is not None:
+            momentum = batches.float().reciprocal()
+        return self._normalize(
+            x,
+            weight=self.weight,
+            bias=self.bias,
+            running_mean=None if recomputing else self.running_mean,
+            running_var=None if recomputing else self.running_var,
+            training=update,
+            momentum=momentum,
+            eps=self._eps,
+            num_groups=self.num_groups,
+            sync=self.sync,
+        )
+
+    def _normalize(self, x: Tensor, **options) -> Tensor:
+        return switch_norm(
+            x, self.ratios(), self.normalizers, correction=self.correction, **options
+        )
+
+    def _save_to_state_dict(self, destination, prefix, keep_vars) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        if self.correction:  # weights that were trained with it would be wrong without
+            destination[f'{prefix}correction'] = torch.tensor(self.correction)
+
+    def _load_from_state_dict(
+        self, state_dict, prefix, metadata, strict, missing_keys, unexpected_keys, error_msgs
+    ) -> None:
+        state, logits = dict(state_dict), f'{prefix}ratio_logits'
+        if logits in state or f'{prefix}correction' in state:  # else another norm's says nothing
+            self.correction = int(state.pop(f'{prefix}correction', 0))
+        optional = [CODES]
+        refusal = take_order(state, prefix, self.normalizers, self.num_groups)
+        if refusal is not None:
+            # once is enough, where all layers have other normalizers
+            what = refusal.partition(' ')[2]
+            if not any(message.partition(' ')[2] == what for message in error_msgs):
+                error_msgs.append(refusal)
+            optional += [key for key in RATIO_KEYS if state.pop(f'{prefix}{key}', None) is not None]
+        elif logits not in state and f'{prefix}{CODES}' in state:
+            optional += RATIO_KEYS
+            tell_of_other_norm(prefix, missing_keys)
+            if self.ratio_logits.is_meta:  # so that what is assigned is complete
+                self._add_start(state, prefix)
+        if f'{prefix}running_mean' in state:  # PyTorch's counts batches from 0.4.1 on
+            optional.append('num_batches_tracked')
+        missing: list[str] = []
+        rest = (metadata, strict, missing, unexpected_keys, error_msgs)
+        super()._load_from_state_dict(self._own_logits(state, prefix), prefix, *rest)
+        left_out = {f'{prefix}{key}' for key in optional}
+        missing_keys += [key for key in missing if key not in left_out]
+
+    def _add_start(self, state: dict[str, Tensor], prefix: str) -> None:
+        """Adds to a state without ratios those that a layer starts with."""
+        like = state[f'{prefix}{CODES}']
+        logits = self.ratio_logits
+        state[f'{prefix}ratio_logits'] = torch.ones_like(logits, device=like.device)
+
+    def _own_logits(self, state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+        """The state with logits that give this layer the ratios of the one that they come from."""
+        raise NotImplementedError
+
+    def _warn_of_shape(self, x: Tensor) -> None:
+        if self._warned_shape or torch.compiler.is_compiling():
+            return
+        batch = self.training or self.running_mean is None
+        fit = competing(self.normalizers, x.shape, batch, self.num_groups, self.sync)
+        if not all(fit):
+            self._warned_shape = True
+            out = [name for name, fits in zip(self.normalizers, fit, strict=True) if not fits]
+            warnings.warn(
+                f'{type(self).__name__}({self.num_features}): {", ".join(out)} left out for '
+                f'input {tuple(x.shape)}, one element per statistic; its share goes to the others',
+                stacklevel=3,
+            )
+
+    def extra_repr(self) -> str:
+        ratios = ''
+        # of sharded logits other processes would have to print, too; meta ones have no values
+        if is_whole(self.ratio_logits) and not self.ratio_logits.is_meta:
+            mean, var = (
+                ' '.join(f'{n} {p:.2f}' for n, p in zip(self.normalizers, row, strict=True))
+                for row in self.ratios().tolist()
+            )
+            ratios = f', mean: {mean}, var: {var}'
+        groups = f', num_groups={self.num_groups}' if 'GN' in self.normalizers else ''
+        groups += f', correction={self.correction}' if self.correction else ''
+        groups += '' if self.track_running_stats else ', track_running_stats=False'
+        return (
+            f'{self.num_features}, eps={self._eps}, momentum={self.momentum}, '
+            f'affine={self.affine}{groups}{ratios}'
+        )

@@ -1,0 +1,138 @@
+"""What an SSN remembers of its selection from one call to the next."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from .sharded import is_sharded
+
+_DRIFT = 0.5  # farther than this from its vertex a row was not moved by an optimizer's step
+
+
+class Memory:
+    """What a layer's logits were when it last ran, and when ``keep_selected`` last saw them.
+
+    It is no part of the state: the logits alone say what is selected. It tells ``keep_selected``
+    what a step was taken with and, on devices where a look at values would stall, the forward pass
+    what was selected. It holds for one tensor object only, so copies and pickles start without.
+
+    Attributes:
+        ran: Since the last ``keep_selected``, in a forward pass with gradients: the logits, their
+            version, and the ratios (2, K).
+        kept: The logits that ``keep_selected`` left, their version and address, and the vertices
+            (2, K) of selected rows, 0 in the others.
+        chosen: Normalizers of ``kept``, where both rows are selected and this is known.
+    """
+
+    ran: tuple[Tensor, int, Tensor] | None = None
+    kept: tuple[Tensor, int, int, Tensor] | None = None
+    chosen: tuple[str, str] | None = None
+
+    def __reduce__(self) -> tuple[type, tuple]:
+        return Memory, ()
+
+    def forget(self) -> None:
+        """Forgets all, since other logits have come."""
+        self.ran = self.kept = self.chosen = None
+
+    def known(self, logits: Tensor) -> tuple[str, str] | None:
+        """What was selected, without a look at the values; None if unknown or written to since."""
+        if self.kept is None or self.kept[0] is not logits:
+            return None
+        if self.is_written(logits):
+            self.kept = self.chosen = None
+        return self.chosen
+
+    def is_written(self, logits: Tensor) -> bool:
+        """Whether these are other logits than ``keep_selected`` left, or may have other values."""
+        if self.kept is None:
+            return True
+        tensor, version, address, _ = self.kept
+        return tensor is not logits or version != _version(logits) or address != _address(logits)
+
+    def is_anew(self, logits: Tensor) -> bool:
+        """Whether logits came from elsewhere, not from a step, since ``keep_selected``."""
+        return self.kept is None or (self.ran is None and self.is_written(logits))
+
+    def is_stepped(self, logits: Tensor) -> bool:
+        """Whether the logits of the last forward pass with gradients have been written to since."""
+        return self.ran is not None and self.ran[0] is logits and self.ran[1] != _version(logits)
+
+    def note_run(
+        self, logits: Tensor, ratios: Tensor | None, chosen: tuple[str, str] | None
+    ) -> None:
+        """Notes a forward pass with ``ratios``; None: both rows are the vertices ``chosen``."""
+        if ratios is None:
+            kept = self.kept
+            same = kept is not None and kept[0] is logits and self.chosen == chosen
+            ratios = kept[3] if kept is not None and same else logits.detach().clone()
+        self.ran = (logits, _version(logits), ratios)
+
+    def note_kept(self, logits: Tensor, vertices: Tensor) -> None:
+        """Notes what ``keep_selected``, or loading, has left."""
+        self.kept = (logits, _version(logits), _address(logits), vertices)
+        self.ran = None
+
+    def ratios_of_run(self, logits: Tensor) -> Tensor | None:
+        """Ratios (2, K) that a step was taken with; None if these logits did not run."""
+        if self.ran is not None and (self.ran[0] is logits or is_sharded(logits)):
+            return self.ran[2]
+        return None
+
+    def vertices_of_rest(self, logits: Tensor, values: Tensor, now: Tensor) -> Tensor:
+        """Ratios (2, K) to keep of a layer that did not run since ``keep_selected``.
+
+        Momentum and decay may have moved it all the same; a row that is far from its vertex was
+        set by hand, and is as ``now``.
+
+        Args:
+            logits: The layer's.
+            values: Their values, (2, K).
+            now: Their ratios, (2, K).
+        """
+        if self.kept is None or self.kept[0] is not logits:
+            return now
+        vertices = self.kept[3].to(now)
+        drifted = (values - vertices).abs().amax(-1, keepdim=True) < _DRIFT
+        return vertices.where(drifted, now)
+
+
+def pin(logits: Tensor, then: Tensor, now: Tensor) -> tuple[Tensor, Tensor]:
+    """Puts rows that were one-hot in the step, or are one-hot now, on their vertex.
+
+    Args:
+        logits: (..., 2, K), float32 or wider.
+        then: Ratios that the step was taken with, in logits' shape and dtype.
+        now: Ratios of ``logits``, in their shape and dtype.
+
+    Returns:
+        The logits, and the vertices (..., 2, K) of selected rows, 0 in the others.
+    """
+    # the step may have moved a row off its vertex, so what the step was taken with comes first
+    vertices = torch.where((then == 1).any(-1, keepdim=True), then == 1, now == 1)  # to rounding
+    selected = vertices.any(-1, keepdim=True)
+    vertices = vertices.to(logits)
+    return vertices.where(selected, logits), vertices
+
+
+def selected_names(
+    rows: Sequence[Sequence[float]], normalizers: Sequence[str]
+) -> tuple[str, str] | None:
+    """The normalizers of mean and variance if both rows of logits are vertices, else None."""
+    mean, var = rows
+    others = len(normalizers) - 1
+    if mean.count(0.0) != others or var.count(0.0) != others or 1.0 not in mean or 1.0 not in var:
+        return None
+    return normalizers[mean.index(1.0)], normalizers[var.index(1.0)]
+
+
+def _version(logits: Tensor) -> int:
+    """-1 where nobody counts."""
+    if torch.compiler.is_compiling() or logits.is_inference():
+        return -1
+    return logits._version
+
+
+def _address(logits: Tensor) -> int:
+    return -1 if is_sharded(logits) else logits.data_ptr()

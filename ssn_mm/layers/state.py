@@ -1,0 +1,143 @@
+"""Which normalizers a layer's state is for, and what loading makes of other orders and norms."""
+
+import warnings
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ..ops.normalizers import NORMALIZERS
+from ..ops.sparsestmax import sparsestmax
+from .sharded import whole
+
+CODES = 'normalizer_codes'
+PAIR_CODES = 'selected_codes'
+RATIO_KEYS = ('ratio_logits', 'radius', CODES)  # what only SSN and SN have
+
+_warned: list | None = None  # the last load that was told of another norm's state
+
+
+class OtherNormWarning(UserWarning):
+    """The state of another norm, without ratios, is loaded into SSN or SN."""
+
+
+def encode(
+    normalizers: Sequence[str], num_groups: int, device: torch.device | str | int | None = None
+) -> Tensor:
+    """(2, K): the normalizers' places in NORMALIZERS; GN's number of groups, 0 for the others."""
+    groups = [num_groups if name == 'GN' else 0 for name in normalizers]
+    places = [NORMALIZERS.index(name) for name in normalizers]
+    return torch.tensor([places, groups], device=device)
+
+
+def decode(codes: Tensor) -> tuple[tuple[str, ...], int]:
+    """The names, and GN's number of groups or 0, of what :func:`encode` made.
+
+    Raises:
+        ValueError: It made no such tensor.
+    """
+    if codes.dim() != 2 or len(codes) != 2:
+        raise ValueError(f'{CODES} must be (2, K), got {tuple(codes.shape)}')
+    places, groups = codes.tolist()
+    if not all(place in range(len(NORMALIZERS)) for place in places):
+        raise ValueError(f'{CODES} must be places in {NORMALIZERS}, got {places}')
+    return tuple(NORMALIZERS[place] for place in places), max(groups, default=0)
+
+
+def take_order(
+    state: dict[str, Tensor], prefix: str, normalizers: Sequence[str], num_groups: int
+) -> str | None:
+    """Brings the logits of a state into a layer's order, and puts the layer's codes in it.
+
+    A state without codes is of before they were written: its order is taken to be the layer's.
+
+    Returns:
+        Why the logits are not for this layer; None if they are, or if there are none.
+    """
+    key = f'{prefix}ratio_logits'
+    logits, codes = state.get(key), state.get(f'{prefix}{CODES}')
+    like = next((t for k, t in state.items() if k.startswith(prefix)), None)
+    if like is not None:
+        state[f'{prefix}{CODES}'] = encode(normalizers, num_groups, like.device)
+    if logits is None or logits.dim() != 2:
+        return None
+    if codes is None or codes.is_meta:
+        if logits.size(1) == len(normalizers):
+            return None
+        return _refusal(prefix, f'{logits.size(1)} normalizers', normalizers)
+    try:
+        names, groups = decode(codes)
+    except ValueError as error:
+        return f'{prefix}{error}'
+    if set(names) != set(normalizers) or len(names) != logits.size(1):
+        return _refusal(prefix, f'the normalizers {", ".join(names)}', normalizers)
+    if 'GN' in names and groups != num_groups:
+        radius = state.get(f'{prefix}radius')
+        if radius is None or sparsestmax(whole(logits).float(), radius)[:, names.index('GN')].any():
+            return (
+                f'{prefix}ratio_logits are for GN of {groups} groups, and the layer has '
+                f'num_groups={num_groups}; set num_groups={groups}, or leave {_WAYS}'
+            )
+    if names != tuple(normalizers):
+        state[key] = logits[:, [names.index(name) for name in normalizers]]
+    return None
+
+
+def encode_pair(
+    mean: Sequence[str],
+    var: Sequence[str],
+    num_groups: int,
+    device: torch.device | str | int | None = None,
+) -> Tensor:
+    """(3, 4): which of NORMALIZERS the mean has, which the variance, and GN's groups where used."""
+    groups = num_groups if 'GN' in (*mean, *var) else 0
+    rows = [[int(name in names) for name in NORMALIZERS] for names in (mean, var)]
+    return torch.tensor([*rows, [0, 0, 0, groups]], device=device)
+
+
+def pair_mismatch(codes: Tensor, own: Tensor) -> str:
+    """What two results of :func:`encode_pair` are for, where they differ; '' if they do not."""
+    if codes.is_meta or own.is_meta or codes.tolist() == own.tolist():
+        return ''
+    return f'{_describe_pair(codes)}, and the layer has {_describe_pair(own)}'
+
+
+def _describe_pair(codes: Tensor) -> str:
+    if tuple(codes.shape) != (3, len(NORMALIZERS)):
+        return f'unknown normalizers of shape {tuple(codes.shape)}'
+    *rows, groups = codes.tolist()
+    names = [name if name != 'GN' else f'GN({groups[-1]})' for name in NORMALIZERS]
+    mean, var = ('+'.join(n for n, has in zip(names, row, strict=True) if has) for row in rows)
+    return f'mean {mean}, var {var}'
+
+
+_WAYS = (
+    'ratio_logits, radius and normalizer_codes out of the state, so that its ratios start anew '
+    "(of a checkpoint with init_cfg=dict(type='Pretrained', choices='relearn', ...))"
+)
+
+
+def _refusal(prefix: str, theirs: str, own: Sequence[str]) -> str:
+    return (
+        f'{prefix}ratio_logits are for {theirs}, and the layer has {", ".join(own)}; give the '
+        f'layer these normalizers, or leave {_WAYS}'
+    )
+
+
+def tell_of_other_norm(prefix: str, load: list) -> None:
+    """Warns that ratios keep their start, once a call of ``load_state_dict``.
+
+    Args:
+        prefix: Of the layer.
+        load: The list of missing keys, which all layers of a call share.
+    """
+    global _warned
+    if load is not _warned:
+        _warned = load
+        warnings.warn(
+            f'the state has no ratio_logits for {prefix.rstrip(".") or "the layer"}, nor perhaps '
+            'for others: it is of another norm, of which weight, bias and running statistics are '
+            'taken, while ratios and radius keep their values',
+            OtherNormWarning,
+            stacklevel=2,
+        )
