@@ -223,7 +223,7 @@ def test_what_cannot_be_read_is_told_and_skipped(networks, pictures, video, tmp_
     assert read(tmp_path / 'out')['errors'] == errors
     said = {os.path.basename(error['input']): error['error'] for error in errors}
     assert list(said) == ['cut.jpg', 'empty.png', 'text.jpg', 'noise.mp4', '97']
-    assert 'truncated' in said['cut.jpg']
+    assert 'cut short' in said['cut.jpg']
     assert 'zero bytes' in said['empty.png']
     assert said['text.jpg'] == 'is no picture, whatever its name says'
     assert [r['input'] for r in read(tmp_path / 'out')['results']] == [str(broken / 'whole.jpg')]
@@ -273,7 +273,7 @@ def test_the_command_says_what_was_not_read_and_exits_with_1(
     assert code == 0, said
     assert 'predictions.json' in said
     code, said = call(networks / 'resnet.pth', good, bad)
-    assert (code, f'not read: {bad}: has zero bytes' in said) == (1, True), said
+    assert (code, f'not read: {bad}: the file is empty' in said) == (1, True), said
     (tmp_path / 'nothing').mkdir()
     for arguments, message in (
         ((networks / 'resnet.pth', 'nowhere.jpg'), "no file or folder 'nowhere.jpg'"),
