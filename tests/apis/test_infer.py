@@ -224,7 +224,7 @@ def test_what_cannot_be_read_is_told_and_skipped(networks, pictures, video, tmp_
     said = {os.path.basename(error['input']): error['error'] for error in errors}
     assert list(said) == ['cut.jpg', 'empty.png', 'text.jpg', 'noise.mp4', '97']
     assert 'cut short' in said['cut.jpg']
-    assert 'zero bytes' in said['empty.png']
+    assert 'is empty' in said['empty.png']
     assert said['text.jpg'] == 'is no picture, whatever its name says'
     assert [r['input'] for r in read(tmp_path / 'out')['results']] == [str(broken / 'whole.jpg')]
 
