@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ..ops.normalizers import world_size
 from ..ops.sparsestmax import sparsestmax
+from ..ops.tracing import is_traced
 from .memory import pin
 from .sharded import copy_whole, is_sharded, stack_whole
 from .switch_norm import SSN
@@ -142,14 +143,14 @@ def _note_choices(layers: list[SSN], vertices: Tensor, anew: list[SSN]) -> None:
     """Tells layers what both of their rows have chosen, without waiting for a GPU.
 
     Sharded ones are not told: the logits of their forward pass are another tensor, so whether
-    they were changed since cannot be seen. Nor are those whose step a CUDA graph records.
+    they were changed since cannot be seen. Nor are those whose step is recorded.
 
     Args:
         layers: Of one size and device.
         vertices: (L, 2, K), of selected rows, 0 in the others.
         anew: Those of the layers whose logits came from elsewhere since the last call.
     """
-    if vertices.is_cuda and torch.cuda.is_current_stream_capturing():  # the host sees no values
+    if is_traced(vertices):
         return
     if anew:  # choices under way are of before
         _under_way.pop(layers[0], None)
@@ -166,12 +167,18 @@ def _note_choices(layers: list[SSN], vertices: Tensor, anew: list[SSN]) -> None:
         # where BN spans processes, all have to know at once: one that knows LN was chosen asks for
         # no joint statistics
         wait = world_size() > 1 and any(layer.sync for layer in layers)
-        known = _arrived(layers[0], choices, wait)
+        known = None if _is_captured(vertices) else _arrived(layers[0], choices, wait)
     if known is None or len(known) != len(layers):
         return
     for layer, (mean, var) in zip(layers, known.tolist(), strict=True):
         names = layer.normalizers
         layer._memory.chosen = (names[mean], names[var]) if min(mean, var) >= 0 else None
+
+
+def _is_captured(t: Tensor) -> bool:
+    """Whether a CUDA graph records what is done, so that the host sees no values."""
+    with torch.cuda.device_of(t):
+        return torch.cuda.is_current_stream_capturing()
 
 
 def _arrived(key: SSN, choices: Tensor, wait: bool) -> Tensor | None:
