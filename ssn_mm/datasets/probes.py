@@ -216,7 +216,8 @@ def probe_image(path: str) -> list[Fault]:
         picture = cv2.imdecode(np.frombuffer(Path(path).read_bytes(), np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as error:  # larger than it takes
         return [Fault('unreadable', path, in_a_line(error))]
-    what = 'is no picture that OpenCV can decode, or a broken one'
+    known = cv2.haveImageReader(path)
+    what = 'is a broken picture' if known else 'is no picture, whatever its name says'
     return [Fault('unreadable', path, what)] if picture is None else []
 
 
