@@ -2,6 +2,7 @@
 
 import argparse
 import hashlib
+import logging
 import os
 import re
 import zipfile
@@ -56,24 +57,24 @@ def explain_refusal(error: UnpicklingError) -> str:
 def check_checkpoint(checkpoint: str | Path) -> None:
     """Checks that a checkpoint is there and complete.
 
+    A hash in its name that is not the file's is warned of: mmengine's ``published_keys`` name a
+    file by a hash of something else, and others end names in digits of their own.
+
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It was cut short or altered, by its checksums or by the hash in its name.
+        ValueError: It was cut short or altered, by its checksums, or by the hash in its name where
+            ``metafile.yml`` beside it says that this package has published it.
     """
     if not Path(checkpoint).is_file():
         raise FileNotFoundError(
             f"no checkpoint '{checkpoint}'; training writes them to its work dir"
         )
     with open(checkpoint, 'rb') as file:
-        zipped = file.read(2) == b'PK'  # what torch.save has written since 1.6
+        zipped = file.read(4) == b'PK\x03\x04'  # what torch.save has written since 1.6
         empty = not file.tell()
     if empty or (zipped and not is_intact(checkpoint)):
         raise ValueError(f'{checkpoint} is damaged (cut short or altered); copy it again')
-    if not _has_named_hash(Path(checkpoint)):
-        raise ValueError(
-            f'{checkpoint} is damaged (cut short or altered): it has another hash than its name '
-            'says. Copy it again, or rename it if these eight digits are none'
-        )
+    _check_named_hash(Path(checkpoint))
 
 
 def state_of(checkpoint: Any, source: str | Path) -> Mapping[str, Any]:
@@ -90,22 +91,40 @@ def state_of(checkpoint: Any, source: str | Path) -> Mapping[str, Any]:
     return checkpoint
 
 
-def _has_named_hash(path: Path) -> bool:
-    """Whether a file is the one that was published: <name>-<8 hex digits of its SHA-256>.pth.
+def _check_named_hash(path: Path) -> None:
+    """Compares a file with the hash in its name: <name>-<8 hex digits of its SHA-256>.pth.
 
     Eight figures without a letter may as well be a date, and say nothing.
     """
     named = re.search(r'-([0-9a-f]{8})\.(pth|safetensors)$', path.name)
     if named is None or named[1].isdigit():
-        return True
-    return hashlib.sha256(path.read_bytes()).hexdigest().startswith(named[1])
+        return
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    if digest.startswith(named[1]):
+        return
+    entry = path.with_name('metafile.yml')
+    if entry.is_file() and path.name in entry.read_text(errors='replace'):
+        raise ValueError(
+            f'{path} is damaged (cut short or altered), or another file than was published: its '
+            f'hash is {digest[:8]}. Copy it again'
+        )
+    print_log(
+        f'{path} has the hash {digest[:8]}, which is not what its name ends in. Nothing else is '
+        'wrong with it; but if those digits are a hash of the file, then copy it again',
+        'current',
+        logging.WARNING,
+    )
 
 
 def is_intact(checkpoint: str | Path) -> bool:
-    """Whether a checkpoint of ``torch.save`` is complete; its checksums are verified."""
+    """Whether a checkpoint of ``torch.save`` is complete; its checksums are verified.
+
+    It may have been written without (``torch.serialization.set_crc32_options``).
+    """
     try:
         with zipfile.ZipFile(checkpoint) as archive:
-            return archive.testzip() is None
+            summed = any(member.CRC for member in archive.infolist())
+            return not summed or archive.testzip() is None
     except (OSError, zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError):
         return False
 
