@@ -145,8 +145,10 @@ def _trends(results: Results) -> str:
 def mixed(results: Results) -> list[str]:
     """What differs between rows that stand side by side, in words; empty if nothing does."""
     found = []
-    for key in ('code', *LIBRARIES):
-        there = {row['versions'][key] for row in results.done if 'versions' in row}
+    for key in ('code', 'imports', *LIBRARIES):
+        there = {
+            row['versions'].get(key, 'not recorded') for row in results.done if 'versions' in row
+        }
         if len(there) > 1:
             told = ', '.join(sorted(there))
             found.append(f'The results are of {len(there)} versions of {key}: {told}.')

@@ -7,6 +7,7 @@ library there is used again. It runs on PyTorch's own OpenMP threads.
 import hashlib
 import logging
 import os
+import platform
 import shutil
 import subprocess
 import tempfile
@@ -57,7 +58,8 @@ def _build() -> Path:
     sources = sorted(p for p in Path(__file__).parent.iterdir() if p.suffix in ('.cpp', '.h'))
     compiler = shutil.which(os.environ.get('CXX', 'c++'))
     flags = [*_FLAGS, *_MARCH.get(torch.backends.cpu.get_cpu_capability(), [])]
-    digest = hashlib.sha256(' '.join([str(compiler), torch.__version__, *flags]).encode())
+    torch_build = (torch.__version__, str(torch.version.git_version), platform.machine())
+    digest = hashlib.sha256(' '.join([str(compiler), *torch_build, *flags]).encode())
     for source in sources:
         digest.update(source.read_bytes())
     folder = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'ssn_mm'
