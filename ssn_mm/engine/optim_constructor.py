@@ -46,6 +46,7 @@ class SSNOptimWrapperConstructor(DefaultOptimWrapperConstructor):
                 f'paramwise_cfg has fc_lr5={options["fc_lr5"]}, which has no effect: add '
                 "base='TSMOptimWrapperConstructor' to it"
             )
+        self.is_plain = base == 'DefaultOptimWrapperConstructor' and not options
         # the default constructor looks at single parameters only where there are options
         options.setdefault('bypass_duplicate', False)
         super().__init__(optim_wrapper_cfg, options)
@@ -56,8 +57,11 @@ class SSNOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     def add_params(self, params: list[dict], module: nn.Module, *args, **kwargs) -> None:
         layers = [m for m in module.modules() if isinstance(m, SwitchNorm)]
         found: list[dict] = []
-        with _counted_as_group_norms(layers):
-            self.base.add_params(found, module, *args, **kwargs)
+        if self.is_plain:  # all, as mmengine without options; frozen ones may be released later
+            found.append(dict(params=list(module.parameters())))
+        else:
+            with _counted_as_group_norms(layers):
+                self.base.add_params(found, module, *args, **kwargs)
         params.extend(_merge(self._ratios_apart(found, {id(m.ratio_logits) for m in layers})))
 
     def _ratios_apart(self, groups: list[dict], logits: set[int]) -> Iterator[dict]:

@@ -12,6 +12,7 @@ import torch
 from mmcv.cnn import ConvModule, fuse_conv_bn
 from mmengine.model import convert_sync_batchnorm, revert_sync_batchnorm
 from mmengine.model.efficient_conv_bn_eval import turn_on_efficient_conv_bn_eval
+from mmengine.registry import DefaultScope
 from torch import nn
 
 from ssn_mm import SN, SSN, keep_selected
@@ -27,15 +28,19 @@ NETWORKS = {
     'tsn': (mmaction.models.ResNet, dict(depth=18), FRAMES),
     'tsm': (mmaction.models.ResNetTSM, dict(depth=18, num_segments=4, pretrained2d=False), FRAMES),
     'i3d': (mmaction.models.ResNet3d, dict(SMALL, pretrained=None, pretrained2d=False), CLIPS),
+    'x3d': (mmaction.models.X3D, dict(), CLIPS),
+    'audio': (mmaction.models.ResNetAudio, dict(depth=50, pretrained=None), (4, 1, 32, 32)),
     'csn': (mmaction.models.ResNet3dCSN, dict(SMALL, depth=50, pretrained=None), CLIPS),
 }
 
 
 def network(name, norm='SSN', **options):
     kind, own, shape = NETWORKS[name]
-    norms = {'BN': 'BN3d' if name in ('i3d', 'csn') else 'BN'}
+    norms = {'BN': 'BN3d' if name in ('i3d', 'x3d', 'csn') else 'BN'}
     torch.manual_seed(0)
-    return kind(norm_cfg=dict(type=norms.get(norm, norm)), **own, **options), torch.randn(shape)
+    with DefaultScope.overwrite_default_scope(kind.__module__.partition('.')[0]):
+        model = kind(norm_cfg=dict(type=norms.get(norm, norm)), **own, **options)
+    return model, torch.randn(shape)
 
 
 def switch_norms(model):
@@ -111,7 +116,7 @@ def test_frozen_stages_freeze_ratios_too(name):
     learn(model, x)
     layers = {n: m for n, m in model.named_modules() if isinstance(m, SSN)}
     frozen = {n for n, m in layers.items() if not m.ratio_logits.requires_grad}
-    assert frozen == {n for n in layers if not n.startswith(('layer3', 'layer4'))}
+    assert frozen == {n for n in layers if not n.startswith(('layer3', 'layer4', 'conv5'))}
     assert all(layers[n].training == (n not in frozen) for n in layers)
     assert all((layers[n].ratio_logits == 1).all() for n in frozen)
 
@@ -257,6 +262,34 @@ def test_efficient_conv_bn_eval_changes_batch_norm_only():
     block = ConvModule(3, 6, 3, norm_cfg=dict(type='SSN'), efficient_conv_bn_eval=True)
     assert block.efficient_conv_bn_eval_forward is None
     torch.testing.assert_close(block.eval()(x), block.bn(block.conv(x)).relu())
+
+
+def test_a_sparse_network_for_masked_pretraining_refuses_ssn():
+    with pytest.raises(ValueError, match='SparseResNet normalizes what its mask leaves, which SSN'):
+        mmpretrain.models.SparseResNet(18, norm_cfg=dict(type='SSN'))
+
+
+def test_a_network_that_reads_its_layers_parameters_refuses_ssn_for_pictures():
+    model = mmaction.models.OmniResNet(layers=[1, 1, 1, 1])
+    pictures = torch.randn(2, 3, 32, 32)
+    assert model(pictures).shape == (2, 2048, 1, 1)
+    model.layer1[0].bn2 = SSN(64)
+    assert model(torch.randn(2, 3, 2, 32, 32)).shape == (2, 2048, 2, 1, 1)
+    with pytest.raises(ValueError, match='OmniResNet takes SSN for batch norm'):
+        model(pictures)
+
+
+def test_shufflenets_first_biases_are_those_beside_batch_norm():
+    from mmpretrain.models import ShuffleNetV1
+
+    found = []
+    for norm in ('BN', 'SSN'):
+        model = ShuffleNetV1(norm_cfg=dict(type=norm))
+        model.init_weights()
+        kinds = (nn.BatchNorm2d, SSN)
+        found.append([m.bias.detach() for m in model.modules() if isinstance(m, kinds)])
+    assert found[0][0].unique().tolist() == [pytest.approx(1e-4)]
+    assert all(torch.equal(*pair) for pair in zip(*found, strict=True))
 
 
 def test_every_test_that_the_page_names_exists():

@@ -5,17 +5,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-import mmaction.models
 import mmpretrain.models
 import pytest
 import torch
 import torch.distributed as dist
 from mmengine.model import BaseModel
-from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
+from torch import nn
 from torch.utils.data import Dataset
 
-from ssn_mm.layers import SwitchNorm
+from ssn_mm.layers import SSN, SwitchNorm
 
 OURS = 'SSNOptimWrapperConstructor'
 BN = torch.tensor([[0.0, 0.0, 1.0]] * 2)
@@ -47,7 +46,7 @@ def switch_norms(model):
     return [m for m in model.modules() if isinstance(m, SwitchNorm)]
 
 
-def run(work_dir, model, hooks=(), paramwise=None, constructor=OURS, **cfg):
+def run(work_dir, model, hooks=(), paramwise=None, constructor=OURS, accumulate=1, **cfg):
     runner = Runner(
         model=model,
         work_dir=str(work_dir),
@@ -62,6 +61,7 @@ def run(work_dir, model, hooks=(), paramwise=None, constructor=OURS, **cfg):
             constructor=constructor,
             optimizer=dict(type='SGD', lr=0.1, weight_decay=1e-4),
             paramwise_cfg=paramwise,
+            accumulative_counts=accumulate,
         ),
         custom_hooks=[dict(type='SSNRadiusHook'), *hooks],
         default_hooks=dict(checkpoint=None),
@@ -119,11 +119,29 @@ def test_an_optimizer_without_the_rules_for_ratio_logits_is_warned_of_once(tmp_p
     assert ADVICE not in run(tmp_path / 'ours', Net(), (), dict(norm_decay_mult=0.0))[1]
 
 
+class Plain(nn.Module):
+    """A network that stops batch norm by itself, and no other norm."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm_eval, self.norm = True, SSN(3)
+
+    def forward(self, x):
+        return (self.norm(x),)
+
+
 def test_norm_eval_of_a_network_that_is_no_base_module_is_refused(tmp_path):
-    with DefaultScope.overwrite_default_scope('mmaction'):
-        x3d = mmaction.models.X3D(norm_cfg=dict(type='SSN'), norm_eval=True)
-    with pytest.raises(ValueError, match=r'X3D \(backbone\) has norm_eval=True.*norm_eval=False'):
-        run(tmp_path, Net(backbone=x3d))
+    with pytest.raises(ValueError, match=r'Plain \(backbone\) has norm_eval=True.*norm_eval=False'):
+        run(tmp_path, Net(backbone=Plain()))
+
+
+def test_accumulation_is_warned_of_where_layers_measure_batches(tmp_path):
+    for normalizers, count in ((('IN', 'LN', 'BN'), 1), (('IN', 'LN'), 0)):
+        norm = dict(type='SSN', normalizers=normalizers)
+        model = Net(backbone=mmpretrain.models.ResNet(18, norm_cfg=norm, base_channels=8))
+        place = tmp_path / str(count)
+        _, log = run(place, model, accumulate=2)
+        assert log.count('because the model has BatchNorm layers') == count
 
 
 RANK = """

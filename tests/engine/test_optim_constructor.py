@@ -179,3 +179,14 @@ def test_layers_are_ssn_again_when_a_constructor_raises():
 def test_options_that_are_no_positive_number_are_refused(paramwise):
     with pytest.raises(ValueError, match=f'got {next(iter(paramwise.values()))}'):
         build(network(), paramwise)
+
+
+def test_a_layer_that_is_released_during_training_trains_as_under_the_default_constructor():
+    for constructor in ('SSNOptimWrapperConstructor', 'DefaultOptimWrapperConstructor'):
+        model = network()
+        model[1].requires_grad_(False)
+        wrapper = build(model, constructor=constructor)
+        model[1].requires_grad_(True)
+        before = model[1].weight.clone()
+        wrapper.update_params(model(torch.randn(2, 3, 8, 8)).square().sum())
+        assert not torch.equal(model[1].weight, before)
