@@ -139,7 +139,7 @@ def _check_dataset(
 ) -> list[str]:
     """Checks a dataset; returns the files that it lists, '' for those in memory."""
     where = location(node)
-    for step in node.get('pipeline') or []:
+    for step in loading_steps(node):
         package = _READERS.get(type_name(step), '')
         if package and find_spec(package) is None:
             raise ValueError(

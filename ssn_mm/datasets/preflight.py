@@ -23,6 +23,29 @@ class Source:
 
 
 _SEGMENTATION_DEMO = 'python tools/train.py configs/demo/deeplab_ssn_digits.py'
+_DATA = frozenset(  # endings of files
+    [
+        '.jpg',
+        '.jpeg',
+        '.png',
+        '.bmp',
+        '.webp',
+        '.tif',
+        '.tiff',
+        '.ppm',
+        '.pgm',
+        '.npy',
+        '.npz',
+        '.mp4',
+        '.avi',
+        '.mkv',
+        '.mov',
+        '.webm',
+        '.mpg',
+        '.mpeg',
+        '.m4v',
+    ]
+)
 _VIDEO_DEMO = 'python tools/train.py configs/demo/i3d_ssn_digits.py'
 
 SOURCES = (  # the first that fits counts
@@ -100,24 +123,28 @@ class DatasetMissingError(FileNotFoundError):
     """A dataset that a config needs is not on disk."""
 
 
-def check_datasets(cfg, loaders: tuple[str, ...] = ('train', 'val', 'test')) -> None:
+def check_datasets(cfg, loaders: tuple[str, ...] = ('train', 'val')) -> None:
     """Checks that the folders and lists a config's datasets read are there and not empty.
+
+    What is read by another client than the disk's, or not at all, is left alone.
 
     Args:
         cfg: An mmengine config. Datasets of a type not in ``SOURCES`` are left to their library.
-        loaders: Which of the config's ``*_dataloader`` to check.
+        loaders: Which of the config's ``*_dataloader`` to check; by default what a training reads.
 
     Raises:
         DatasetMissingError: Some are missing or empty; says which, the layout that is
             expected, where the dataset comes from, and a demo that needs none.
-        ValueError: A list names a file outside of the folder that its dataset reads.
+        ValueError: A list names a file outside of the folders that its dataset reads.
     """
     missing: dict[tuple[Source, str], set[str]] = {}
     for dataset in _datasets([cfg.get(f'{name}_dataloader') for name in loaders]):
         paths = _paths(dataset)
-        _check_list(dict(paths))
+        if _is_elsewhere(dataset, paths):
+            continue
+        _check_list(dict(paths), dataset.get('data_root'))
         source = _source(dataset, paths)
-        if source is None or any('://' in path for _, path in paths):  # not on a disk
+        if source is None:
             continue
         gone = {path for key, path in paths if not _is_there(path, _suffix(source, dataset, key))}
         if gone:
@@ -160,35 +187,79 @@ def _source(dataset: dict, paths: list[tuple[str, str]]) -> Source | None:
 
 def _paths(dataset: dict) -> list[tuple[str, str]]:
     """The folders and the list that a dataset reads, each after its key in the config."""
-    root = dataset.get('data_root') or ''
+    root = os.path.expanduser(dataset.get('data_root') or '')  # as mmpretrain does
     prefix = dataset.get('data_prefix') or dataset.get('split') or ''
-    prefixes = prefix if isinstance(prefix, dict) else {'img_path': prefix}
+    prefixes = dict(prefix) if isinstance(prefix, dict) else {'img_path': prefix}
+    if not _reads_annotations(dataset):
+        prefixes.pop('seg_map_path', None)
     paths = [(key, os.path.join(root, path or '')) for key, path in prefixes.items()]
     if dataset.get('ann_file'):
         paths.append(('ann_file', os.path.join(root, dataset['ann_file'])))
     return paths
 
 
-def _check_list(paths: dict[str, str]) -> None:
-    """A list that somebody else made must not lead to other files of this machine."""
+def _steps(dataset: dict) -> list[dict]:
+    return [step for step in dataset.get('pipeline') or () if isinstance(step, dict)]
+
+
+def _reads_annotations(dataset: dict) -> bool:
+    """Whether the dataset's pipeline has a step for annotations; a test without labels has none."""
+    steps = [type_name(step) for step in _steps(dataset)]
+    return not steps or any('Load' in step and 'Annotation' in step for step in steps)
+
+
+def _is_elsewhere(dataset: dict, paths: list[tuple[str, str]]) -> bool:
+    """Whether files are not on a disk of this machine (petrel, lmdb, http, ...)."""
+    named = []
+    for owner in (dataset, *_steps(dataset)):
+        options = [owner, owner.get('backend_args'), owner.get('file_client_args')]
+        named += [o.get('io_backend') for o in options if isinstance(o, dict)]
+        named += [o.get('backend') for o in options[1:] if isinstance(o, dict)]
+    other = any(name not in (None, 'disk', 'local') for name in named)
+    return other or any('://' in path for _, path in paths)
+
+
+def _check_list(paths: dict[str, str], data_root: str | None) -> None:
+    """A list that somebody else made must not lead to other files of this machine.
+
+    It may name pictures, videos and folders of frames by absolute paths.
+    """
     listing = paths.pop('ann_file', '')
-    roots = [os.path.abspath(path) for path in paths.values() if path]
-    if not roots or not os.path.isfile(listing):
+    folders = [path for path in paths.values() if path]
+    if not folders or not os.path.isfile(listing):
         return  # no folder is said to be the data's
+    roots = [os.path.abspath(path) for path in (*folders, data_root) if path]
     for place, name in _listed(listing):
-        file = os.path.abspath(os.path.join(roots[0], name))
-        if not any(file == root or file.startswith(root.rstrip('/') + '/') for root in roots):
-            raise ValueError(
-                f'{listing}, {place}: {name!r} lies outside of {roots[0]}, the folder that the '
-                'dataset reads; correct the list, or data_root and data_prefix of the dataset'
-            )
+        if not os.path.isabs(name) and '..' not in name:
+            continue
+        file = os.path.join(roots[0], name)
+        if not (_is_meant(name) or _is_inside(os.path.abspath(file), roots)):
+            real = os.path.join(os.path.realpath(os.path.dirname(file)), os.path.basename(file))
+            if not _is_inside(real, [os.path.realpath(root) for root in roots]):
+                raise ValueError(
+                    f'{listing}, {place}: {name!r} lies outside of {roots[0]}, the folder that the '
+                    'dataset reads; correct the list, or data_root and data_prefix of the dataset'
+                )
+
+
+def _is_meant(name: str) -> bool:
+    """Whether somebody names data by an absolute path."""
+    ending = os.path.splitext(name)[1].lower()
+    return os.path.isabs(name) and (ending in _DATA if ending else os.path.isdir(name))
+
+
+def _is_inside(file: str, roots: list[str]) -> bool:
+    return any(file == root or file.startswith(root.rstrip('/') + '/') for root in roots)
 
 
 def _listed(listing: str) -> Iterator[tuple[str, str]]:
     """Files of a list, each with its place there: of lines `FILE LABEL`, or mmengine's JSON."""
     if listing.endswith('.json'):
-        with open(listing) as opened:
-            content = json.load(opened)
+        try:
+            with open(listing, encoding='utf-8') as opened:
+                content = json.load(opened)
+        except ValueError:  # its library tells what is wrong with it
+            return
         infos = content.get('data_list') if isinstance(content, dict) else content
         for number, info in enumerate(infos or ()):
             for key in ('img_path', 'seg_map_path', 'filename', 'frame_dir'):

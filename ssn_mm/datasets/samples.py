@@ -54,8 +54,8 @@ def leaves(node: Any, scope: str) -> Iterator[dict]:
 
 def loading_steps(node: Mapping) -> list:
     """The steps of a dataset's pipeline that read files, by their names."""
-    steps = node.get('pipeline') or []
-    return [step for step in steps if _LOADING.search(type_name(step) if step else '')]
+    steps = [step for step in node.get('pipeline') or [] if isinstance(step, Mapping)]
+    return [step for step in steps if _LOADING.search(type_name(step))]
 
 
 def task_of(info: dict, node: dict) -> str:

@@ -219,9 +219,81 @@ def test_a_list_cannot_lead_out_of_the_data(tmp_path, name):
 
 
 def test_a_list_in_json_cannot_either(tmp_path):
-    infos = [dict(img_path='1.jpg'), dict(img_path='2.jpg', seg_map_path='../2.png')]
+    infos = [dict(img_path='1.jpg'), dict(img_path='2.jpg', seg_map_path='../../2.png')]
     (tmp_path / 'list.json').write_text(json.dumps(dict(metainfo={}, data_list=infos)))
     dataset = dict(type='BaseSegDataset', data_root=str(tmp_path), ann_file='list.json')
     dataset['data_prefix'] = dict(img_path='images')
-    with pytest.raises(ValueError, match=r"list\.json, sample 1: '\.\./2\.png' lies outside"):
+    with pytest.raises(ValueError, match=r"list\.json, sample 1: '\.\./\.\./2\.png' lies outside"):
         check_datasets(Config(dict(train_dataloader=dict(dataset=dataset))))
+
+
+def listed(tmp_path, *names, **settings):
+    """A config whose list names videos."""
+    (tmp_path / 'data/videos').mkdir(parents=True, exist_ok=True)
+    (tmp_path / 'data/videos/1.mp4').write_text('x')
+    (tmp_path / 'data/list.txt').write_text(''.join(f'{name} 0\n' for name in names))
+    data = dict(
+        type='VideoDataset', data_root=str(tmp_path / 'data'), ann_file='list.txt',
+        data_prefix=dict(video='videos'),
+    )  # fmt: skip
+    return loaders(train=data | settings)
+
+
+def test_paths_that_stay_inside_or_name_data_of_ones_own_are_taken(tmp_path):
+    (tmp_path / 'elsewhere').mkdir()
+    check_datasets(listed(tmp_path, 'a/../1.mp4', '../other/1.mp4'))  # inside of data_root
+    check_datasets(listed(tmp_path, '/mnt/videos/1.mp4', str(tmp_path / 'elsewhere')))
+    (tmp_path / 'link').symlink_to(tmp_path / 'data')
+    check_datasets(listed(tmp_path, str(tmp_path / 'data/videos/1'), data_root=f'{tmp_path}/link'))
+    check_datasets(listed(tmp_path, str(tmp_path / 'link/videos/1')))
+    for name in ('/etc/passwd', '../../elsewhere/1.mp4'):
+        with pytest.raises(ValueError, match='lies outside of'):
+            check_datasets(listed(tmp_path, name))
+
+
+def test_annotations_are_missed_only_where_a_step_reads_them(tmp_path):
+    cfg = config(tmp_path)
+    put(tmp_path / 'images/validation/1.jpg')
+    data = cfg.val_dataloader.dataset.dataset
+    data.pipeline = [dict(type='LoadImageFromFile'), dict(type='PackSegInputs')]
+    check_datasets(cfg, ('val',))
+    data.pipeline.insert(1, dict(type='mmseg.LoadAnnotations'))
+    with pytest.raises(DatasetMissingError, match='annotations/validation'):
+        check_datasets(cfg, ('val',))
+
+
+PETREL = dict(backend='petrel', path_mapping={'data/': 's3://data/'})
+
+
+@pytest.mark.parametrize(
+    'settings',
+    [
+        dict(backend_args=PETREL),
+        dict(pipeline=[dict(type='LoadImageFromFile', backend_args=PETREL)]),
+        dict(pipeline=[dict(type='LoadImageFromFile', file_client_args=PETREL)]),
+        dict(pipeline=[dict(type='DecordInit', io_backend='lmdb', db_path='data.lmdb')]),
+    ],
+)
+def test_data_that_another_client_reads_is_not_looked_for_on_the_disk(settings):
+    check_datasets(loaders(train=imagenet('data/nowhere', split='train', **settings)))
+
+
+def test_a_home_directory_is_found_as_mmpretrain_finds_it(tmp_path, monkeypatch):
+    monkeypatch.setenv('HOME', str(tmp_path))
+    put(tmp_path / 'imagenet/train/n01440764/1.JPEG')
+    check_datasets(loaders(train=imagenet('~/imagenet', split='train')))
+
+
+def test_a_training_needs_no_test_data(tmp_path):
+    put(tmp_path / 'train/n01440764/1.JPEG')
+    cfg = loaders(train=imagenet(tmp_path, split='train'), test=imagenet(tmp_path, split='test'))
+    check_datasets(cfg)
+    with pytest.raises(DatasetMissingError, match='ImageNet'):
+        check_datasets(cfg, ('test',))
+
+
+def test_a_list_that_is_no_json_is_left_to_its_library(tmp_path):
+    put(tmp_path / 'images/1.jpg')
+    put(tmp_path / 'list.json', '{')
+    data = dict(type='BaseSegDataset', data_root=str(tmp_path), ann_file='list.json')
+    check_datasets(loaders(train=data | dict(data_prefix=dict(img_path='images'))))
