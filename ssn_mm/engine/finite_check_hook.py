@@ -24,7 +24,8 @@ class FiniteCheckHook(Hook):
         python tools/train.py CONFIG --cfg-options default_hooks.finite.type=FiniteCheckHook
 
     Gradients are left alone where a ``GradScaler`` looks after float16's: there inf is how it
-    finds its scale. A network that means its inf, such as an attention mask, cannot be checked.
+    finds its scale. So is -inf between modules, which masks mean; if NaN or a loss of -inf comes
+    of it, the module where it was first is named beside.
 
     Raises:
         ValueError: There is one; says in which iteration, in which input, output or parameter's
@@ -38,10 +39,11 @@ class FiniteCheckHook(Hook):
         """Puts a check in front of and behind every module, and on every gradient."""
         self.runner = runner
         self.handles: list = []
+        self.first_mask = ''  # where -inf was first in this iteration
         model = unwrapped(runner)
         for name, module in model.named_modules():
             title = f'{name or "the network"} ({type(module).__name__})'
-            self._watch_module(title, module)
+            self._watch_module(title, module, strict=not name)
         if not _scales_gradients(runner.optim_wrapper):
             for name, parameter in model.named_parameters():
                 if parameter.requires_grad:
@@ -49,6 +51,7 @@ class FiniteCheckHook(Hook):
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Checks the batch."""
+        self.first_mask = ''
         for path, tensor in _tensors(data_batch):
             if not _is_finite(tensor):
                 self._stop(
@@ -59,22 +62,32 @@ class FiniteCheckHook(Hook):
         """Takes the checks away."""
         self._remove()
 
-    def _watch_module(self, title: str, module: nn.Module) -> None:
+    def _watch_module(self, title: str, module: nn.Module, strict: bool) -> None:
         def before(_: nn.Module, args: tuple, kwargs: dict) -> None:
             for path, tensor in _tensors(dict(enumerate(args)) | kwargs):
-                if not _is_finite(tensor):
-                    self._stop(f'input{_subscript(path)} of {title}', tensor)
+                what = f'input{_subscript(path)} of {title}'
+                if not (_is_finite(tensor) or self._is_mask(tensor, what)):
+                    self._stop(what, tensor, self._mask())
 
         def after(module: nn.Module, _: tuple, outputs: Any) -> None:
             for path, tensor in _tensors(outputs):
-                if not _is_finite(tensor):
-                    what = f'output{_subscript(path)} of {title}'
-                    self._stop(what, tensor, _broken_state(module))
+                what = f'output{_subscript(path)} of {title}'
+                if not _is_finite(tensor) and (strict or not self._is_mask(tensor, what)):
+                    self._stop(what, tensor, _broken_state(module) + self._mask())
 
         self.handles += [
             module.register_forward_pre_hook(before, with_kwargs=True),
             module.register_forward_hook(after),
         ]
+
+    def _is_mask(self, tensor: Tensor, what: str) -> bool:
+        if not (tensor.detach() < float('inf')).all():  # NaN is not less either
+            return False
+        self.first_mask = self.first_mask or what
+        return True
+
+    def _mask(self) -> str:
+        return f'; -inf was first in {self.first_mask}' if self.first_mask else ''
 
     def _watch_gradient(self, name: str, parameter: nn.Parameter) -> None:
         def check(parameter: Tensor) -> None:

@@ -93,7 +93,7 @@ def check_schedule(schedule: Schedule, circumscribed: float) -> None:
     radii = [schedule(step / 100) for step in range(101)]
     if not all(0 <= r < float('inf') for r in radii):
         raise ValueError(f'the radius must be a finite number >= 0, the schedule gives {radii}')
-    if any(later < earlier for earlier, later in pairwise(radii)):
+    if any(later < earlier - 1e-9 for earlier, later in pairwise(radii)):  # but for rounding
         raise ValueError(f'the radius must not shrink during training, the schedule gives {radii}')
     if radii[-1] < circumscribed:
         raise ValueError(

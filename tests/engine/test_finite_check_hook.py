@@ -1,9 +1,12 @@
 """Where an inf or NaN began, in mmengine's Runner."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from mmengine.hooks import Hook
 from mmengine.structures import BaseDataElement
+from torch import nn
 from trainings import Pictures, train
 
 from ssn_mm.engine import FiniteCheckHook
@@ -70,6 +73,37 @@ def test_a_sound_training_goes_through_it_unchanged_and_it_leaves_nothing_behind
         assert not module._forward_hooks
         assert not module._forward_pre_hooks
     assert not any(p._post_accumulate_grad_hooks for p in runner.model.parameters())
+
+
+class Masked(nn.Module):
+    """Attention's way: scores of -inf before a softmax, which then is 0 there."""
+
+    def __init__(self, spoil=False):
+        super().__init__()
+        self.hide, self.softmax, self.spoil = nn.Identity(), nn.Softmax(1), spoil
+
+    def forward(self, maps):
+        hidden = torch.zeros(maps.shape[1]).index_fill(0, torch.tensor(0), float('-inf'))
+        scores = self.hide(maps + hidden[:, None, None])
+        return self.softmax(scores * 0 if self.spoil else scores)
+
+
+def test_masks_of_minus_infinity_stop_nothing_until_they_become_nan():
+    network = nn.Sequential(nn.Identity(), Masked())
+    hook = FiniteCheckHook()
+    hook.before_train(SimpleNamespace(iter=0, model=network, optim_wrapper=None))
+    assert network(torch.ones(2, 3, 4, 4))[:, 0].eq(0).all()
+    network[1].spoil = True
+    message = r'input\[0\] of 1\.softmax .* 32 NaN .*; -inf was first in input\[0\] of 1\.hide'
+    with pytest.raises(ValueError, match=message):
+        network(torch.ones(2, 3, 4, 4))
+
+
+def test_a_loss_of_minus_infinity_is_none():
+    network = nn.Sequential(nn.Identity())
+    FiniteCheckHook().before_train(SimpleNamespace(iter=0, model=network, optim_wrapper=None))
+    with pytest.raises(ValueError, match=r'output of the network .* 0 NaN and 1 inf'):
+        network(torch.tensor([float('-inf')]))
 
 
 def test_without_it_the_same_faults_do_not_stop_a_training(tmp_path):
