@@ -87,6 +87,20 @@ def test_testing_writes_label_maps_and_pictures(trained, run_tool):
     assert len(list((folder / 'shown').rglob('*.png'))) == 4
 
 
+def test_testing_does_not_write_its_labels_over_the_annotations(trained, run_tool):
+    folder, _ = trained
+    truth = folder / 'ade/annotations/validation'
+    before = {file: file.read_bytes() for file in truth.iterdir()}
+    code, said = run_tool(
+        sys.executable, ROOT / 'tools/test.py', DEMO, folder / 'run/iter_8.pth',
+        '--work-dir', folder / 'over', '--out', truth, *digits(folder),
+    )  # fmt: skip
+    assert code == 2, said[-3000:]
+    assert 'would overwrite' in said
+    assert before
+    assert {file: file.read_bytes() for file in truth.iterdir()} == before
+
+
 def test_two_cpu_processes_test_as_one_does(trained, run_tool):
     folder, _ = trained
     checkpoint = folder / 'run/iter_8.pth'
