@@ -6,6 +6,7 @@ import tempfile
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 Identity = tuple[int, int] | str
@@ -166,9 +167,21 @@ def _identity(path: PathLike) -> Identity:
     """What two names of one file share."""
     try:
         found = os.stat(path)
-    except OSError:  # not there yet: its name, as the most forgiving file system compares it
-        return unicodedata.normalize('NFC', os.path.realpath(path)).casefold()
+    except OSError:  # not there yet: its name, as its file system compares it
+        place = os.path.realpath(path)
+        if _ignores_case(Path(place).parent):
+            place = unicodedata.normalize('NFC', place).casefold()
+        return place
     return found.st_dev, found.st_ino
+
+
+@cache
+def _ignores_case(folder: Path) -> bool:
+    """Whether cases are one on the file system of a folder, or of the one it will be made in."""
+    while not folder.exists():
+        folder = folder.parent
+    other = folder.with_name(folder.name.swapcase()) if folder.name else folder
+    return other != folder and other.exists() and other.samefile(folder)
 
 
 def _is_device(path: PathLike) -> bool:

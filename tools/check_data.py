@@ -46,7 +46,10 @@ def parse_args() -> argparse.Namespace:
         help='decode N samples of a dataset, evenly spread; lists are checked in full',
     )
     parser.add_argument(
-        '--json', type=Path, metavar='FILE', help='write all counts and faults there'
+        '--json',
+        type=Path,
+        metavar='FILE',
+        help='write all counts and faults there (default: print only)',
     )
     return parser.parse_args()
 

@@ -17,8 +17,12 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('config', help='config file the model was trained with')
     parser.add_argument('checkpoint', help='checkpoint file; every SSN has chosen')
-    parser.add_argument('--out', type=Path, help='program to write (default: CHECKPOINT.pt2)')
-    parser.add_argument('--onnx', type=Path, metavar='F', help='ONNX file to write')
+    parser.add_argument(
+        '--out',
+        type=Path,
+        help='program to write, and beside it .frozen.pth (default: CHECKPOINT without .pth, .pt2)',
+    )
+    parser.add_argument('--onnx', type=Path, metavar='F', help='ONNX file to write (default: none)')
     parser.add_argument(
         '--verify',
         type=int,

@@ -17,9 +17,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--out',
         help='segmentation: folder for the predicted label maps; otherwise: file for the '
-        'pickled predictions',
+        'pickled predictions, .pkl (default: neither)',
     )
-    parser.add_argument('--show-dir', help='folder for pictures of the predictions')
+    parser.add_argument('--show-dir', help='folder for pictures of the predictions (default: none)')
     parser.add_argument(
         '--tta',
         action='store_true',
