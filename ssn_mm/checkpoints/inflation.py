@@ -19,6 +19,8 @@ RESNET2D = 'mmaction.models.backbones.resnet'
 RESNET3D = 'mmaction.models.backbones.resnet3d'
 PATHWAY = 'mmaction.models.backbones.resnet3d_slowfast'
 TSM = 'mmaction.models.backbones.resnet_tsm'
+MOBILENET = 'mmaction.models.backbones.mobilenet_v2_tsm'
+MOBILEONE = 'mmaction.models.backbones.mobileone_tsm'
 _WRAPPED = ('net2', 'net', 'block')  # what the wrappers of TSM, TIN and non-local blocks call it
 
 
@@ -30,6 +32,8 @@ def apply() -> None:
             RESNET3D: repair_inflation,
             PATHWAY: repair_pathway,
             TSM: repair_tsm,
+            MOBILENET: repair_mobile,
+            MOBILEONE: repair_mobile,
         }
     )
 
@@ -108,6 +112,27 @@ def repair_tsm(tsm: ModuleType) -> None:
 
     tsm.ResNetTSM.load_original_weights = load_original_weights
     tsm.ResNetTSM.init_weights = init_weights
+
+
+def repair_mobile(tsm: ModuleType) -> None:
+    """Lets TSM's MobileNetV2 and MobileOne start from 2D ones with any norm on either side.
+
+    Their own way loads strictly, which no checkpoint of batch norm survives beside ratio logits,
+    nor one with mmpretrain's prefix that MobileNetV2 is not told of; and it needs a checkpoint.
+    """
+    kind = tsm.MobileNetV2TSM if hasattr(tsm, 'MobileNetV2TSM') else tsm.MobileOneTSM
+
+    def load_original_weights(backbone: Any, logger: Any) -> None:
+        _fill(backbone, _read(backbone.init_cfg), logger)
+
+    def init_weights(backbone: Any) -> None:
+        cfg = backbone.init_cfg  # MobileNetV2 makes it of ``pretrained``
+        if backbone.pretrained2d and isinstance(cfg, dict) and cfg['type'] == 'Pretrained':
+            backbone.load_original_weights('current')
+        else:
+            super(kind, backbone).init_weights()
+
+    kind.load_original_weights, kind.init_weights = load_original_weights, init_weights
 
 
 def _read(init_cfg: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -174,7 +174,10 @@ def _load_state_dict(
     if not (ours or theirs):
         return _original(module, state_dict, strict, logger)
     report = load_weights(module, state_dict)
-    missing = [key for key in report.initial if 'num_batches_tracked' not in key]
+    optional = ['num_batches_tracked']
+    if not any(key.endswith('ratio_logits') for key in report.loaded):  # of another norm
+        optional += ['ratio_logits', 'radius']
+    missing = [key for key in report.initial if key.rpartition('.')[2] not in optional]
     if strict and (missing or report.ignored or report.mismatched):
         raise RuntimeError(f'The checkpoint and the network do not match exactly: {report}')
     report.log(logger or 'current')

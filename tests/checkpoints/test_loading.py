@@ -261,6 +261,25 @@ def test_what_was_loaded_left_and_ignored_is_said_with_counts_and_names(tmp_path
         load_checkpoint(resnet(dict(type='SSN')), str(tmp_path / 'bn.pth'), strict=True)
 
 
+def test_a_strict_loader_takes_batch_norm_and_nothing_less(tmp_path):
+    """As mmaction2's RGBPoseConv3D loads ``pretrained``."""
+    state = resnet(dict(type='BN')).state_dict()
+    state['bn1.bias'].normal_()
+    torch.save(state, tmp_path / 'bn.pth')
+    net = resnet(dict(type='SSN'))
+    load_checkpoint(net, str(tmp_path / 'bn.pth'), strict=True)
+    assert torch.equal(net.bn1.bias, state['bn1.bias'])
+    del state['bn1.bias']
+    torch.save(state, tmp_path / 'less.pth')
+    with pytest.raises(RuntimeError, match='do not match exactly'):
+        load_checkpoint(net, str(tmp_path / 'less.pth'), strict=True)
+    state = resnet(dict(type='SSN')).state_dict()
+    del state['bn1.ratio_logits']
+    torch.save(state, tmp_path / 'less.pth')
+    with pytest.raises(RuntimeError, match='do not match exactly'):
+        load_checkpoint(net, str(tmp_path / 'less.pth'), strict=True)
+
+
 @pytest.mark.parametrize(
     ('key', 'shape', 'said'),
     [
