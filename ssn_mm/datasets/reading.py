@@ -90,13 +90,11 @@ def checked_reading(found: list[Annotation] | None = None) -> Iterator[None]:
     """
     last: list[np.ndarray] = []  # what was decoded in the current loading step
     names = ('mmcv', 'mmcv.image', 'mmcv.image.io')
-    places = [sys.modules[name] for name in names if name in sys.modules]
-    if not places:
+    modules = [sys.modules[name] for name in names if name in sys.modules]
+    if not modules:
         yield
         return
-    steps = sys.modules.get('mmcv.transforms.loading')
-    decode = places[-1].imfrombytes
-    load = steps.LoadAnnotations.transform if steps else None
+    decode = modules[-1].imfrombytes
 
     def decode_whole(content: bytes, *args: Any, **kwargs: Any) -> np.ndarray:
         if why := damage_of(content):
@@ -104,27 +102,52 @@ def checked_reading(found: list[Annotation] | None = None) -> Iterator[None]:
         last[:] = [decode(content, *args, **kwargs)]
         return last[0]
 
-    def load_fitting(step: Any, results: dict) -> dict:
-        last.clear()
-        results = load(step, results)  # type: ignore[misc]
+    def load_fitting(results: dict) -> None:
         if isinstance(results.get('gt_seg_map'), np.ndarray):
             raw = next(iter(last), None)
             _check_annotation(results, raw)
             if found is not None:  # later steps write into it
                 found.append(Annotation(results['gt_seg_map'].copy(), raw))
-        return results
 
+    changed = [(module, 'imfrombytes', decode_whole) for module in modules]
+    if steps := sys.modules.get('mmcv.transforms.loading'):
+        picture, annotation = steps.LoadImageFromFile, steps.LoadAnnotations
+        load = _naming(picture.transform, 'img_path', last)
+        changed.append((picture, 'transform', load))
+        load = _naming(annotation.transform, 'seg_map_path', last, load_fitting)
+        changed.append((annotation, 'transform', load))
+    before = [(owner, name, getattr(owner, name)) for owner, name, _ in changed]
     try:
-        for place in places:
-            place.imfrombytes = decode_whole  # type: ignore[attr-defined]
-        if steps:
-            steps.LoadAnnotations.transform = load_fitting
+        for owner, name, value in changed:
+            setattr(owner, name, value)
         yield
     finally:
-        for place in places:
-            place.imfrombytes = decode  # type: ignore[attr-defined]
-        if steps:
-            steps.LoadAnnotations.transform = load
+        for owner, name, value in before:
+            setattr(owner, name, value)
+
+
+def _naming(
+    load: Callable, key: str, decoded: list, check: Callable[[dict], None] | None = None
+) -> Callable:
+    """A loading step's ``transform`` that says which file it was that it could not read."""
+
+    def transform(step: Any, results: dict) -> dict | None:
+        file = results.get(key)
+        decoded.clear()
+        try:
+            loaded = load(step, results)
+            if loaded is not None and check is not None:
+                check(loaded)
+            return loaded
+        except (FileNotFoundError, KeyError):  # these say what they miss
+            raise
+        except Exception as error:
+            kind = error.kind if isinstance(error, FaultError) else 'unreadable'
+            if not isinstance(file, str) or (isinstance(error, FaultError) and error.file):
+                raise
+            raise FaultError(*(damage_in(file) or (kind, in_a_line(error))), file) from error
+
+    return transform
 
 
 def load_sample(
