@@ -1,20 +1,22 @@
-"""Finds and reads what a network is to look at."""
+"""Finds what a network is to look at, and prepares it."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
-import cv2
 import numpy as np
 
-from ..datasets.probes import probe_image, probe_video
+from ..datasets.pipelines import Preparation, Prepared
+from ..datasets.pool import Failure
+from ..datasets.probes import probe_image
+from ..datasets.reading import checked_reading, in_a_line
+from .decoding import decode_apart, told
+from .videos import Video
 
 IMAGES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff', '.ppm', '.pgm')
 VIDEOS = ('.mp4', '.avi', '.mkv', '.mov', '.webm', '.mpg', '.mpeg', '.m4v')
-
-
-class UnreadableError(ValueError):
-    """A file that is no picture or video, or a broken one."""
+_LONGEST = 3600  # seconds to read a video from its start to its end
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class Source:
 
     Attributes:
         path: As given, or found in a folder; a number for a webcam.
-        kind: 'image', 'video' or 'webcam'.
+        kind: 'image', 'video', 'frames' (a folder of them) or 'webcam'.
         name: What its results are called, with folders below the given one, without suffix.
     """
 
@@ -32,12 +34,12 @@ class Source:
     name: str
 
 
-def find_sources(inputs: Sequence[str], task: str) -> list[Source]:
-    """Every picture and video, folders searched through, in order and under a name of its own.
+def find_sources(inputs: Sequence[str], preparation: Preparation) -> list[Source]:
+    """Every input that a network takes, folders searched through, in order, each under its name.
 
     Raises:
         FileNotFoundError: An input does not exist.
-        ValueError: A folder holds nothing that the task takes.
+        ValueError: A folder holds nothing that the network takes.
     """
     found: list[Source] = []
     taken: set[str] = set()
@@ -50,19 +52,12 @@ def find_sources(inputs: Sequence[str], task: str) -> list[Source]:
         taken.add(unique)
         found.append(Source(str(path), kind, unique))
 
-    wanted = VIDEOS if task == 'action' else IMAGES
     for text in inputs:
         path = Path(text)
         if path.is_dir():
-            files = sorted(f for f in path.rglob('*') if f.suffix.lower() in wanted)
-            if not files:
-                raise ValueError(
-                    f'{text!r} holds no {"videos" if task == "action" else "pictures"} '
-                    f'({", ".join(wanted)})'
-                )
-            for file in files:
-                name = file.relative_to(path).with_suffix('').as_posix()
-                add(file, 'video' if task == 'action' else 'image', name)
+            for file, kind in _inside(path, preparation):
+                name = file.relative_to(path) if file != path else Path(path.resolve().name)
+                add(file, kind, (name if kind == 'frames' else name.with_suffix('')).as_posix())
         elif path.is_file():
             add(path, 'video' if path.suffix.lower() in VIDEOS else 'image', path.stem)
         elif text.isdecimal():
@@ -72,69 +67,92 @@ def find_sources(inputs: Sequence[str], task: str) -> list[Source]:
     return found
 
 
-def read_image(path: str) -> np.ndarray:
-    """(H, W, 3) uint8 in BGR, turned as EXIF says, as OpenMMLab's pipelines load it.
+def _inside(folder: Path, preparation: Preparation) -> list[tuple[Path, str]]:
+    """What a folder holds, with its kind."""
+    if preparation.reads == 'frames':
+        folders = [folder, *sorted(f for f in folder.rglob('*') if f.is_dir())]
+        kind, files = 'frames', [f for f in folders if preparation.frames_in(f)]
+        what = f'folder of frames, the first of them {preparation.frame_name(0)}'
+    else:
+        films = preparation.reads == 'videos'
+        kind, wanted = ('video', VIDEOS) if films else ('image', IMAGES)
+        files = sorted(f for f in folder.rglob('*') if f.suffix.lower() in wanted)
+        what = f'{preparation.reads} ({", ".join(wanted)})'
+    if not files:
+        raise ValueError(f"'{folder}' holds no {what}")
+    return [(file, kind) for file in files]
 
-    Raises:
-        UnreadableError: It is broken, cut off, or no picture.
+
+def prepare(sources: Sequence[Source], preparation: Preparation) -> list[Prepared | str]:
+    """What the network sees of each input, by the config's own steps; else why it sees nothing.
+
+    A video that the pipeline's reader cannot decode is read by the others that are installed.
     """
-    if faults := probe_image(path):
-        raise UnreadableError(faults[0].what)
-    image = cv2.imdecode(np.frombuffer(Path(path).read_bytes(), np.uint8), cv2.IMREAD_COLOR)
-    assert image is not None  # probe_image has decoded it
-    return image
+    if preparation.reads != 'videos':
+        return [_prepare_one(source, preparation) for source in sources]
+    paths = [source.path for source in sources if source.kind == 'video']
+    films = dict(zip(paths, _prepare_videos(paths, preparation), strict=True))
+    return [films.get(source.path) or _mistaken(source, 'videos') for source in sources]
 
 
-def check_video(path: str) -> None:
-    """Raises UnreadableError if a video cannot be decoded or has no frames."""
-    if faults := probe_video(path):
-        raise UnreadableError(faults[0].what)
+def _prepare_one(source: Source, preparation: Preparation) -> Prepared | str:
+    reads = preparation.reads
+    if reads != {'image': 'pictures'}.get(source.kind, source.kind):
+        return _mistaken(source, reads)
+    try:
+        with checked_reading():
+            return preparation(source.path)
+    except Exception as error:  # decoders raise all sorts
+        faults = probe_image(source.path) if reads == 'pictures' else []
+        return faults[0].what if faults else in_a_line(error)
 
 
-class Frames:
-    """The frames of a video file or webcam, (H, W, 3) uint8 in BGR, with their numbers.
+def _prepare_videos(paths: list[str], preparation: Preparation) -> list[Prepared | str]:
+    found = decode_apart(preparation, paths)
+    failed = [path for path, one in zip(paths, found, strict=True) if isinstance(one, Failure)]
+    again = partial(_read_otherwise, preparation=preparation)
+    others = dict(zip(failed, decode_apart(again, failed, _LONGEST), strict=True))
+    results: list[Prepared | str] = []
+    for path, one in zip(paths, found, strict=True):
+        other = others.get(path)
+        why = f'the reader of the pipeline: {told(one)}' if other is not None else ''
+        if isinstance(other, Failure):
+            results.append(f'{told(other)}; {why}')
+        elif other is not None:
+            note = '; '.join(filter(None, (f'{why}; another one was used', other.note)))
+            results.append(replace(other, note=note))
+        else:
+            results.append(one)
+    return results
+
+
+def _read_otherwise(path: str, preparation: Preparation) -> Prepared:
+    video = Video(path)
+    return replace(preparation(path, video), note=video.note)
+
+
+def _mistaken(source: Source, reads: str) -> str:
+    if source.kind == 'webcam':
+        return 'the network takes whole clips; record the webcam to a file'
+    kind = {'image': 'a picture or unknown', 'frames': 'a folder'}.get(source.kind, 'a video')
+    takes = {'videos': 'video files', 'frames': 'folders of frames'}.get(reads, reads)
+    return f'is {kind}; the network takes {takes}'
+
+
+def displayable(image: np.ndarray) -> np.ndarray:
+    """Any picture as (H, W, 3) uint8, to look at.
 
     Args:
-        source: A 'video' or 'webcam'.
-        limit: So many evenly spaced frames, of a webcam the first; all if None.
-
-    Attributes:
-        rate: Frames per second of what is yielded.
-        count: How many there will be; None for a webcam without a limit.
-
-    Raises:
-        UnreadableError: It cannot be opened, or has no frames.
+        image: (H, W) or (H, W, C), of which the first three channels are shown. What is no
+            8-bit picture is stretched from its smallest to its largest value.
     """
-
-    def __init__(self, source: Source, limit: int | None = None) -> None:
-        live = source.kind == 'webcam'
-        self._capture = cv2.VideoCapture(int(source.path) if live else source.path)
-        if not self._capture.isOpened():
-            self._capture.release()
-            raise UnreadableError(
-                'there is no such webcam' if live else 'OpenCV cannot decode it as a video'
-            )
-        total = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        self.rate = self._capture.get(cv2.CAP_PROP_FPS) or 25.0
-        self.count = limit
-        self._wanted: set[int] | None = None
-        if not live:
-            self.count = min(limit or total, total)
-            self._wanted = set(np.linspace(0, total - 1, self.count).round().astype(int).tolist())
-            self.rate = max(1.0, self.rate * self.count / total) if total else self.rate
-
-    def __iter__(self) -> Iterator[tuple[int, np.ndarray]]:
-        number = seen = 0
-        try:
-            while self.count is None or seen < self.count:
-                if not self._capture.grab():
-                    break
-                if self._wanted is None or number in self._wanted:
-                    _, frame = self._capture.retrieve()
-                    yield number, frame
-                    seen += 1
-                number += 1
-        finally:
-            self._capture.release()
-        if not seen:
-            raise UnreadableError('has no frames')
+    image = np.nan_to_num(np.asarray(image), posinf=0, neginf=0)
+    image = image[..., None] if image.ndim == 2 else image
+    image = image[..., [0, 0, 0]] if image.shape[2] < 3 else image[..., :3]
+    if image.dtype == np.uint8:
+        return np.ascontiguousarray(image)
+    low, high = float(image.min()), float(image.max())
+    if image.dtype.kind == 'f' and low >= 0 and 1 < high <= 255:
+        return image.round().astype(np.uint8)  # 8 bits as floats
+    scaled = (image.astype(np.float64) - low) * (255 / ((high - low) or 1))
+    return scaled.round().astype(np.uint8)

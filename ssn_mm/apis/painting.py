@@ -24,7 +24,9 @@ class Painter:
         self, classes: Sequence[str], palette: Sequence | None = None, top_k: int = 5
     ) -> None:
         self.classes = classes
-        self.palette = np.asarray(_colours(len(classes)) if palette is None else palette, np.uint8)
+        given = np.asarray(_colours(len(classes)) if palette is None else palette, np.uint8)
+        # labels that nobody named may come, too
+        self.palette = np.concatenate([given.reshape(-1, 3), _colours(256)[len(given) :]])
         self.top_k = top_k
 
     def paint(self, image: np.ndarray, prediction: Prediction) -> np.ndarray:
@@ -52,16 +54,17 @@ class Painter:
         sheet = np.zeros((rows * (height + 2), columns * (width + 2), 3), np.uint8)
         for index, frame in enumerate(frames):
             top, left = (index // columns) * (height + 2), (index % columns) * (width + 2)
-            sheet[top : top + height, left : left + width] = frame
+            part = frame[:height, :width]  # some videos change their size
+            sheet[top : top + part.shape[0], left : left + part.shape[1]] = part
         return self.paint(sheet, Prediction(prediction.scores))
 
     def _legend(self, prediction: Prediction, height: int) -> Image.Image:
         """The largest classes with bars, in their colours for a segmentation."""
         regions = prediction.label_map is not None
-        count = min(len(self.classes), _TALLEST if regions else self.top_k)
+        count = min(len(prediction.scores), _TALLEST if regions else self.top_k)
         size = int(np.clip(height / (2.2 * count), 9, 22))
         font = ImageFont.load_default(size)
-        longest = max(font.getlength(name) for name in self.classes)
+        longest = max([font.getlength(name) for name in self.classes], default=0)
         width = int(min(max(longest, 6 * size), 16 * size) + 5.5 * size)
         legend = Image.new('RGB', (width, height), 'white')
         draw = ImageDraw.Draw(legend)
@@ -71,12 +74,15 @@ class Painter:
             if (regions and not score) or top + 2 * size > height:
                 break
             colour = tuple(self.palette[label].tolist()) if regions else (0, 114, 178)
-            draw.text((size / 2, top), self.classes[label], 'black', font)
+            name = self.classes[label] if label < len(self.classes) else str(label)
+            draw.text((size / 2, top), name, 'black', font)
             share = f'{score:.0%}' if score >= 0.01 else '<1%'
+            if not 0 <= score <= 1:  # what a head gives need not be a probability
+                share = f'{score:.3g}'
             draw.text((width - size / 2, top), share, 'black', font, anchor='ra')
             low, left, right = top + 1.3 * size, size / 2, width - size / 2
             draw.rectangle((left, low, right, low + size / 3), (235, 235, 235))
-            end = left + max(2.0, (right - left) * float(score))
+            end = left + max(2.0, (right - left) * float(np.clip(score, 0, 1)))
             draw.rectangle((left, low, end, low + size / 3), colour, (120, 120, 120))
         return legend
 

@@ -1,6 +1,6 @@
 """A trained network as a function of pictures or videos."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,18 +8,16 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.dataset import Compose, pseudo_collate
-from mmengine.registry import DATASETS, MODELS, TRANSFORMS, init_default_scope
+from mmengine.dataset import pseudo_collate
+from mmengine.registry import DATASETS, init_default_scope
 from mmengine.runner import CheckpointLoader
-from torch import Tensor
+from mmengine.runner.amp import autocast
 
 from ..checkpoints.files import check_checkpoint
 from ..checkpoints.publish import fill
+from ..datasets.pipelines import Preparation, Prepared, class_of
 from ..deploy import OnnxProgram, load_frozen
-
-TASKS = {'mmpretrain': 'classification', 'mmseg': 'segmentation', 'mmaction': 'action'}
-_ANNOTATIONS = ('LoadAnnotations', 'mmseg.LoadAnnotations')
-_LOADING = ('LoadImageFromFile', 'mmseg.LoadImageFromFile', 'mmpretrain.LoadImageFromFile')
+from ..deploy.networks import build_network, head_of, run_by, task_of
 
 
 @dataclass(frozen=True)
@@ -27,7 +25,8 @@ class Prediction:
     """What a network says of one picture or video.
 
     Attributes:
-        scores: (classes,) probabilities; for segmentation the share of the pixels of each class.
+        scores: (classes,) as the library's post-processing gives them, mostly probabilities; for
+            segmentation the share of the pixels of each class.
         label_map: Segmentation's (H, W) classes at the picture's own size; else None.
     """
 
@@ -38,6 +37,8 @@ class Prediction:
 class Predictor:
     """Runs a network with its config's test pipeline and its library's post-processing.
 
+    Labels equal those of a test of the same picture or video.
+
     Args:
         cfg: The config it was trained with; ``load_config`` reads it.
         weights: A checkpoint, frozen or not, or an .onnx file.
@@ -45,48 +46,49 @@ class Predictor:
 
     Attributes:
         task: 'classification', 'segmentation' or 'action'.
+        preparation: The loading steps and the test pipeline; ``preparation.reads`` is 'pictures',
+            'videos' or 'frames'.
         classes: Their names; numbers where nobody knows them.
         palette: (classes, 3) RGB, or None.
 
     Raises:
         FileNotFoundError: There are no such weights.
-        ValueError: The weights are of another network, or the config of another task.
+        ValueError: The weights are of another network, or the config is of another task, or tells
+            no test pipeline.
     """
 
     def __init__(self, cfg: Config, weights: str | Path, device: str = 'cpu') -> None:
         check_checkpoint(weights)
         if device == 'cuda' and not torch.cuda.is_available():
             raise ValueError("device 'cuda': PyTorch sees no GPU; use 'cpu'")
-        scope = cfg.get('default_scope')
-        if scope not in TASKS:
-            raise ValueError(f'default_scope must be one of {", ".join(TASKS)}, got {scope!r}')
-        self.task = TASKS[scope]
-        init_default_scope(scope)
-        self._model: Any = MODELS.build(cfg.model)
+        init_default_scope(cfg.get('default_scope') or 'mmengine')
+        self.task = task_of(cfg)
+        self.preparation = Preparation(cfg)
+        self._model: Any = build_network(cfg)
         meta = self._load(weights)
-        dataset = cfg.test_dataloader.dataset
-        stated = getattr(DATASETS.get(dataset.type), 'METAINFO', {}) | dict(
-            dataset.get('metainfo', {})
-        )
-        names = meta.get('classes') or stated.get('classes')
+        stated = _stated(self.preparation.dataset)
+        names = meta.get('classes') or stated.get('classes') or ()
         self.palette = meta.get('palette') or stated.get('palette')
         self._model.to(device).eval()
-        head = getattr(self._model, 'decode_head', None) or getattr(self._model, 'head', None)
-        head = head or self._model.cls_head
-        self.classes = tuple(names or map(str, range(head.num_classes)))
-        steps = [step for step in dataset.pipeline if step['type'] not in _ANNOTATIONS]
-        self._wide = any(s['type'] in _LOADING and s.get('to_float32') for s in steps)
-        if self.task != 'action':
-            steps = [step for step in steps if step['type'] not in _LOADING]
-        self._prepare = Compose([TRANSFORMS.build(step) for step in steps])
+        number = getattr(head_of(self._model), 'num_classes', None) or 0
+        self.classes = (*names, *map(str, range(len(names), number)))
+        self._half = bool((cfg.get('test_cfg') or {}).get('fp16'))
 
-    def predict(self, items: Sequence[str | np.ndarray], batch_size: int = 1) -> list[Prediction]:
-        """Predictions for pictures, (H, W, 3) uint8 arrays in BGR; for action paths of videos.
+    def prepare(self, item: str | np.ndarray, reader: Any = None) -> Prepared:
+        """What the network sees of an input, see :class:`Preparation`."""
+        return self.preparation(item, reader)
 
-        Those that the pipeline makes equally large share a batch, so that none is padded for the
-        sake of another: results do not depend on ``batch_size``.
+    def predict(
+        self, items: Sequence[str | np.ndarray | Prepared], batch_size: int = 1
+    ) -> list[Prediction]:
+        """Predictions for paths of what ``preparation.reads``, or pictures in memory.
+
+        A picture in memory is (H, W, 3) uint8 in BGR. Those that the pipeline makes equally large
+        share a batch, so that none is padded for the sake of another: results do not depend on
+        ``batch_size``.
         """
-        samples = [self._prepare(self._describe(item)) for item in items]
+        prepared = [item if isinstance(item, Prepared) else self.prepare(item) for item in items]
+        samples = [one.sample for one in prepared]
         groups: dict[tuple, list[int]] = {}
         for index, sample in enumerate(samples):
             groups.setdefault(tuple(sample['inputs'].shape), []).append(index)
@@ -94,7 +96,7 @@ class Predictor:
         for indices in groups.values():
             for start in range(0, len(indices), batch_size):
                 batch = indices[start : start + batch_size]
-                with torch.no_grad():
+                with torch.no_grad(), autocast(enabled=self._half):
                     results = self._model.test_step(pseudo_collate([samples[i] for i in batch]))
                 found |= zip(batch, map(self._read, results), strict=True)
         return [found[index] for index in range(len(items))]
@@ -103,7 +105,7 @@ class Predictor:
         """Fills the network, or lets onnxruntime run it; returns what is known of its classes."""
         if Path(weights).suffix == '.onnx':
             program = OnnxProgram(weights)
-            _run_by(self._model, program, self.task)
+            self._model = run_by(self._model, program)
             return program.meta
         checkpoint = CheckpointLoader.load_checkpoint(str(weights), map_location='cpu')
         meta = checkpoint.get('meta') or {}
@@ -113,37 +115,22 @@ class Predictor:
             fill(self._model, checkpoint.get('state_dict', checkpoint), weights)
         return meta.get('dataset_meta') or {}
 
-    def _describe(self, item: str | np.ndarray) -> dict[str, Any]:
-        """What the loading steps would give to the rest of the pipeline."""
-        if self.task == 'action':
-            return dict(filename=item, label=-1, start_index=0, modality='RGB')
-        if not isinstance(item, np.ndarray) or item.ndim != 3 or item.shape[2] != 3:
-            got = item.shape if isinstance(item, np.ndarray) else item
-            raise ValueError(f'a picture is an array (H, W, 3), got {got!r}')
-        size, image = item.shape[:2], item.astype(np.float32) if self._wide else item
-        return dict(img=image, img_path=None, img_shape=size, ori_shape=size, seg_fields=[])
-
     def _read(self, result: Any) -> Prediction:
         if self.task == 'segmentation':
-            label_map = result.pred_sem_seg.data[0].cpu().numpy()
+            label_map = result.pred_sem_seg.data[0].cpu().numpy().astype(np.int64)
             counts = np.bincount(label_map.ravel(), minlength=len(self.classes))
-            return Prediction(counts / label_map.size, label_map.astype(np.uint8))
-        return Prediction(result.pred_score.cpu().numpy())
+            smallest = np.uint8 if len(counts) <= 256 else np.uint16
+            prediction = Prediction(counts / label_map.size, label_map.astype(smallest))
+        else:
+            scores = result.pred_score.float().cpu().numpy()
+            # of clips that the head does not average, the mean
+            prediction = Prediction(scores.reshape(-1, scores.shape[-1]).mean(0))
+        known = len(self.classes)
+        self.classes += tuple(map(str, range(known, len(prediction.scores))))
+        return prediction
 
 
-def _run_by(model: Any, program: Callable[[Tensor], Tensor], task: str) -> None:
-    """Puts a program in the network's place; what follows the network stays the library's."""
-
-    def segment(inputs: Tensor, metas: list[dict]) -> Tensor:
-        return model.decode_head.predict_by_feat(program(inputs), metas)
-
-    def classify(inputs: Tensor, samples: list) -> list:
-        return model.head._get_predictions(program(inputs), samples)
-
-    def recognize(inputs: Tensor, samples: list) -> list:
-        return model.cls_head.predict_by_feat(program(inputs), samples)
-
-    if task == 'segmentation':
-        model.encode_decode = segment
-    else:
-        model.predict = classify if task == 'classification' else recognize
+def _stated(dataset: dict[str, Any]) -> dict[str, Any]:
+    """What a dataset of the config says of its classes, its type's words included."""
+    kind = class_of(DATASETS, dataset.get('type'), dataset['_scope_'])
+    return getattr(kind, 'METAINFO', {}) | dict(dataset.get('metainfo') or {})

@@ -1,8 +1,8 @@
 """What tools/infer.py does."""
 
-import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -13,13 +13,13 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ..files import write_atomically
-from .inputs import Frames, Source, UnreadableError, check_video, find_sources, read_image
+from ..datasets.pipelines import Prepared
+from ..files import check_writes, replacing, write_atomically
+from .inputs import Source, displayable, find_sources, prepare
 from .painting import Painter
 from .predictor import Prediction, Predictor
-
-Result = dict[str, Any]
-_SHEET = 6  # frames of an action's overlay
+from .record import Record, Result
+from .videos import Frames, UnreadableError
 
 
 def infer(
@@ -38,7 +38,8 @@ def infer(
 
     Args:
         predictor: The network.
-        inputs: Pictures, videos, folders, numbers of webcams.
+        inputs: Pictures, videos, folders, numbers of webcams; folders of frames, where the
+            config's pipeline reads these.
         out: Folder to write to.
         batch_size: Pictures, frames or videos at a time.
         top_k: Classes to name.
@@ -50,13 +51,17 @@ def infer(
 
     Raises:
         FileNotFoundError: An input does not exist; nothing is written.
-        ValueError: A number is below 1, or a folder holds nothing to look at.
+        ValueError: A number is below 1, a folder holds nothing to look at, or a result would be
+            written over an input.
     """
     for name, number in (('batch_size', batch_size), ('top_k', top_k), ('frames', frames)):
         if number is not None and number < 1:
             raise ValueError(f'{name} must be at least 1, got {number}')
-    sources = find_sources(inputs, predictor.task)
-    job = _Job(predictor, Path(out), batch_size, top_k, frames)
+    sources, out = find_sources(inputs, predictor.preparation), Path(out)
+    written = [out / folder / f'{s.name}.png' for s in sources for folder in ('overlays', 'labels')]
+    written += [out / 'overlays' / f'{s.name}.mp4' for s in sources]
+    check_writes([out / 'predictions.json', *written], [source.path for source in sources])
+    job = _Job(predictor, out, batch_size, top_k, frames)
     columns = (TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn())
     bar = Progress(
         *columns,
@@ -71,7 +76,7 @@ def infer(
                 bar.advance(done, count)
     finally:
         job.write()
-    return job.errors
+    return job.record.errors
 
 
 class _Job:
@@ -83,105 +88,100 @@ class _Job:
         self.predictor, self.out, self.batch_size = predictor, out, batch_size
         self.top_k, self.frames = top_k, frames
         self.painter = Painter(predictor.classes, predictor.palette, top_k)
-        self.results: list[Result] = []
-        self.errors: list[Result] = []
+        self.record = Record()
 
     def work(self, sources: Sequence[Source], track: Callable) -> Iterator[int]:
         """Does everything; yields how many sources are finished since it last did."""
         for batch in _batches(sources, self.batch_size):
-            images: list[tuple[Source, np.ndarray | str]] = []
-            for source in batch:
+            reads = self.predictor.preparation.reads
+            films = [s for s in batch if s.kind != 'image' and reads == 'pictures']
+            others = [source for source in batch if source not in films]
+            seen: list[tuple[Source, Prepared]] = []
+            for source, item in zip(
+                others, prepare(others, self.predictor.preparation), strict=True
+            ):
+                if isinstance(item, str):
+                    self._fail(source, item)
+                else:
+                    seen.append((source, item))
+            if seen:
+                self._look(seen)
+            for source in films:
                 try:
-                    if source.kind != 'image' and self.predictor.task != 'action':
-                        self._film(source, track)
-                    else:
-                        images.append((source, self._read(source)))
+                    self._film(source, track)
                 except UnreadableError as error:
-                    self.errors.append(dict(input=source.path, error=str(error)))
-            self._look(images)
+                    self._fail(source, str(error))
             yield len(batch)
 
     def write(self) -> None:
         """Writes the JSON, if anything was looked at."""
-        if not self.results and not self.errors:
-            return
-        found = dict(
-            task=self.predictor.task,
-            classes=self.predictor.classes,
-            results=self.results,
-            errors=self.errors,
-        )
-        text = json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False)
-        write_atomically(self.out / 'predictions.json', text.encode())
+        head = dict(task=self.predictor.task, classes=self.predictor.classes)
+        self.record.write(self.out / 'predictions.json', **head)
 
-    def _read(self, source: Source) -> np.ndarray | str:
-        if self.predictor.task != 'action':
-            return read_image(source.path)
-        if source.kind == 'image':
-            raise UnreadableError('is a picture or unknown; the network takes video files')
-        if source.kind == 'webcam':
-            raise UnreadableError('the network takes whole clips; record the webcam to a file')
-        check_video(source.path)
-        return source.path
+    def _fail(self, source: Source, why: str) -> None:
+        self.record.errors.append(dict(input=source.path, error=why))
 
-    def _look(self, images: list[tuple[Source, np.ndarray | str]]) -> None:
+    def _look(self, images: list[tuple[Source, Prepared]]) -> None:
         """Looks at pictures or clips together; if that fails, at each, to find which it was."""
         try:
             predictions = self.predictor.predict([item for _, item in images], self.batch_size)
-        except (ValueError, RuntimeError) as error:
+        except Exception as error:  # whatever a network makes of an unusual input
             if len(images) > 1:
                 for image in images:
                     self._look([image])
             else:
-                what = f'the network fails on it: {error}'
-                self.errors.append(dict(input=images[0][0].path, error=what))
+                self._fail(images[0][0], f'the network fails on it: {error}')
             return
         for (source, item), prediction in zip(images, predictions, strict=True):
             self._finish(source, item, prediction)
 
-    def _finish(self, source: Source, item: np.ndarray | str, prediction: Prediction) -> None:
+    def _finish(self, source: Source, item: Prepared, prediction: Prediction) -> None:
         """Records a picture, or a clip."""
         result: Result = dict(input=source.path, kind=source.kind, **self._words(prediction))
-        if isinstance(item, str):
-            frames = [frame for _, frame in Frames(source, _SHEET)]
+        if isinstance(item.loaded, list):
+            frames = [displayable(frame)[..., ::-1] for frame in item.loaded]
             overlay = self.painter.contact_sheet(frames, prediction)
         else:
-            overlay = self.painter.paint(item, prediction)
+            overlay = self.painter.paint(displayable(item.loaded), prediction)
         result['overlay'] = self._save('overlays', source.name, overlay)
         if prediction.label_map is not None:
             result['label_map'] = self._save('labels', source.name, prediction.label_map)
-        self.results.append(result)
+        self.record.add(result | (dict(note=item.note) if item.note else {}))
 
     def _film(self, source: Source, track: Callable) -> None:
         """Looks at a video frame by frame."""
-        frames = Frames(source, self.frames)
-        file = self.out / 'overlays' / f'{source.name}.mp4'
-        file.parent.mkdir(parents=True, exist_ok=True)
+        place = int(source.path) if source.kind == 'webcam' else source.path
+        frames = Frames(place, self.frames)
+        film = _Film(self.out / 'overlays' / f'{source.name}.mp4', frames.rate)
         result: Result = dict(input=source.path, kind=source.kind, frames_per_second=frames.rate)
-        result |= dict(overlay=str(file.relative_to(self.out)), frames=[])
-        writer = None
+        result['overlay'] = str(film.file.relative_to(self.out))
         try:
-            for batch in _batches(track(frames, total=frames.count), self.batch_size):
-                predictions = self.predictor.predict([f for _, f in batch], self.batch_size)
-                for (number, frame), prediction in zip(batch, predictions, strict=True):
-                    painted = self.painter.paint(frame, prediction)
-                    painted = painted[: len(painted) // 2 * 2, : painted.shape[1] // 2 * 2]
-                    if writer is None:
-                        code, size = cv2.VideoWriter.fourcc(*'mp4v'), painted.shape[1::-1]
-                        writer = cv2.VideoWriter(str(file), code, frames.rate, size)
-                    writer.write(np.ascontiguousarray(painted))
-                    words: Result = dict(frame=number, **self._words(prediction))
-                    if prediction.label_map is not None:
-                        name = f'{source.name}/{number:06}'
-                        words['label_map'] = self._save('labels', name, prediction.label_map)
-                    result['frames'].append(words)
+            with film, self.record.growing(result, 'frames') as words:
+                for batch in _batches(track(frames, total=frames.count), self.batch_size):
+                    for number, prediction in self._see(batch, film):
+                        words.add(self._frame(source, number, prediction))
+                if frames.note:
+                    words.more['note'] = frames.note
         except KeyboardInterrupt:
             if source.kind != 'webcam':  # that one ends so
                 raise
-        finally:
-            if writer is not None:
-                writer.release()
-                self.results.append(result)
+        except UnreadableError:
+            raise
+        except Exception as error:  # of a frame; those before it are done
+            raise UnreadableError(f'the network fails on it: {error}') from error
+
+    def _see(self, batch: list, film: '_Film') -> Iterator[tuple[int, Prediction]]:
+        predictions = self.predictor.predict([frame for _, frame in batch], self.batch_size)
+        for (number, frame), prediction in zip(batch, predictions, strict=True):
+            film.add(self.painter.paint(frame, prediction))
+            yield number, prediction
+
+    def _frame(self, source: Source, number: int, prediction: Prediction) -> Result:
+        words: Result = dict(frame=number, **self._words(prediction))
+        if prediction.label_map is not None:
+            name = f'{source.name}/{number:06}'
+            words['label_map'] = self._save('labels', name, prediction.label_map)
+        return words
 
     def _words(self, prediction: Prediction) -> Result:
         """Names and scores; of a segmentation every class that is there, with its share."""
@@ -197,9 +197,43 @@ class _Job:
     def _save(self, folder: str, name: str, picture: np.ndarray) -> str:
         relative = f'{folder}/{name}.png'
         written, data = cv2.imencode('.png', picture)
-        assert written  # PNG takes every array of bytes
+        assert written  # PNG takes every array of 8 or 16 bits
         write_atomically(self.out / relative, data.tobytes())
         return relative
+
+
+class _Film:
+    """A video that is written frame by frame; without a frame there is no file."""
+
+    def __init__(self, file: Path, rate: float) -> None:
+        self.file = file
+        # MPEG-4 has no rate of more digits
+        self._rate = round(max(1.0, rate), 3 if rate < 60 else 1)
+        self._place = ExitStack()
+        self._writer: Any = None
+        self._size = (0, 0)
+
+    def __enter__(self) -> '_Film':
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        if self._writer is not None:
+            self._writer.release()
+        self._place.close()  # after Ctrl-C, too, what was written so far is a video
+
+    def add(self, frame: np.ndarray) -> None:
+        """Adds a frame, (H, W, 3) uint8 in BGR, at the size of the first."""
+        if self._writer is None:
+            file = self._place.enter_context(replacing(self.file, '.mp4'))
+            self._size = (frame.shape[1] // 2 * 2, frame.shape[0] // 2 * 2)  # the codec's halves
+            code = cv2.VideoWriter.fourcc(*'mp4v')
+            self._writer = cv2.VideoWriter(str(file), code, self._rate, self._size)
+        width, height = self._size
+        if frame.shape[1] // 2 * 2 == width and frame.shape[0] // 2 * 2 == height:
+            frame = frame[:height, :width]
+        else:
+            frame = cv2.resize(frame, self._size)
+        self._writer.write(np.ascontiguousarray(frame))
 
 
 def _batches(items: Iterable, size: int) -> Iterator[list]:

@@ -13,22 +13,10 @@ from torch.export import Dim
 from torch.fx.experimental import _config
 
 from ..files import write_atomically
+from .networks import TensorMode
 from .onnx_program import META_KEY, OnnxProgram, require_onnx
 
 TOLERANCE = 1e-4  # of the largest output; float32 reaches 1e-6 or so
-
-
-class TensorMode(nn.Module):
-    """An OpenMMLab model as a function of its preprocessed input alone."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        # of clips (N, M, C, T, H, W) mmaction2 would return what the backbone found
-        stage = {'stage': 'head'} if inputs.dim() == 6 else {}
-        return self.model(inputs, mode='tensor', **stage)
 
 
 def export_program(model: nn.Module, inputs: Tensor, out: str | Path) -> float:
@@ -39,8 +27,8 @@ def export_program(model: nn.Module, inputs: Tensor, out: str | Path) -> float:
 
     Args:
         model: In evaluation, frozen.
-        inputs: Preprocessed images (N, 3, H, W), or clips (N, M, 3, T, H, W), whose scores are
-            (N * M, classes). N and M at least 2.
+        inputs: Preprocessed images (N, C, H, W), clips (N, M, C, T, H, W), whose scores are
+            (N * M, classes), or segments of a video (N, M, C, H, W). N and M at least 2.
         out: File to write, .pt2.
 
     Returns:

@@ -2,26 +2,34 @@
 
 import copy
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import load_checkpoint
 from torch import Tensor, nn
 
 from ..analysis.benchmark import Competitor, interleave
 from ..analysis.benchmark_rows import table
 from ..checkpoints.files import check_checkpoint
+from ..datasets.pipelines import tested_steps
 from ..files import check_writes
 from ..layers import ssn_layers
-from .export import TensorMode, check_outputs, export_onnx, export_program
+from .export import check_outputs, export_onnx, export_program
 from .fold import fold
 from .freeze import freeze
 from .frozen import save_frozen
+from .networks import (
+    TensorMode,
+    build_network,
+    check_program,
+    input_channels,
+    takes_clips,
+    task_of,
+)
 from .onnx_program import OnnxProgram, require_onnx
 from .verify import Program, verify_outputs
 
@@ -61,8 +69,9 @@ def deploy(
         ImportError: ``onnx`` without its packages.
         OSError: A file cannot be written.
         ValueError: A file to write is the checkpoint, the config or another of them; no shape is
-            known, or it has too few or too many numbers; an SSN has not chosen; or the results
-            differ, and then nothing more is written.
+            known, or it has too few or too many numbers; the network is no function of pictures or
+            clips alone; an SSN has not chosen; or the results differ, and then nothing more is
+            written.
     """
     check_checkpoint(checkpoint)
     check_writes([out])
@@ -71,16 +80,17 @@ def deploy(
     check_writes(written, [checkpoint, *filter(None, [cfg.filename])])
     if onnx:
         require_onnx()  # told now, not after minutes
-    shape = _checked(shape or _input_size(cfg), cfg)
-    init_default_scope(cfg.get('default_scope', 'mmengine'))
-    model = MODELS.build(cfg.model).eval()
+    task = task_of(cfg)
+    model = build_network(cfg)
+    if task == 'action' and model.test_cfg:
+        model.test_cfg.pop('max_testing_views', None)  # splits batches, changes no result
+    shape = _checked(shape or _input_size(cfg, model), model)
     stored = load_checkpoint(model, checkpoint, map_location='cpu', strict=True)
     dataset_meta = (stored.get('meta') or {}).get('dataset_meta')
-    # mmaction2's recognizers take several clips of a video, (N, M, C, T, H, W)
-    clips = len(shape) == 3
-    inputs = torch.randn(2, *([2] if clips else []), 3, *shape)
+    leading = _leading(cfg, model, task)
+    inputs = torch.randn(2, *leading, input_channels(model), *shape)
     with torch.no_grad():
-        TensorMode(model)(inputs)  # its layers see the rank of their maps
+        check_program(model, inputs)  # its layers see the rank of their maps
         frozen, forced = _freeze(copy.deepcopy(model), force)
         layers = {name: frozen.get_submodule(name) for name, _ in ssn_layers(model)}
         trained = TensorMode(frozen if forced else model)
@@ -96,11 +106,12 @@ def deploy(
         files['program'], networks['program'] = out, torch.export.load(str(out)).module()
         if onnx:
             classes = list((dataset_meta or {}).get('classes') or []) or None
-            export_onnx(folded, inputs, onnx, dict(task=cfg.default_scope, classes=classes))
+            export_onnx(folded, inputs, onnx, dict(task=task, classes=classes))
             files['onnx'], networks['onnx'] = onnx, OnnxProgram(onnx)
         if verify:
-            print(verify_outputs(cfg, model, networks, shape, verify))
-        print(_speed(networks, files, inputs[:1, :1] if clips else inputs[:1], seconds))
+            print(verify_outputs(cfg, model, networks, inputs.shape[1:], verify))
+        one = inputs[:1, :1] if takes_clips(model) else inputs[:1]
+        print(_speed(networks, files, one, seconds))
     print(
         f"Run it with PyTorch alone: torch.export.load('{out}').module()(images); without ssn_mm "
         'but with the config: docs/deploy.md'
@@ -160,24 +171,39 @@ def _speed(
     return f'One input {tuple(inputs.shape)}, side by side:\n\n{table(head, lines)}\n'
 
 
-def _checked(shape: Sequence[int] | None, cfg: Config) -> Sequence[int]:
-    wanted = 'FRAMES HEIGHT WIDTH' if 'Recognizer3D' in str(cfg.model.type) else 'HEIGHT WIDTH'
+def _checked(shape: Sequence[int] | None, model: nn.Module) -> Sequence[int]:
+    wanted = 'FRAMES HEIGHT WIDTH' if takes_clips(model) else 'HEIGHT WIDTH'
     if shape is None:
         raise ValueError(f'the config tells no input size; give --shape {wanted}')
     if len(shape) != len(wanted.split()):
-        raise ValueError(f'{cfg.model.type} takes --shape {wanted}, got {tuple(shape)}')
+        raise ValueError(f'{type(model).__name__} takes --shape {wanted}, got {tuple(shape)}')
     return shape
 
 
-def _input_size(cfg: Config) -> tuple[int, ...] | None:
+def _leading(cfg: Config, model: nn.Module, task: str) -> list[int]:
+    """Dimensions between batch and channels: clips of a video, or segments of one."""
+    if task != 'action':
+        return []
+    if takes_clips(model):
+        return [2]
+    sampler = _sampler(tested_steps(cfg))
+    return [max(2, sampler.get('clip_len', 1) * sampler.get('num_clips', 8))]
+
+
+def _sampler(steps: Mapping[str, Mapping]) -> Mapping:
+    """The step that chooses frames of a video."""
+    return next((step for name, step in steps.items() if 'Sample' in name), {})
+
+
+def _input_size(cfg: Config, model: nn.Module) -> tuple[int, ...] | None:
     """Height and width of what the network sees, of a video the frames too, if the config tells."""
-    pipeline = (cfg.get('test_dataloader') or {}).get('dataset', {}).get('pipeline', [])
-    steps = {step['type']: step for step in pipeline}
-    size = cfg.model.get('data_preprocessor', {}).get('size')  # segmentation pads to it
-    size = size or steps.get('CenterCrop', {}).get('crop_size')
-    frames = steps.get('SampleFrames', {}).get('clip_len')
-    video = 'Recognizer3D' in str(cfg.model.type)
-    if size is None or (video and frames is None):
+    steps = tested_steps(cfg)
+    preprocessor = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
+    size = preprocessor.get('size')  # segmentation pads to it
+    size = size or (cfg.model.get('test_cfg') or {}).get('crop_size') or cfg.get('crop_size')
+    crops = (step.get('crop_size') for name, step in steps.items() if name.endswith('Crop'))
+    size = size or next((crop for crop in crops if crop), None)
+    frames = [_sampler(steps).get('clip_len')] if takes_clips(model) else []
+    if size is None or None in frames:
         return None
-    size = (size, size) if isinstance(size, int) else tuple(size)
-    return (frames, *size) if video else size
+    return (*frames, *((size, size) if isinstance(size, int) else size))

@@ -8,14 +8,16 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
-from mmengine.runner import Runner
+from mmengine.registry import DATASETS
 from PIL import Image
 from sklearn.datasets import load_sample_images
 from torch import Tensor
 
 from ..analysis.benchmark_rows import table
+from ..datasets.pipelines import tested_dataset
 from ..datasets.preflight import DatasetMissingError, check_datasets
 from .export import check_outputs
+from .networks import equal_labels, predictions, run_by
 
 Program = Callable[[Tensor], Tensor]
 
@@ -25,11 +27,15 @@ def verify_outputs(
 ) -> str:
     """Compares outputs and labels of networks with those of the one called 'trained'.
 
+    Labels are what the model's library makes of the outputs, as in testing.
+
     Args:
-        cfg: Its ``test_dataloader`` gives the samples; photographs where the data is not there.
-        model: The OpenMMLab model, for its preprocessing.
+        cfg: Its test data, else its validation data, gives the samples; photographs where that is
+            not there.
+        model: The OpenMMLab model, for what comes before and after its network.
         networks: Functions of preprocessed inputs, by name.
-        shape: Of a photograph's part in pixels, for clips the frames before them.
+        shape: Of a photograph's part, (C, H, W), with clips or segments before the channels and
+            frames after them.
         count: How many samples.
 
     Returns:
@@ -40,51 +46,63 @@ def verify_outputs(
     """
     worst = dict.fromkeys(networks, 0.0)
     equal, total, seen = dict.fromkeys(networks, 0), 0, 0
-    source, samples = _samples(cfg, model, shape, count)
-    for inputs in samples:
-        labels = networks['trained'](inputs).argmax(1)
-        total, seen = total + labels.numel(), seen + len(inputs)
+    source, batches = _batches(cfg, model, shape, count)
+    for inputs, samples in batches:
+        expected = predictions(run_by(model, networks['trained']), inputs, samples)
+        total, seen = total + equal_labels(expected, expected)[1], seen + len(inputs)
         for name, network in networks.items():
             difference = check_outputs(network, networks['trained'], inputs, f'the {name} network')
             worst[name] = max(worst[name], difference)
-            equal[name] += int((network(inputs).argmax(1) == labels).sum())
+            found = predictions(run_by(model, network), inputs, samples)
+            equal[name] += equal_labels(found, expected)[0]
     lines = [[name, f'{worst[name]:.1e}', f'{equal[name]} of {total}'] for name in networks]
     head = ['network', 'largest difference, relative', 'labels equal']
     return f'On {seen} {source}:\n\n{table(head, lines)}\n'
 
 
-def _samples(
+def _batches(
     cfg: Config, model: Any, shape: Sequence[int], count: int
-) -> tuple[str, Iterator[Tensor]]:
-    """Preprocessed inputs of the config's test data; of photographs, where it is not there."""
+) -> tuple[str, Iterator[tuple[Tensor, list | None]]]:
+    """Preprocessed inputs and their samples, of the config's test data or of photographs."""
+    split = 'test' if cfg.get('test_dataloader') else 'val'
+    missing = f'{split} data is not there'
     try:
-        check_datasets(cfg, ('test',))
+        check_datasets(cfg, (split,))
+        node = tested_dataset(cfg)
     except DatasetMissingError:
-        return 'photographs (the test data is not there)', _photographs(model, shape, count)
+        node = {}
+    except ValueError:
+        node, missing = {}, 'config has no test data'
+    if 'type' not in node:
+        return f'photographs (the {missing})', _photographs(model, shape, count)
 
-    def read() -> Iterator[Tensor]:
-        loader = copy.deepcopy(cfg.test_dataloader)
-        loader.update(batch_size=1, num_workers=0, persistent_workers=False)
-        dataset = Runner.build_dataloader(loader).dataset
+    def read() -> Iterator[tuple[Tensor, list]]:
+        dataset = DATASETS.build(copy.deepcopy(node))
         for index in np.linspace(0, len(dataset) - 1, min(count, len(dataset))).astype(int):
-            batch = pseudo_collate([dataset[int(index)]])
-            yield model.data_preprocessor(batch, False)['inputs']
+            batch = model.data_preprocessor(pseudo_collate([dataset[int(index)]]), False)
+            yield batch['inputs'], batch['data_samples']
 
-    return 'test samples', read()
+    return f'{split} samples', read()
 
 
-def _photographs(model: Any, shape: Sequence[int], count: int) -> Iterator[Tensor]:
+def _photographs(
+    model: Any, shape: Sequence[int], count: int
+) -> Iterator[tuple[Tensor, list | None]]:
     """Parts of scikit-learn's two photographs; of a clip, each frame a little further right."""
-    *frames, height, width = shape
+    *_, height, width = shape
+    # (C, H, W), (segments, C, H, W) or (clips, C, frames, H, W)
+    frames = {3: 1, 4: shape[0], 5: shape[-3]}[len(shape)]
+    channels = shape[1] if len(shape) > 3 else shape[0]
     for index in range(count):
         photograph = Image.fromarray(load_sample_images().images[index % 2]).resize(
             (2 * width, 2 * height)
         )
-        clip = []
-        for frame in range(*(frames or [1])):
+        views = []
+        for frame in range(frames):
             left = (index * 7 + frame * 2) % width
             part = photograph.crop((left, height // 2, left + width, height // 2 + height))
-            clip.append(torch.from_numpy(np.array(part)).permute(2, 0, 1))
-        picture = torch.stack(clip, 1)[None] if frames else clip[0]
+            pixels = np.resize(np.array(part).transpose(2, 0, 1), (channels, height, width))
+            views.append(torch.from_numpy(pixels))
+        picture = {3: views[0], 4: torch.stack(views), 5: torch.stack(views, 1)[None]}[len(shape)]
         batch: dict[str, Any] = dict(inputs=[picture], data_samples=None)
-        yield model.data_preprocessor(batch, False)['inputs'].float()
+        yield model.data_preprocessor(batch, False)['inputs'].float(), None

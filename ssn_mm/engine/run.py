@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -16,6 +17,7 @@ from mmengine.runner import CheckpointLoader, Runner, find_latest_checkpoint
 from ..checkpoints.files import check_checkpoint, explain_refusal
 from ..commands import command, short
 from ..datasets.preflight import check_datasets
+from ..datasets.samples import type_name
 from ..files import check_writes
 from ..layers import choices_by_stage, count_selected, layer_ratios, ssn_layers
 from .amp import DTYPES, let_mmaction_score_bfloat16
@@ -23,6 +25,7 @@ from .outputs import build_runner, check_label_maps, check_start, written_config
 from .ratios import RATIOS_FILE
 from .ratios_hook import unwrapped
 from .samples import BrokenSampleError
+from .testing import complete_test, enable_painting, enable_tta, keep_predictions, scope_of
 
 
 def load_config(
@@ -47,6 +50,8 @@ def load_config(
     cfg = Config.fromfile(path)
     if options:
         cfg.merge_from_dict(options)
+    for name in ('train', 'val', 'test'):
+        _fit_to_workers(cfg.get(f'{name}_dataloader'))
     cfg.work_dir = work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(path).stem)
     cfg.launcher = launcher
     if launcher != 'none' and not torch.cuda.is_available():
@@ -115,10 +120,11 @@ def evaluate(
         FileNotFoundError: There is no such checkpoint.
         OSError: ``out`` cannot be written.
         ValueError: ``out`` would be written over what is read; ``tta`` for a config without
-            ``tta_pipeline``, ``show_dir`` for one without a visualization hook, or the checkpoint
-            of a frozen network.
+            ``tta_pipeline``, ``show_dir`` for one without a visualization hook, a config without
+            test and validation data or without metrics, or the checkpoint of a frozen network.
     """
     check_checkpoint(checkpoint)
+    complete_test(cfg)
     check_datasets(cfg, ('test',))
     if 'frozen' in CheckpointLoader.load_checkpoint(checkpoint, 'cpu').get('meta', {}):
         raise ValueError(
@@ -127,19 +133,21 @@ def evaluate(
         )
     cfg.load_from = checkpoint
     if show_dir:
-        _enable_painting(cfg, show_dir)
-    if tta:
-        _enable_tta(cfg)
-    maps = out if out and cfg.get('default_scope') == 'mmseg' else None
-    if maps:
-        cfg.test_evaluator.update(output_dir=out, keep_results=True)
-    elif out:
+        enable_painting(cfg, show_dir)
+    maps = out if scope_of(cfg) == 'mmseg' else None
+    if out and not maps:
         if not out.endswith(('.pkl', '.pickle')):
             raise ValueError(f'--out is a file of pickled predictions, .pkl, got {out!r}')
         check_writes([out], [checkpoint, *filter(None, [cfg.filename])])
-        evaluators = cfg.test_evaluator
-        evaluators = evaluators if isinstance(evaluators, list) else [evaluators]
-        cfg.test_evaluator = [*evaluators, dict(type='DumpResultsAtomically', out_file_path=out)]
+    if out:
+        keep_predictions(cfg, out)
+    if not cfg.test_evaluator and not show_dir:
+        raise ValueError(
+            'the config has no test_evaluator or val_evaluator, so there is nothing to measure; '
+            'set one, or write the predictions with --out'
+        )
+    if tta:
+        enable_tta(cfg)
     runner = build_runner(cfg, training=False)
     if maps:
         check_label_maps(runner.test_loop.dataloader.dataset, maps)
@@ -206,6 +214,15 @@ def _is_interrupt(error: BaseException | None) -> bool:
     return isinstance(error, KeyboardInterrupt) or _is_interrupt(error.__context__)
 
 
+def _fit_to_workers(loader: Any) -> None:
+    """Takes out of a data loader without workers what PyTorch lets only workers have."""
+    for one in loader if isinstance(loader, list | tuple) else [loader]:
+        if isinstance(one, dict) and not one.get('num_workers', 0):
+            for key in ('persistent_workers', 'prefetch_factor', 'timeout'):
+                one.pop(key, None)
+            one.pop('multiprocessing_context', None)
+
+
 def _distribute_over_cpus(cfg: Config) -> None:
     """mmengine's launcher asks for CUDA; joined beforehand, it takes the group as it is."""
     cfg.merge_from_dict({'env_cfg.dist_cfg.backend': 'gloo'})
@@ -221,7 +238,7 @@ def _distribute_over_cpus(cfg: Config) -> None:
 def _enable_amp(cfg: Config, dtype: str | None) -> None:
     if dtype not in (None, *DTYPES):
         raise ValueError(f'mixed precision is of one of {DTYPES}, got {dtype!r}')
-    kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
+    kind = type_name(cfg.optim_wrapper) or 'OptimWrapper'
     if kind not in ('OptimWrapper', 'AmpOptimWrapper', 'CPUAmpOptimWrapper'):
         raise ValueError(f'--amp works with OptimWrapper, the config has {kind!r}')
     has_gpu = torch.cuda.is_available()
@@ -229,22 +246,6 @@ def _enable_amp(cfg: Config, dtype: str | None) -> None:
     cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
     if dtype:
         cfg.optim_wrapper.dtype = dtype
-
-
-def _enable_tta(cfg: Config) -> None:
-    if 'tta_pipeline' not in cfg or 'tta_model' not in cfg:
-        raise ValueError('--tta needs tta_pipeline and tta_model, the config has none')
-    cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
-    cfg.model = dict(**cfg.tta_model, module=cfg.model)
-
-
-def _enable_painting(cfg: Config, show_dir: str) -> None:
-    if 'visualization' not in cfg.get('default_hooks', {}):
-        raise ValueError('--show-dir needs default_hooks.visualization, the config has none')
-    hook = cfg.default_hooks.visualization
-    switch = 'draw' if cfg.get('default_scope') == 'mmseg' else 'enable'  # the libraries differ
-    hook.update({switch: True, 'interval': 1})
-    cfg.visualizer.save_dir = show_dir
 
 
 def _closing_lines(runner: Runner) -> list[str]:

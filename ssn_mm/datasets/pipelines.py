@@ -1,0 +1,253 @@
+"""Prepares pictures, videos and folders of frames for a network as its config's testing does."""
+
+import copy
+import os
+import re
+import tempfile
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+import cv2
+import mmcv
+import numpy as np
+from mmengine.config import Config
+from mmengine.registry import DATASETS, TRANSFORMS, DefaultScope, Registry
+
+from .samples import leaves, type_name
+
+SHOWN_FRAMES = 6  # of a video
+_ANNOTATIONS = re.compile(r'Load\w*(Annotation|Label)')
+_PICTURES = re.compile(r'Load\w*Image|InferencerLoader')
+_VIDEOS = ('DecordInit', 'OpenCVInit', 'PyAVInit', 'PIMSInit')
+_OTHERS = re.compile(  # what they read is neither a picture nor a video nor a folder of frames
+    r'^Load(Multiple|Biomedical|ImageFromNDArray|Audio|Proposals)|^SampleAVAFrames|Pose|Ske|'
+    r'^MM(Uniform|Decode|Compact)|^ApplyToList|Localization|^ConcatCDInput'
+)
+
+
+def tested_dataset(cfg: Config) -> dict[str, Any]:
+    """The dataset that a config is tested on: its settings, with ``pipeline`` and ``_scope_``.
+
+    It is the first of ``test_dataloader``, inside whatever wraps it, else of ``val_dataloader``;
+    of a config without either, the pipeline alone, ``test_pipeline`` or ``val_pipeline``.
+
+    Raises:
+        ValueError: The config has none of them.
+    """
+    scope = cfg.get('default_scope') or 'mmengine'
+    for split in ('test', 'val'):
+        loaders = cfg.get(f'{split}_dataloader') or []
+        loaders = [loaders] if isinstance(loaders, Mapping) else loaders
+        found = [node for loader in loaders for node in leaves(loader.get('dataset', []), scope)]
+        found = [node for node in found if node.get('pipeline')]
+        if found:
+            if any(node['pipeline'] != found[0]['pipeline'] for node in found):
+                name = type_name(found[0])
+                warnings.warn(
+                    f'the datasets of {split}_dataloader have different pipelines; that of the '
+                    f'first, {name}, is used',
+                    stacklevel=2,
+                )
+            return found[0]
+    for name in ('test_pipeline', 'val_pipeline'):
+        if cfg.get(name):
+            return dict(_scope_=scope, pipeline=cfg[name])
+    raise ValueError(
+        'the config does not say how test data is prepared: it has no test_dataloader, '
+        'val_dataloader or test_pipeline; set one, as in the config it was trained with'
+    )
+
+
+def tested_steps(cfg: Config) -> dict[str, Mapping]:
+    """The steps of a config's test pipeline by the names of their types; none if it has none."""
+    try:
+        pipeline = tested_dataset(cfg)['pipeline']
+    except ValueError:
+        return {}
+    return {type_name(step): step for step in pipeline if isinstance(step, Mapping)}
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a network sees of an input.
+
+    Attributes:
+        sample: What the dataset would give to the data loader: ``inputs`` and ``data_samples``.
+        loaded: The picture as its loading step gave it, (H, W) or (H, W, C) of any dtype; of a
+            video some of the frames that were decoded, (H, W, C) in RGB.
+        note: What is unusual about the input, for people.
+    """
+
+    sample: Any
+    loaded: Any
+    note: str = ''
+
+
+class Preparation:
+    """A config's own loading steps and test pipeline, for a single input.
+
+    A file goes through them as in testing, but for its annotation. A frame or picture that is an
+    array already, (H, W, 3) uint8 in BGR, goes through them as a file without loss would.
+
+    Args:
+        cfg: A config of mmsegmentation, mmpretrain or mmaction2.
+
+    Attributes:
+        reads: 'pictures', 'videos', or 'frames' (folders of them).
+
+    Raises:
+        ValueError: The config tells no pipeline, or one for other data.
+    """
+
+    def __init__(self, cfg: Config) -> None:
+        self.dataset = tested_dataset(cfg)
+        names = [type_name(step) for step in self.dataset['pipeline']]
+        for name in names:
+            if _OTHERS.search(name):
+                raise ValueError(
+                    f'the test pipeline of the config has {name}: its network sees something else '
+                    'than single pictures, videos or folders of frames'
+                )
+        self.reads = 'pictures'
+        if any(name in _VIDEOS for name in names):
+            self.reads = 'videos'
+        elif 'RawFrameDecode' in names:
+            self.reads = 'frames'
+        with DefaultScope.overwrite_default_scope(self.dataset['_scope_']):
+            steps = copy.deepcopy(self.dataset['pipeline'])
+            built = [step if callable(step) else TRANSFORMS.build(step) for step in steps]
+        self.steps = [s for s in built if not _ANNOTATIONS.match(type(s).__name__)]
+        self._loads = any(_PICTURES.match(type(s).__name__) for s in self.steps)
+
+    def __call__(self, item: str | os.PathLike | np.ndarray, reader: Any = None) -> Prepared:
+        """Prepares a file, a folder of frames or an array.
+
+        Args:
+            item: Path of what ``reads`` says; or a picture, (H, W, 3) uint8 in BGR. Any other array
+                is taken for what the loading step gives.
+            reader: An open video, as decord's ``VideoReader``, in place of the one that the
+                pipeline opens.
+
+        Raises:
+            ValueError: The pipeline asks for what a single input does not have.
+            Exception: Whatever its steps raise for a broken file.
+        """
+        if not isinstance(item, np.ndarray):
+            describe = self._describe if self.reads == 'pictures' else self._describe_video
+            return self._run(describe(os.fspath(item)), reader)
+        if self.reads != 'pictures':
+            raise ValueError(f'the network takes {self.reads}, got an array {item.shape}')
+        if not (item.ndim == 3 and item.shape[2] == 3 and item.dtype == np.uint8 and self._loads):
+            return self._run(self._describe_array(item))
+        with tempfile.TemporaryDirectory() as folder:
+            # a format without loss that the loading step decodes
+            tiff = 'tifffile' in {getattr(step, 'imdecode_backend', None) for step in self.steps}
+            file = os.path.join(folder, 'frame.tif' if tiff else 'frame.png')
+            quick = [cv2.IMWRITE_TIFF_COMPRESSION, 1, cv2.IMWRITE_PNG_COMPRESSION, 0]
+            cv2.imwrite(file, item, quick[:2] if tiff else quick[2:])
+            return self._run(self._describe(file))
+
+    def _run(self, results: Any, reader: Any = None) -> Prepared:
+        loaded = results.get('img')
+        for step in self.steps:
+            name = type(step).__name__
+            if loaded is not None and 'img' in results and _PICTURES.match(name):
+                continue  # an array in the place of what it would load
+            if reader is not None and name in _VIDEOS:
+                results |= dict(video_reader=reader, total_frames=len(reader))
+                results['avg_fps'] = reader.get_avg_fps()
+                continue
+            try:
+                results = step(results)
+            except KeyError as error:
+                raise ValueError(
+                    f'{name} of the test pipeline asks for {error} of a sample, which a single '
+                    'input does not have'
+                ) from error
+            if results is None:
+                raise ValueError(f'{name} of the test pipeline refuses it')
+            if loaded is None and ('img' in results or 'imgs' in results):
+                loaded = _kept(results)
+        return Prepared(results, loaded)
+
+    def _describe(self, path: str) -> dict[str, Any]:
+        """A sample of a dataset of pictures, without what its annotation says."""
+        if not self._loads:
+            return self._describe_array(self._decode(path))
+        return dict(img_path=path, seg_fields=[], sample_idx=0)
+
+    def _describe_array(self, image: np.ndarray) -> dict[str, Any]:
+        size = image.shape[:2]
+        for step in self.steps:
+            if _PICTURES.match(type(step).__name__) and getattr(step, 'to_float32', False):
+                image = image.astype(np.float32)
+        return dict(
+            img=image, img_path=None, img_shape=size, ori_shape=size, seg_fields=[], sample_idx=0
+        )
+
+    def _describe_video(self, path: str) -> dict[str, Any]:
+        """A sample of a dataset of videos, or of folders of frames."""
+        own = self.dataset.get
+        info = dict(label=-1, modality=own('modality', 'RGB'), sample_idx=0)
+        if self.reads == 'videos':
+            return info | dict(filename=path, start_index=own('start_index', 0))
+        return info | dict(
+            frame_dir=path,
+            filename_tmpl=own('filename_tmpl', 'img_{:05}.jpg'),
+            start_index=own('start_index', 1),
+            total_frames=self.frames_in(path),
+        )
+
+    def frames_in(self, folder: str | os.PathLike) -> int:
+        """How many frames a folder has, under the dataset's names and without a gap."""
+        numbers = count()
+        there = (os.path.isfile(os.path.join(folder, self.frame_name(n))) for n in numbers)
+        return next(number for number, found in enumerate(there) if not found)
+
+    def frame_name(self, number: int) -> str:
+        """How a frame of a folder is called, the first being 0; of optical flow its x."""
+        own = self.dataset.get
+        axis = ['x'] if own('modality', 'RGB') == 'Flow' else []  # 'y' lies beside it
+        template, first = own('filename_tmpl', 'img_{:05}.jpg'), own('start_index', 1)
+        return template.format(*axis, first + number)
+
+    def _decode(self, path: str) -> np.ndarray:
+        """A picture as a dataset without a loading step has it in memory."""
+        kind = class_of(DATASETS, self.dataset.get('type'), self.dataset['_scope_'])
+        names = {base.__name__ for base in getattr(kind, '__mro__', ())}
+        if 'MNIST' in names:
+            return mmcv.imread(path, flag='grayscale')
+        return mmcv.imread(path, channel_order='rgb' if 'CIFAR10' in names else 'bgr')
+
+
+def class_of(registry: Registry, kind: Any, scope: str) -> Any:
+    """What a config's ``type`` stands for, a name or the class itself; None if nobody has it."""
+    if not isinstance(kind, str):
+        return kind
+    with registry.switch_scope_and_registry(scope) as own:
+        return own.get(kind)
+
+
+def _kept(results: dict[str, Any]) -> Any:
+    """What was loaded, to look at: a picture, or a few frames of many."""
+    if 'img' in results:
+        return copy.copy(results['img'])  # later steps may write into it
+    frames = results['imgs']
+    spread = np.linspace(0, len(frames) - 1, min(SHOWN_FRAMES, len(frames))).round().astype(int)
+    return [frames[index].copy() for index in sorted(set(spread.tolist()))]
+
+
+def replace_pipelines(node: Any, pipeline: Sequence) -> None:
+    """Sets the pipeline of every dataset inside lists and wrappers, in place."""
+    if isinstance(node, list | tuple):
+        for item in node:
+            replace_pipelines(item, pipeline)
+        return
+    inner = node.get('datasets', node.get('dataset'))
+    if inner is None:
+        node['pipeline'] = copy.deepcopy(pipeline)
+    else:
+        replace_pipelines(inner, pipeline)

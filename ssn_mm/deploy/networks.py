@@ -1,0 +1,179 @@
+"""The networks of the three libraries: what they tell, and programs in their place."""
+
+import copy
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+
+from ..datasets.pipelines import class_of
+from ..datasets.samples import type_name
+
+_TASKS = {
+    'BaseSegmentor': 'segmentation',
+    'BaseClassifier': 'classification',
+    'BaseRecognizer': 'action',
+}
+_OTHERS = (  # they tell no classes, or not of pictures and videos alone
+    *('DepthEstimator', 'RecognizerAudio', 'RecognizerGCN', 'MMRecognizer3D', 'MultiTaskHead'),
+)
+
+
+def task_of(cfg: Config) -> str:
+    """What a config's network tells: 'segmentation', 'classification' or 'action'.
+
+    Raises:
+        ValueError: It tells something else, or no library here has it.
+    """
+    kind = cfg.model.get('type')
+    found = class_of(MODELS, kind, cfg.get('default_scope') or 'mmengine')
+    names = [base.__name__ for base in getattr(found, '__mro__', ())]
+    names.append(type_name(cfg.model.get('head') or {}))
+    tasks = [task for name, task in _TASKS.items() if name in names]
+    if others := [name for name in names if name in _OTHERS]:
+        tasks = []
+        kind = others[0]
+    if not tasks:
+        what = 'is unknown here' if found is None else 'tells something else'
+        raise ValueError(
+            f'{type_name(kind)!r} of the config {what}; taken are segmentors of mmsegmentation, '
+            'image classifiers of mmpretrain and recognizers of mmaction2, of pictures and videos'
+        )
+    if tasks == ['classification'] and 'ImageClassifier' in names and not cfg.model.get('head'):
+        raise ValueError("the config's ImageClassifier has no head, so it tells no classes")
+    return tasks[0]
+
+
+def build_network(cfg: Config) -> Any:
+    """A config's network, built as mmengine's Runner builds it, in evaluation."""
+    init_default_scope(cfg.get('default_scope') or 'mmengine')
+    model = copy.deepcopy(cfg.model)
+    if cfg.get('data_preprocessor') is not None:
+        model.setdefault('data_preprocessor', copy.deepcopy(cfg.data_preprocessor))
+    return MODELS.build(model).eval()
+
+
+def head_of(model: Any) -> Any:
+    """The head that gives the labels, the last of a cascade; None if it has an unusual name."""
+    for name in ('decode_head', 'cls_head', 'head'):
+        head = getattr(model, name, None)
+        if head is not None:
+            return head[-1] if isinstance(head, nn.ModuleList) else head
+    return None
+
+
+def input_channels(model: nn.Module) -> int:
+    """How many channels a picture has for a network, by its first convolution; else 3."""
+    convolutions = (m for m in _backbone(model).modules() if isinstance(m, _ConvNd))
+    return next((layer.in_channels for layer in convolutions), 3)
+
+
+def takes_clips(model: nn.Module) -> bool:
+    """Whether a network sees clips of several frames at once, (N, M, C, T, H, W)."""
+    return _is(model, 'Recognizer3D')
+
+
+class TensorMode(nn.Module):
+    """An OpenMMLab model as a function of its preprocessed input alone, to what its head gives."""
+
+    model: Any
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        if _is(self.model, 'BaseRecognizer'):
+            features, settings = self.model.extract_feat(inputs, test_mode=True)
+            outputs = self.model.cls_head(features, **settings)
+        else:
+            outputs = self.model(inputs, mode='tensor')
+        # of several, such as DANet's, the first is what it predicts from
+        return outputs[0] if isinstance(outputs, list | tuple) else outputs
+
+
+def run_by(model: Any, program: Callable[[Tensor], Tensor]) -> Any:
+    """The model with a program in the network's place; what follows stays the library's.
+
+    Args:
+        model: Built from a config; not changed.
+        program: A function as :class:`TensorMode` of the same network.
+
+    Returns:
+        A model for ``test_step``.
+    """
+    served, head = copy.copy(model), head_of(model)
+    if _is(model, 'BaseSegmentor'):
+        served.encode_decode = lambda inputs, metas: head.predict_by_feat(program(inputs), metas)
+    elif _is(model, 'BaseRecognizer'):
+        served.predict = lambda inputs, samples, **_: head.predict_by_feat(program(inputs), samples)
+    else:
+        served._modules = dict(model._modules)
+        served.head = copy.copy(head)
+        served.head.forward = lambda features: features
+        served.extract_feat = lambda inputs, **_: program(inputs)
+    return served
+
+
+def predictions(model: Any, inputs: Tensor, samples: list | None = None) -> list:
+    """What a model's library makes of preprocessed inputs."""
+    if samples is None and _is(model, 'BaseRecognizer'):
+        from mmaction.structures import ActionDataSample  # only there where it is needed
+
+        samples = [ActionDataSample() for _ in inputs]
+    return model(inputs, copy.deepcopy(samples), mode='predict')
+
+
+def equal_labels(one: list, other: list) -> tuple[int, int]:
+    """How many labels are equal, of how many: of pixels, else of samples."""
+    equal = total = 0
+    for left, right in zip(one, other, strict=True):
+        if hasattr(left, 'pred_sem_seg'):
+            same = left.pred_sem_seg.data.cpu() == right.pred_sem_seg.data.cpu()
+            equal, total = equal + int(same.sum()), total + same.numel()
+        else:
+            same = torch.equal(left.pred_label.cpu(), right.pred_label.cpu())
+            equal, total = equal + int(same), total + 1
+    return equal, total
+
+
+def check_program(model: Any, inputs: Tensor) -> None:
+    """Checks that a program of a network can take its place.
+
+    Raises:
+        ValueError: Its head gives no tensor alone, or predicts from more than that.
+    """
+    name = type(head_of(model) or model).__name__
+    try:
+        outputs = TensorMode(model)(inputs)
+    except Exception as error:  # whatever a library's network raises
+        raise ValueError(
+            f'the network does not run on inputs {tuple(inputs.shape)} as a function of them '
+            f'alone, with {name} as its head ({type(error).__name__}: {error}); if it is the size, '
+            'give --shape'
+        ) from error
+    if not isinstance(outputs, Tensor):
+        raise ValueError(f'{name} gives {type(outputs).__name__}, no tensor; it cannot be exported')
+    served = run_by(model, TensorMode(model))
+    equal, total = equal_labels(predictions(model, inputs), predictions(served, inputs))
+    if equal < 0.999 * total:
+        raise ValueError(
+            f'{name} predicts from more than the output of its forward pass, {total - equal} of '
+            f'{total} labels would be others; it cannot be exported'
+        )
+
+
+def _backbone(model: nn.Module) -> nn.Module:
+    return getattr(model, 'backbone', None) or model
+
+
+def _is(model: nn.Module, name: str) -> bool:
+    return name in _names(type(model))
+
+
+def _names(kind: type) -> Iterator[str]:
+    return (base.__name__ for base in kind.__mro__)

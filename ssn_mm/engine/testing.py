@@ -1,0 +1,109 @@
+"""Turns a config into one for testing, however its parts are written."""
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+from mmengine.config import Config
+
+from ..datasets.pipelines import replace_pipelines
+from ..datasets.samples import type_name
+
+_HOOKS = {'SegVisualizationHook': 'draw', 'VisualizationHook': 'enable'}  # and their switches
+_VISUALIZERS = {
+    'mmseg': 'SegLocalVisualizer',
+    'mmpretrain': 'UniversalVisualizer',
+    'mmaction': 'ActionVisualizer',
+}
+
+
+def complete_test(cfg: Config) -> None:
+    """Lets validation data and metrics stand for those of the test that a config does not have.
+
+    Raises:
+        ValueError: It has neither test nor validation data.
+    """
+    if not cfg.get('test_dataloader'):
+        if not cfg.get('val_dataloader'):
+            raise ValueError('the config has neither test_dataloader nor val_dataloader; set one')
+        print('The config has no test_dataloader; its validation data is tested.')
+        cfg.test_dataloader = copy.deepcopy(cfg.val_dataloader)
+    if cfg.get('test_evaluator') is None:
+        cfg.test_evaluator = copy.deepcopy(cfg.get('val_evaluator')) or []
+    if cfg.get('test_cfg') is None:
+        cfg.test_cfg = {}
+    validation = [f'val_{part}' for part in ('dataloader', 'evaluator', 'cfg')]
+    if any(cfg.get(name) is None for name in validation):
+        cfg.update(dict.fromkeys(validation))  # mmengine takes all of them or none
+
+
+def enable_tta(cfg: Config) -> None:
+    """Averages over a config's ``tta_pipeline``; mmpretrain's default is picture and mirror image.
+
+    Raises:
+        ValueError: The config has no ``tta_pipeline`` or ``tta_model``, and its library no default.
+    """
+    if scope_of(cfg) == 'mmpretrain' and 'tta_pipeline' not in cfg:
+        cfg.setdefault('tta_model', dict(type='mmpretrain.AverageClsScoreTTA'))
+        *steps, last = _first_pipeline(cfg.test_dataloader)
+        flips = [dict(type='mmcv.RandomFlip', prob=prob) for prob in (1.0, 0.0)]
+        both = dict(type='mmcv.TestTimeAug', transforms=[flips, [last]])
+        cfg.tta_pipeline = [*steps, both]
+    if 'tta_pipeline' not in cfg or 'tta_model' not in cfg:
+        raise ValueError(
+            '--tta needs tta_pipeline and tta_model, the config has none'
+            + ('; its test pipeline has the views' if scope_of(cfg) == 'mmaction' else '')
+        )
+    for loader in _loaders(cfg.test_dataloader):
+        replace_pipelines(loader['dataset'], cfg.tta_pipeline)
+    cfg.model = dict(**cfg.tta_model, module=cfg.model)
+
+
+def enable_painting(cfg: Config, show_dir: str) -> None:
+    """Has the library's own hook paint predictions into a folder.
+
+    Raises:
+        ValueError: The config has no such hook.
+    """
+    hooks = [*cfg.get('default_hooks', {}).values(), *(cfg.get('custom_hooks') or [])]
+    painting = [h for h in hooks if isinstance(h, dict) and type_name(h) in _HOOKS]
+    if not painting:
+        raise ValueError('--show-dir needs default_hooks.visualization, the config has none')
+    for hook in painting:
+        hook.update(interval=1, **{_HOOKS[type_name(hook)]: True})
+    if not cfg.get('visualizer'):
+        kind = _VISUALIZERS.get(scope_of(cfg), 'Visualizer')
+        cfg.visualizer = dict(type=kind, vis_backends=[dict(type='LocalVisBackend')])
+    cfg.visualizer.save_dir = show_dir
+
+
+def keep_predictions(cfg: Config, out: str) -> None:
+    """Has a test write what was predicted: label maps into a folder, else all into a file."""
+    kept: dict[str, Any] = dict(type='DumpResultsAtomically', out_file_path=out)
+    if scope_of(cfg) == 'mmseg':
+        kept = dict(type='mmseg.IoUMetric', format_only=True, output_dir=out)
+    given = cfg.test_evaluator
+    if isinstance(given, dict) and 'metrics' in given:  # an evaluator of its own type
+        metrics = given['metrics']
+        given['metrics'] = [*(metrics if isinstance(metrics, list) else [metrics]), kept]
+    else:
+        cfg.test_evaluator = [*(given if isinstance(given, list | tuple) else [given]), kept]
+
+
+def scope_of(cfg: Config) -> str:
+    """The library of a config's network: its ``default_scope``, else where the class comes from."""
+    kind = cfg.model.get('type', '')
+    where = kind if isinstance(kind, str) and '.' in kind else getattr(kind, '__module__', '')
+    return cfg.get('default_scope') or where.partition('.')[0]
+
+
+def _loaders(loaders: Any) -> list:
+    return [loaders] if isinstance(loaders, Mapping) else list(loaders)
+
+
+def _first_pipeline(loaders: Any) -> list:
+    node = _loaders(loaders)[0]
+    while not node.get('pipeline'):
+        inner = node.get('datasets', node.get('dataset'))
+        node = inner[0] if isinstance(inner, list | tuple) else inner
+    return copy.deepcopy(node['pipeline'])
