@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..ops.normalizers import fitting
 from ..ops.sparsestmax import sparsestmax
 from ..ops.switch_norm import chosen_norm, sparse_switch_norm
 from ..ops.tracing import is_traced, is_transformed
@@ -72,7 +73,7 @@ class SSN(SwitchNorm):
         traced = is_traced(logits)
         if self.training:
             self._warn_of_radius()
-            chosen = self._known_choice(logits, traced)
+            chosen = self._known_choice(x, logits, traced)
         if chosen is not None:
             y, ratios = chosen_norm(x, logits, *chosen, **options), None
         else:
@@ -83,13 +84,19 @@ class SSN(SwitchNorm):
             self._memory.note_run(logits, ratios, chosen)
         return y
 
-    def _known_choice(self, logits: Tensor, traced: bool) -> tuple[str, str] | None:
+    def _known_choice(self, x: Tensor, logits: Tensor, traced: bool) -> tuple[str, str] | None:
         # asked first: a graph that knew would be compiled anew for each choice
-        if torch.compiler.is_compiling() or self.correction or not self.has_area:
-            return None  # without area a share may have to be handed over
+        if torch.compiler.is_compiling() or self.correction:
+            return None
         if logits.is_cpu and not traced:  # values tell, and a look costs a microsecond
-            return selected_names(logits.tolist(), self.normalizers)
-        return self._memory.known(logits)
+            chosen = selected_names(logits.tolist(), self.normalizers)
+        else:
+            chosen = self._memory.known(logits)
+        if chosen is None or self.has_area:
+            return chosen
+        # else a share may have to be handed over
+        fit = fitting(chosen, x.shape, True, self.num_groups, self.sync)
+        return chosen if all(fit) else None
 
     def _warn_of_radius(self) -> None:
         if self._radius_managed or SSN._warned_radius or torch.compiler.is_compiling():

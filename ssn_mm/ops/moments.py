@@ -65,21 +65,70 @@ def group_moments(mean: Tensor, var: Tensor, num_groups: int) -> Moments:
 def sync_moments(mean: Tensor, var: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
     """BN over all processes of the default group; gradients flow to every process.
 
+    Processes talk once, and once more for the gradients; all get the same bits.
+
     Args:
         mean: (1, C) batch mean of this process.
         var: (1, C) batch variance of this process.
-        count: Elements per channel on this process; may differ between processes.
+        count: Elements per channel on this process; may differ between processes, 0 for none.
 
     Returns:
-        Mean and variance (1, C) of the joint batch, and its elements per channel, 0-d.
+        Mean and variance (1, C) of the joint batch, and its elements per channel, (1,).
     """
-    from torch.distributed.nn.functional import all_reduce  # not in every build of PyTorch
+    return _SyncMoments.apply(mean, var, count)
 
-    total = mean.new_full((), count)
-    dist.all_reduce(total)
-    joint_mean = all_reduce(mean * (count / total))
-    joint_var = all_reduce((var + (mean - joint_mean).square()) * (count / total))
-    return joint_mean, joint_var, total
+
+def exchange_moments(mean: Tensor, var: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """As :func:`sync_moments` without gradients: mean and variance (2, C), elements (1,)."""
+    parts = gather_processes(torch.cat([mean[0], var[0], mean.new_full((1,), count)]))
+    mean, var, counts = parts.split([mean.size(1), mean.size(1), 1], 1)
+    total = counts.sum(0)
+    share = counts / total
+    joint = (mean * share).sum(0)
+    spread = ((var + (mean - joint).square()) * share).sum(0)
+    return torch.stack([joint, spread]), total
+
+
+def gather_processes(t: Tensor) -> Tensor:
+    """``t`` (M,) of each process of the default group, in their order: (processes, M)."""
+    gathered = t.new_empty(dist.get_world_size() * t.numel())
+    old = not hasattr(dist, 'all_gather_single')  # which is PyTorch 2.13's name for it
+    (dist.all_gather_into_tensor if old else dist.all_gather_single)(gathered, t)
+    return gathered.view(-1, t.numel())
+
+
+def sum_processes(t: Tensor) -> Tensor:
+    """``t`` itself, after the other processes' have been added in place."""
+    dist.all_reduce(t)
+    return t
+
+
+class _SyncMoments(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, mean, var, count):
+        joint, total = exchange_moments(mean, var, count)
+        joint_mean, joint_var = joint.split(1)
+        ctx.save_for_backward(mean, joint_mean, total)
+        ctx.count = count
+        ctx.mark_non_differentiable(total)
+        return joint_mean, joint_var, total
+
+    @staticmethod
+    def backward(ctx, grad_mean, grad_var, _):
+        mean, joint_mean, total = ctx.saved_tensors
+        share = ctx.count / total
+        to_mean, to_var = (_Sum.apply(torch.cat([grad_mean, grad_var])) * share).split(1)
+        return to_mean + 2 * (mean - joint_mean) * to_var, to_var, None
+
+
+class _Sum(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, t):
+        return sum_processes(t.clone())
+
+    @staticmethod
+    def backward(ctx, g):
+        return _Sum.apply(g)
 
 
 def _merge(mean: Tensor, var: Tensor, dim: int) -> Moments:

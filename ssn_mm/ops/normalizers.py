@@ -55,7 +55,8 @@ def competing(
         shape: (N, C, *spatial).
         batch_stats: Whether BN measures the batch; running statistics always count.
         num_groups: GN's number of groups.
-        sync: Whether BN measures the batches of all processes.
+        sync: Whether BN measures the batches of all processes. Then it competes whatever the
+            shape on this one, an empty batch included: the others wait for it.
 
     Returns:
         One bool per normalizer.
@@ -63,23 +64,35 @@ def competing(
     Raises:
         ValueError: None has more than one.
     """
-    n, c, *spatial = shape
-    area = math.prod(spatial)
-    if n and area > 1:
-        return (True,) * len(normalizers)
-    elements = {
-        'IN': area,
-        'LN': c * area,
-        'BN': n * area * (world_size() if sync else 1) if batch_stats else math.inf,
-        'GN': c // num_groups * area,
-    }
-    fit = tuple(elements[name] > 1 for name in normalizers)
+    fit = fitting(normalizers, shape, batch_stats, num_groups, sync)
     if not any(fit):
         raise ValueError(
             f'expected more than 1 value per statistic for one of {tuple(normalizers)}, '
             f'got input size {tuple(shape)}; use a larger batch or map, or add LN'
         )
     return fit
+
+
+def fitting(
+    normalizers: Sequence[str],
+    shape: Sequence[int],
+    batch_stats: bool,
+    num_groups: int = 32,
+    sync: bool = False,
+) -> tuple[bool, ...]:
+    """As :func:`competing`, and it may be none."""
+    n, c, *spatial = shape
+    area = math.prod(spatial)
+    if n and area > 1:
+        return (True,) * len(normalizers)
+    joint = sync and world_size() > 1
+    elements = {
+        'IN': area,
+        'LN': c * area,
+        'BN': math.inf if joint or not batch_stats else n * area,
+        'GN': c // num_groups * area,
+    }
+    return tuple(elements[name] > 1 for name in normalizers)
 
 
 def hand_over(

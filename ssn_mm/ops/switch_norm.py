@@ -133,6 +133,7 @@ def chosen_norm(
     Other arguments, and what is raised, are :func:`switch_norm`'s; every name fits the shape, see
     :func:`competing`. Running statistics are updated only if BN is one of the two.
     """
+    sync = _spans_processes(sync, (mean, var), training or running_mean is None)
     options = (weight, bias, running_mean, running_var, training, momentum, eps, num_groups, sync)
     if mean != var:
         return _normalize(x, logits, None, 'chosen', (mean, var), *options)[0]
@@ -208,7 +209,7 @@ def _normalize(
     correction: int = 0,
 ) -> tuple[Tensor, Tensor]:
     check_normalizers(normalizers, at_least=1)
-    _check_tensors(x, weight, bias, running_mean, running_var)
+    _check_tensors(x, logits, weight, bias, running_mean, running_var)
     if source != 'chosen' and tuple(logits.shape) != (2, len(normalizers)):
         raise ValueError(
             f'ratios must be (2, {len(normalizers)}) for {len(normalizers)} normalizers, '
@@ -217,7 +218,7 @@ def _normalize(
     if 'GN' in normalizers:
         check_groups(x.size(1), num_groups)
     batch_stats = training or running_mean is None
-    sync = sync and batch_stats and world_size() > 1
+    sync = _spans_processes(sync, normalizers, batch_stats)
     ratios = None
     fit = () if has_area(x) else competing(normalizers, x.shape, batch_stats, num_groups, sync)
     if not all(fit):
@@ -236,17 +237,33 @@ def _normalize(
     return y, used if ratios is None else ratios.detach()
 
 
-def _check_tensors(x: Tensor, *per_channel: Tensor | None) -> None:
+def _spans_processes(sync: bool, normalizers: Sequence[str], batch_stats: bool) -> bool:
+    """Whether processes talk: all of them or none, whatever the shape of their batches."""
+    return sync and batch_stats and 'BN' in normalizers and world_size() > 1
+
+
+def _check_tensors(x: Tensor, logits: Tensor, *per_channel: Tensor | None) -> None:
     if not x.is_floating_point():
         raise TypeError(f'the input must be a floating-point tensor, got {x.dtype}')
     if x.dim() < 2:
         raise ValueError(f'the input must be (N, C, *spatial), got shape {tuple(x.shape)}')
     if (per_channel[2] is None) != (per_channel[3] is None):
         raise ValueError('give both running_mean and running_var, or neither')
-    channels = x.shape[1:2]
+    channels, device = x.shape[1:2], x.device
+    if logits.device != device:
+        raise _other_device('logits', logits, x)
     for i, tensor in enumerate(per_channel):
         if tensor is not None and tensor.shape != channels:
             name, c = ('weight', 'bias', 'running_mean', 'running_var')[i], x.size(1)
             raise ValueError(
                 f'{name} must be ({c},) for an input of {c} channels, got {tuple(tensor.shape)}'
             )
+        if tensor is not None and tensor.device != device:
+            raise _other_device(('weight', 'bias', 'running_mean', 'running_var')[i], tensor, x)
+
+
+def _other_device(name: str, tensor: Tensor, x: Tensor) -> RuntimeError:
+    return RuntimeError(
+        f'expected all tensors on one device, but the input is on {x.device} and {name} on '
+        f'{tensor.device}; move the layer with .to(x.device)'
+    )

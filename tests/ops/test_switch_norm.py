@@ -325,6 +325,16 @@ def test_arguments_that_do_not_fit_are_refused(change, message):
         switch_norm(**arguments)
 
 
+@pytest.mark.parametrize('name', ['ratios', 'weight', 'bias', 'running_mean', 'running_var'])
+def test_tensors_on_several_devices_are_refused_as_torch_does(name):
+    """Kernels would read what is at that address on their own device."""
+    tensors = dict(ratios=torch.ones(2, 3) / 3, weight=torch.ones(6), bias=torch.ones(6))
+    tensors |= dict(running_mean=torch.ones(6), running_var=torch.ones(6))
+    tensors[name] = tensors[name].to('meta')
+    with pytest.raises(RuntimeError, match=r'one device, but the input is on cpu and \w+ on meta'):
+        switch_norm(torch.randn(2, 6, 3, 3), **tensors)
+
+
 def test_integer_input_is_refused():
     with pytest.raises(TypeError, match=r'floating-point tensor, got torch\.uint8'):
         switch_norm(torch.ones(2, 6, 3, 3, dtype=torch.uint8), torch.ones(2, 3) / 3)

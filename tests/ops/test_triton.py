@@ -1,9 +1,6 @@
 """The Triton kernels, on a GPU where there is one and else in Triton's interpreter."""
 
 import itertools
-import os
-import subprocess
-import sys
 from types import SimpleNamespace
 
 import pytest
@@ -11,10 +8,11 @@ import torch
 
 pytest.importorskip('triton')
 
+from triton_layers import DEVICE, EPS, GROUPS, LAYOUTS, run_layer
+
 from ssn_mm.ops import sparsestmax
 from ssn_mm.ops.backends import triton as kernels
 
-DEVICE = 'cuda' if torch.cuda.is_available() else 'cpu'
 DTYPES = {  # tolerances, relative and absolute: of maps of this dtype, of statistics
     torch.float64: (1e-12, 1e-12),
     torch.float32: (1e-5, 1e-4),
@@ -22,8 +20,6 @@ DTYPES = {  # tolerances, relative and absolute: of maps of this dtype, of stati
     torch.bfloat16: (3e-2, 1e-4),
 }
 NAMES = ('IN', 'LN', 'BN', 'GN')
-LAYOUTS = ('contiguous', 'channels last')
-EPS, GROUPS = 1e-5, 2
 
 
 @pytest.fixture(autouse=True)
@@ -135,20 +131,6 @@ def plain(x, ratios, weight, bias, running, names):
     return y * over_map(weight[None], x) + over_map(bias[None], x)
 
 
-def run_layer(x, dy, logits, radius, weight, bias, running, names, passes=kernels):
-    """The kernels in the order of a layer's passes."""
-    mean, var = passes.moments(x)
-    mixed = kernels.mix(mean, var, logits, radius, weight, *running, names, EPS, GROUPS)
-    y = passes.affine(x, mixed.shift, mixed.scale, bias)
-    both = passes.sums(dy, x, mixed.shift)
-    slope, offset, *small = kernels.mix_backward(
-        *(mixed, mean, var, *both, logits, weight, *running),
-        *(x[0, 0].numel(), radius is not None, names, GROUPS),
-    )
-    dx = passes.affine_grad(dy, x, mean, mixed.scale, slope, offset)
-    return mixed, (y, dx, *small)
-
-
 def check_layer(names, radius, running=False, weighted=True, shape=(3, 6, 5), dtype=torch.float64):
     tolerance = 1e-9 if dtype == torch.double else 1e-3
     x, dy = randn(*shape), randn(*shape)
@@ -193,6 +175,34 @@ def test_a_layer_at_any_radius_agrees_with_autograd(radius, running, whole, monk
     check_layer(('GN', 'BN'), radius, running, shape=(1, 4, 1, 3), dtype=torch.float32)
 
 
+def test_a_sample_of_more_channels_than_a_program_takes_is_left_to_torch(monkeypatch):
+    monkeypatch.setattr(kernels, '_WIDEST', 1)
+    check_layer(NAMES, 0.3)
+    check_layer(('BN', 'LN'), None, running=True)
+    x, c = randn(3, 6, 5), randn(6)
+    for source, names in (('logits', 'BN,IN'), ('chosen', 'LN,BN'), ('chosen', 'LN')):
+        radius = torch.tensor(0.3, device=DEVICE) if source == 'logits' else None
+        given = (x, torch.eye(2, device=DEVICE).double(), c, c, radius, None, None)
+        got = kernels.forward(*given, source, names, EPS, GROUPS)
+        with monkeypatch.context() as patch:
+            patch.setattr(kernels, '_WIDEST', 4096)
+            expected = kernels.forward(*given, source, names, EPS, GROUPS)
+        for ours, want in zip(got, expected, strict=True):
+            close(ours, want, 1e-9)
+
+
+@pytest.mark.parametrize('n', [70_000, 131_072])
+def test_more_samples_than_a_block_can_have_are_gone_through_in_a_loop(n, monkeypatch):
+    monkeypatch.setattr(kernels, '_SPLIT', 1 << 15)  # fewer programs, for the interpreter
+    check_layer(('BN', 'IN', 'LN'), 0.3, shape=(n, 2, 2))
+
+
+def test_more_programs_than_a_block_can_have_are_summed_in_a_loop(monkeypatch):
+    monkeypatch.setattr(kernels, '_SPLIT', 1)
+    monkeypatch.setattr(kernels, '_pad', lambda count, pad=kernels._pad: min(pad(count), 8))
+    check_layer(('BN', 'LN'), 0.3, shape=(37, 2, 2))
+
+
 @pytest.mark.parametrize('k', [2, 3, 7, 32])
 def test_sparsestmax_and_its_gradient_agree_with_torch(k):
     z, g = randn(9, k), randn(9, k)
@@ -225,77 +235,3 @@ def test_runs_agree_bit_for_bit(layout, monkeypatch):
     (mixed, first), (again, second) = run_layer(*given), run_layer(*given)
     for a, b in zip((*mixed, *first), (*again, *second), strict=True):
         assert torch.equal(a, b)
-
-
-@pytest.mark.parametrize('shape', [(2, 3, 1024, 1024), (2, 1000, 64, 64), (32, 256, 56, 56)])
-@pytest.mark.parametrize('layout', LAYOUTS)
-def test_a_layer_takes_at_most_four_launches_and_five_back(shape, layout, monkeypatch):
-    launched = []
-    monkeypatch.setattr(kernels, '_PROGRAMS', 512)
-    monkeypatch.setattr(kernels, '_run', lambda kernel, *_, **__: launched.append(kernel))
-    x = torch.empty(shape, dtype=torch.bfloat16, device='meta')
-    if layout == 'channels last':
-        x = x.contiguous(memory_format=torch.channels_last)
-    logits, bias = (torch.empty(size, device='meta') for size in ((2, 3), shape[1:2]))
-    run_layer(x, x, logits, bias[0], bias, bias, (None, None), ('IN', 'LN', 'BN'))
-    back = next(i for i, kernel in enumerate(launched) if kernel is kernels.affine_kernel) + 1
-    assert back <= 4
-    assert len(launched) - back <= 5
-    launched.clear()
-    options = ('logits', 'IN,LN,BN', EPS, GROUPS)
-    kernels.forward(x, logits, bias, bias, bias[0], None, None, *options)
-    assert len(launched) == back  # nothing besides
-
-
-COMPILE = """
-import re, torch, triton
-try:
-    from triton.backends.compiler import GPUTarget
-    from triton.compiler import ASTSource
-    assert 'constexprs' in ASTSource.__init__.__code__.co_varnames, 'an older interface'
-    assert 'nvidia' in triton.backends.backends, 'no NVIDIA compiler'
-except (ImportError, AssertionError) as error:
-    print(error)
-    raise SystemExit(77)
-from test_triton import kernels, run_layer
-TYPES = {torch.float32: '*fp32', torch.bfloat16: '*bf16', torch.float64: '*fp64'}
-compiled = set()
-def build(kernel, programs, *arguments, num_warps, **constants):
-    signature, attributes = dict.fromkeys(constants, 'constexpr'), {}
-    for i, (name, value) in enumerate(zip(kernel.arg_names, arguments)):
-        if value is None or isinstance(value, int) and value == 1:
-            signature[name], constants[name] = 'constexpr', value
-        else:
-            tensor = isinstance(value, torch.Tensor)
-            signature[name] = TYPES[value.dtype] if tensor else 'i32'
-            if tensor or value % 16 == 0:
-                attributes[i,] = [['tt.divisibility', 16]]
-    source = ASTSource(kernel, signature, constants, attributes)
-    built = triton.compile(source, GPUTarget('cuda', 90, 32), dict(num_warps=num_warps))
-    streams = {kernels.reduce_kernel: 'ld', kernels.affine_kernel: 'st'}
-    if kernel in streams:
-        assert re.search(streams[kernel] + r'[.]global\\S*[.]v[24]', built.asm['ptx']), 'no vectors'
-    compiled.add(kernel.__name__)
-kernels._run = build
-for shape, dtype, names, layout in (
-    ((8, 64, 14, 14), torch.float64, ('IN', 'GN', 'BN'), torch.contiguous_format),
-    ((64, 256, 7, 7), torch.bfloat16, ('BN', 'LN'), torch.channels_last),
-):
-    x = torch.empty(shape, dtype=dtype, device='meta').contiguous(memory_format=layout)
-    weight = torch.empty(shape[1], dtype=torch.promote_types(dtype, torch.float32), device='meta')
-    logits = weight.new_empty(2, len(names))
-    run_layer(x, x, logits, weight[0], weight, weight, (None, None), names)
-kernels.sparsestmax(torch.empty(9, 7, device='meta'), torch.empty(9, device='meta'))
-assert compiled == {name for name in vars(kernels) if name.endswith('_kernel')}
-"""
-
-
-def test_every_kernel_compiles_for_hopper_and_loads_vectors(tmp_path):
-    path = os.pathsep.join([os.path.dirname(__file__), *sys.path])
-    env = os.environ | dict(TRITON_INTERPRET='0', TRITON_CACHE_DIR=str(tmp_path), PYTHONPATH=path)
-    done = subprocess.run(
-        [sys.executable, '-c', COMPILE], env=env, timeout=300, capture_output=True, text=True
-    )
-    if done.returncode == 77:
-        pytest.skip(f'this Triton cannot compile without a GPU: {done.stdout}')
-    assert done.returncode == 0, done.stderr

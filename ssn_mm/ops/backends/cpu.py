@@ -9,12 +9,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .mix import mix, mix_backward
+from .mix import joint_moments, mix, mix_backward
 
 __all__ = [
     'affine',
     'affine_grad',
     'is_faster_in_torch',
+    'joint_moments',
     'mix',
     'mix_backward',
     'moments',

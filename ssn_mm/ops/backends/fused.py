@@ -8,7 +8,6 @@ and writes dx = γR·dy + slope·(x - mean) + offset. It saves x and (N, C) numb
 from collections.abc import Sequence
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from ..tracing import is_traced
@@ -92,23 +91,22 @@ def _forward(
             *(x, logits, weight, bias, radius, running_mean, running_var),
             *(source, normalizers, eps, num_groups),
         )
-    options = (running_mean, running_var, normalizers.split(','), eps, num_groups)
+    small = module if hasattr(module, 'mix') else plain
+    names = normalizers.split(',')
     if source == 'chosen':
-        logits = _chosen_ratios(logits, normalizers)
+        logits = plain.selected_ratios(logits, len(names))
     mean, var = module.moments(x)
-    share = mean.new_ones(())
     if sync:
-        elements = mean.new_full((), x.numel() // x.size(1))
-        total = elements.clone()
-        dist.all_reduce(total)
-        share = elements / total
-        mixed = plain.mix(mean, var, logits, radius, weight, *options, share)
+        batch, share = small.joint_moments(mean, var, x.numel() // x.size(1))
+        running_mean, running_var = batch.unbind()
     else:
-        mixed = module.mix(mean, var, logits, radius, weight, *options)
+        share = mean.new_ones(1)
+    options = (weight, running_mean, running_var, names, eps, num_groups)
+    mixed = small.mix(mean, var, logits, radius, *options)
     y = module.affine(x, mixed.shift, mixed.scale, bias)
     stats = (mean, var, mixed.shift, mixed.rstd, mixed.scale)
-    state = torch.cat([*(t.flatten() for t in stats), mixed.stretch, mixed.bend, share[None]])
-    return y, mixed.ratios, state, mixed.batch
+    state = torch.cat([*(t.flatten() for t in stats), mixed.stretch, mixed.bend, share])
+    return y, mixed.ratios, state, batch if sync else mixed.batch
 
 
 def _backward(
@@ -131,16 +129,13 @@ def _backward(
         mean, var, shift, rstd, scale = stats.unbind()
         mixed = Mixed(ratios, curve[:2], curve[2:4], shift, rstd, scale, batch)
         total, dot = module.sums(dy, x, shift)
-        constrained = source == 'logits'
-        arguments = (
-            *(mixed, mean, var, total, dot, logits, weight, running_mean, running_var),
-            *(x[0, 0].numel(), constrained, normalizers.split(','), num_groups),
+        small = module if hasattr(module, 'mix') else plain
+        wanted = None if source == 'chosen' else logits
+        slope, offset, dlogits, dweight, dbias = small.mix_backward(
+            *(mixed, mean, var, total, dot, wanted, weight, running_mean, running_var),
+            *(x[0, 0].numel(), source == 'logits', normalizers.split(','), num_groups),
+            curve[4:] if sync else None,
         )
-        if sync:
-            small = plain.mix_backward(*arguments, curve[4])
-        else:
-            small = module.mix_backward(*arguments)
-        slope, offset, dlogits, dweight, dbias = small
         dx = module.affine_grad(dy, x, mean, scale, slope, offset)
         if source == 'chosen':
             dlogits = torch.zeros_like(logits)
@@ -150,15 +145,6 @@ def _backward(
     if like_weight is not None and like_weight.dtype is not wide:
         dweight, dbias = dweight.to(like_weight.dtype), dbias.to(like_weight.dtype)
     return dx, dlogits, dweight, dbias
-
-
-def _chosen_ratios(logits: Tensor, normalizers: str) -> Tensor:
-    k = normalizers.count(',') + 1
-    return (
-        torch.eye(2, k, dtype=logits.dtype, device=logits.device)
-        if k > 1
-        else logits.new_ones(2, 1)
-    )
 
 
 def _forward_fake(

@@ -15,10 +15,16 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
-from ..moments import Moments, batch_moments, group_moments, layer_moments
+from ..moments import (
+    Moments,
+    batch_moments,
+    exchange_moments,
+    group_moments,
+    layer_moments,
+    sum_processes,
+)
 from ..sparsestmax import jacobian_product, solve
 
 
@@ -55,7 +61,6 @@ def mix(
     normalizers: Sequence[str],
     eps: float,
     num_groups: int,
-    share: Tensor | None = None,
 ) -> Mixed:
     """Mixes instance moments.
 
@@ -70,15 +75,13 @@ def mix(
         normalizers: K names.
         eps: Added to the variance.
         num_groups: GN's.
-        share: 0-d, this process' part of BN's elements where BN spans all processes.
     """
     ratios, stretch, bend = logits.clone(), logits.new_ones(2), logits.new_zeros(2)
     if radius is not None:
         ratios, stretch, bend = solve(logits, radius)
         stretch, bend = stretch.squeeze(-1), bend.squeeze(-1)
     merged = [
-        _merge(name, mean, var, running_mean, running_var, num_groups, share)
-        for name in normalizers
+        _merge(name, mean, var, running_mean, running_var, num_groups) for name in normalizers
     ]
     shift, mixed_var = mean.new_zeros(()), mean.new_full((), eps)
     for (m, v), p, p_var in zip(merged, *(row.unbind() for row in ratios.unbind()), strict=True):
@@ -99,7 +102,7 @@ def mix_backward(
     var: Tensor,
     total: Tensor,
     dot: Tensor,
-    logits: Tensor,
+    logits: Tensor | None,
     weight: Tensor | None,
     running_mean: Tensor | None,
     running_var: Tensor | None,
@@ -108,14 +111,17 @@ def mix_backward(
     normalizers: Sequence[str],
     num_groups: int,
     share: Tensor | None = None,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor | None, Tensor, Tensor]:
     """The backward pass of :func:`mix` and of the affine map, less what touches the map.
 
     Args:
         total: (N, C), T.
         dot: (N, C), E.
+        logits: (2, K), or None where they need no gradient.
         area: Elements of an instance.
         constrained: Whether ``logits`` became ratios by SparsestMax.
+        share: (1,), this process' part of BN's elements where these span all processes, which then
+            add up what BN needs.
 
     Returns:
         slope (N, C), offset (N, C), and the gradients for logits (2, K), γ (C,) and β (C,).
@@ -131,21 +137,42 @@ def mix_backward(
         if name == 'BN' and running_mean is None:
             m, v = mixed.batch[:, None].unbind()
         else:
-            m, v = _merge(name, mean, var, running_mean, running_var, num_groups, None)
-        dratios += [(to_mean * m).sum(), (to_var * v).sum()]
+            m, v = _merge(name, mean, var, running_mean, running_var, num_groups)
+        if logits is not None:
+            dratios += [(to_mean * m).sum(), (to_var * v).sum()]
         if name == 'IN':
             dmean, dvar = torch.addcmul(dmean, to_mean, p), torch.addcmul(dvar, to_var, p_var)
         elif name != 'BN' or running_mean is None:
-            grad_mean, grad_var = _average(name, to_mean, to_var, num_groups, share)
-            grad_var = grad_var * p_var
-            dmean = torch.addcmul(dmean, grad_mean, p)
-            dmean = torch.addcmul(dmean, mean - m, grad_var, value=2)
+            grad_mean, grad_var = _average(name, to_mean, to_var, num_groups)
+            grad_mean, grad_var = grad_mean * p, grad_var * p_var
+            if name == 'BN' and share is not None:
+                both = sum_processes(torch.cat([grad_mean, grad_var]) * len(mean))
+                grad_mean, grad_var = (both * (share / len(mean))).split(1)
+            dmean = torch.addcmul(dmean + grad_mean, mean - m, grad_var, value=2)
             dvar = dvar + grad_var
-    dlogits = torch.stack(dratios).view(-1, 2).t()
-    if constrained:
-        bent = (mixed.ratios, mixed.stretch[:, None], mixed.bend[:, None])
-        dlogits = jacobian_product(dlogits, logits, *bent)
-    return dvar * (2 / area), dmean / area, dlogits.contiguous(), (rstd * dot).sum(0), total.sum(0)
+    dlogits = None
+    if logits is not None:
+        dlogits = torch.stack(dratios).view(-1, 2).t().contiguous()
+        if constrained:
+            bent = (mixed.ratios, mixed.stretch[:, None], mixed.bend[:, None])
+            dlogits = jacobian_product(dlogits, logits, *bent)
+    return dvar * (2 / area), dmean / area, dlogits, (rstd * dot).sum(0), total.sum(0)
+
+
+def selected_ratios(like: Tensor, k: int) -> Tensor:
+    """Ratios (2, K) of a layer whose mean has selected the first name, and variance the last."""
+    if k == 1:
+        return like.new_ones(2, 1)
+    return torch.eye(2, k, dtype=like.dtype, device=like.device)
+
+
+def joint_moments(mean: Tensor, var: Tensor, elements: int) -> tuple[Tensor, Tensor]:
+    """BN's mean and biased variance (2, C) over all processes, and this one's share in it (1,).
+
+    Of instance moments (N, C) and of how many elements per channel this process has.
+    """
+    batch, total = exchange_moments(*batch_moments(mean, var), elements)
+    return batch, elements / total
 
 
 def _merge(
@@ -155,7 +182,6 @@ def _merge(
     running_mean: Tensor | None,
     running_var: Tensor | None,
     num_groups: int,
-    share: Tensor | None,
 ) -> Moments:
     """A normalizer's moments, broadcastable to (N, C)."""
     if name == 'IN':
@@ -166,16 +192,10 @@ def _merge(
         return group_moments(mean, var, num_groups)
     if running_mean is not None and running_var is not None:
         return running_mean[None], running_var[None]
-    m, v = batch_moments(mean, var)
-    if share is not None:
-        joint = _sum_processes(m * share)
-        return joint, _sum_processes((v + (m - joint).square()) * share)
-    return m, v
+    return batch_moments(mean, var)
 
 
-def _average(
-    name: str, to_mean: Tensor, to_var: Tensor, num_groups: int, share: Tensor | None
-) -> Moments:
+def _average(name: str, to_mean: Tensor, to_var: Tensor, num_groups: int) -> Moments:
     """A_k of both gradients, broadcastable to (N, C)."""
     both = torch.stack([to_mean, to_var])  # (2, N, C)
     if name == 'LN':
@@ -185,12 +205,5 @@ def _average(
         both = grouped.mean(3, keepdim=True).expand_as(grouped).flatten(2)
     else:
         both = both.mean(1, keepdim=True)
-        if share is not None:
-            both = _sum_processes(both * share)
     mean, var = both.unbind()
     return mean, var
-
-
-def _sum_processes(t: Tensor) -> Tensor:
-    dist.all_reduce(t)
-    return t

@@ -96,8 +96,11 @@ def _mix_moments(
         elif running_mean is not None and running_var is not None:
             moments.append((running_mean.to(mean)[None], running_var.to(var)[None]))
         else:
-            m, v = batch_moments(mean, var)
             total: int | Tensor = count
+            if sync and not count:  # the other processes wait for this one, too
+                m, v = mean.sum(0, keepdim=True), var.sum(0, keepdim=True)
+            else:
+                m, v = batch_moments(mean, var)
             if sync:
                 m, v, total = sync_moments(m, v, count)
             moments.append((m, v))

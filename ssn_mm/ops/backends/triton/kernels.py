@@ -2,7 +2,8 @@
 
 A map is (outer, rows, area): contiguous (1, N·C, S), or channels last (N, C, S) with the rows side
 by side. A program owns a tile of rows by pixels, with an accumulator per cell that is reduced once
-at its end; without atomics, so runs agree bitwise.
+at its end; without atomics, so runs agree bitwise. Indices are 64 bits wide: a map, or one plane of
+it, may have 2^31 elements. Blocks do not grow with N: what spans samples is a loop.
 
 The small stage sees (N, C) as cells (sample, group, member), with one group where there is no GN.
 """
@@ -13,14 +14,16 @@ import triton.language as tl
 from ...sparsestmax import TIE_DISTANCE
 
 _LN, _BN, _GN = tl.constexpr(1), tl.constexpr(2), tl.constexpr(3)
+# Where BN's averages of the gradients come from
+FIXED, OWN, READ = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2)
 _TIE = tl.constexpr(TIE_DISTANCE)
 
 
 @triton.jit
 def _own(rows, splits, steps, last: tl.constexpr, block_r: tl.constexpr, block_s: tl.constexpr):
     """This program's outer index, rows (R, 1), split and first pixels (1, S)."""
-    pid = tl.program_id(0)
-    blocks = tl.cdiv(rows, block_r)
+    pid = tl.program_id(0).to(tl.int64)
+    blocks = (rows - 1) // block_r + 1
     block, split = pid // splits % blocks, pid % splits
     if last:  # neighbours in memory run together
         block, split = pid % blocks, pid // blocks % splits
@@ -31,13 +34,13 @@ def _own(rows, splits, steps, last: tl.constexpr, block_r: tl.constexpr, block_s
 
 @triton.jit
 def _locate(outer, row, pixel, rows, area, align: tl.constexpr, last: tl.constexpr):
-    """Offsets of a tile, 64 bits wide as maps may have 2^31 elements, and which of it exist."""
+    """Offsets of a tile, and which of it exist."""
     if last:  # the factor align lets the compiler load vectors
         rows = rows // align * align
-        offset = (outer.to(tl.int64) * area + pixel) * rows + row
+        offset = (outer * area + pixel) * rows + row
     else:
         area = area // align * align
-        offset = row.to(tl.int64) * area + pixel
+        offset = row * area + pixel
     return offset, (row < rows) & (pixel < area)
 
 
@@ -53,8 +56,10 @@ def reduce_kernel(
     one = tl.full((), 1, wide)
     if dy_ptr is not None:
         shift = tl.load(shift_ptr + outer * rows + row, mask=row < rows, other=0.0)
+    here = pixel
     for step in range(steps):
-        offset, inside = _locate(outer, row, pixel + step * block_s, rows, area, align, last)
+        offset, inside = _locate(outer, row, here, rows, area, align, last)
+        here += block_s
         x = tl.load(x_ptr + offset, mask=inside, other=0.0).to(wide)
         if dy_ptr is not None:
             dy = tl.load(dy_ptr + offset, mask=inside, other=0.0).to(wide)
@@ -79,24 +84,52 @@ def reduce_kernel(
 
 @triton.jit
 def merge_kernel(
-    a_ptr, b_ptr, a_out_ptr, b_out_ptr, maps, splits, chunk, area,
+    a_ptr, b_ptr, count_ptr, a_out_ptr, b_out_ptr, total_ptr,
+    maps, stride, parts, most, chunk, area, own,
     moments: tl.constexpr, block_n: tl.constexpr, block_c: tl.constexpr,
 ):  # fmt: skip
-    """Sums of parts; or moments, from those of parts of ``chunk`` elements, the last of fewer."""
-    part = tl.arange(0, block_n)[:, None]
-    at = tl.program_id(0) * block_c + tl.arange(0, block_c)[None, :]
-    inside = (part < splits) & (at < maps)
-    a = tl.load(a_ptr + part * maps + at, mask=inside, other=0.0)
-    b = tl.load(b_ptr + part * maps + at, mask=inside, other=0.0)
+    """Sums of up to ``most`` parts; or moments, from those of parts, by Chan's formula.
+
+    A part has ``chunk`` elements, the last of ``area`` in all fewer; or what count_ptr says. Also
+    stores how many there are, or the share that ``own`` of them have.
+    """
+    pid, blocks = tl.program_id(0).to(tl.int64), (maps - 1) // block_c + 1
+    at = pid % blocks * block_c + tl.arange(0, block_c)[None, :]
+    first = pid // blocks * most
+    wide = a_ptr.dtype.element_ty
+    a, b = tl.zeros((block_n, block_c), wide), tl.zeros((block_n, block_c), wide)
+    size = tl.zeros((block_n, 1), wide)
+    for start in range(0, tl.minimum(parts - first, most), block_n):
+        part = first + start + tl.arange(0, block_n)[:, None]
+        listed = (part < parts) & (part - first < most)
+        inside = listed & (at < maps)
+        more = tl.load(a_ptr + part * stride + at, mask=inside, other=0.0)
+        more_b = tl.load(b_ptr + part * stride + at, mask=inside, other=0.0)
+        if moments:
+            if count_ptr is None:
+                count = tl.maximum(tl.minimum(area - part * chunk, chunk), 0).to(wide)
+                count = tl.where(listed, count, 0.0)
+            else:
+                count = tl.load(count_ptr + part * stride, mask=listed, other=0.0)
+            size += count
+            share, delta = count / tl.maximum(size, 1.0), more - a
+            a += delta * share
+            b += more_b * count + delta * delta * share * (size - count)
+        else:
+            a += more
+            b += more_b
     if moments:
-        count = tl.maximum(tl.minimum(area - part * chunk, chunk), 0)
-        middle = tl.sum(a * count, 0, keep_dims=True) / area
-        b = tl.sum((b + (a - middle) * (a - middle)) * count, 0, keep_dims=True) / area
+        total = tl.sum(size)
+        middle = tl.sum(a * size, 0, keep_dims=True) / total
+        b = tl.sum(b + (a - middle) * (a - middle) * size, 0, keep_dims=True) / total
         a = middle
+        if total_ptr is not None:
+            tl.store(total_ptr, tl.where(own > 0, own / total, total), mask=pid == 0)
     else:
         a, b = tl.sum(a, 0, keep_dims=True), tl.sum(b, 0, keep_dims=True)
-    tl.store(a_out_ptr + at, a, mask=at < maps)
-    tl.store(b_out_ptr + at, b, mask=at < maps)
+    out = pid // blocks * maps + at
+    tl.store(a_out_ptr + out, a, mask=at < maps)
+    tl.store(b_out_ptr + out, b, mask=at < maps)
 
 
 @triton.jit
@@ -115,8 +148,9 @@ def affine_kernel(
         scale = tl.load(scale_ptr + at, mask=row < rows, other=0.0)
     if offset_ptr is not None:
         constant = tl.load(offset_ptr + at % period, mask=row < rows, other=0.0)
-    for step in range(steps):
-        offset, inside = _locate(outer, row, pixel + step * block_s, rows, area, align, last)
+    for _ in range(steps):
+        offset, inside = _locate(outer, row, pixel, rows, area, align, last)
+        pixel += block_s
         x = tl.load(x_ptr + offset, mask=inside, other=0.0).to(shift.dtype)
         out = slope * (x - shift) + constant
         if dy_ptr is not None:
@@ -138,10 +172,16 @@ def _choose(
     z_ptr, radius_ptr, p_ptr, stretch_ptr, bend_ptr, row, rows, radius_stride,
     full: tl.constexpr, k: tl.constexpr, block_k: tl.constexpr,
 ):  # fmt: skip
-    """Stores the SparsestMax of rows (R, 1) as `solve` does, or the logits; returns p (R, K)."""
+    """Stores the SparsestMax of rows (R, 1) as `solve` does, or the logits; returns p (R, K).
+
+    Without logits both rows have selected: the first column, and the last.
+    """
     column = tl.arange(0, block_k)[None, :]
     listed = (row < rows) & (column < k)
-    p = tl.load(z_ptr + row * k + column, mask=listed, other=-1e30)
+    if z_ptr is None:
+        p = tl.where(column == row * (k - 1), 1.0, 0.0).to(p_ptr.dtype.element_ty)
+    else:
+        p = tl.load(z_ptr + row * k + column, mask=listed, other=-1e30)
     stretch, bend = tl.full(row.shape, 1, p.dtype), tl.zeros(row.shape, p.dtype)
     if radius_ptr is not None:
         r = tl.load(radius_ptr + row * radius_stride, mask=row < rows, other=0.0).to(p.dtype)
@@ -196,7 +236,7 @@ def choice_kernel(
     z_ptr, radius_ptr, p_ptr, stretch_ptr, bend_ptr, rows, radius_stride,
     full: tl.constexpr, k: tl.constexpr, block_r: tl.constexpr, block_k: tl.constexpr,
 ):  # fmt: skip
-    row = tl.program_id(0) * block_r + tl.arange(0, block_r)[:, None]
+    row = tl.program_id(0).to(tl.int64) * block_r + tl.arange(0, block_r)[:, None]
     _choose(
         z_ptr, radius_ptr, p_ptr, stretch_ptr, bend_ptr, row, rows, radius_stride, full, k, block_k
     )
@@ -208,12 +248,15 @@ def choice_grad_kernel(
     k: tl.constexpr, block_p: tl.constexpr, block_r: tl.constexpr, block_k: tl.constexpr,
 ):  # fmt: skip
     """Of g (parts, rows, K), which is summed first."""
-    row = tl.program_id(0) * block_r + tl.arange(0, block_r)[:, None]
+    row = tl.program_id(0).to(tl.int64) * block_r + tl.arange(0, block_r)[:, None]
     column = tl.arange(0, block_k)[None, :]
-    part = tl.arange(0, block_p)[:, None, None]
-    at = part * rows * k + (row * k + column)[None, :, :]
-    listed = (part < parts) & ((row < rows) & (column < k))[None, :, :]
-    g = tl.sum(tl.load(g_ptr + at, mask=listed, other=0.0), 0)
+    listed = ((row < rows) & (column < k))[None, :, :]
+    g = tl.zeros((block_p, block_r, block_k), g_ptr.dtype.element_ty)
+    for start in range(0, parts, block_p):
+        part = start + tl.arange(0, block_p)[:, None, None].to(tl.int64)
+        at = part * rows * k + (row * k + column)[None, :, :]
+        g += tl.load(g_ptr + at, mask=listed & (part < parts), other=0.0)
+    g = tl.sum(g, 0)
     _store_dlogits(
         g, z_ptr, p_ptr, stretch_ptr, bend_ptr, dz_ptr, row, rows, constrained, k, block_k
     )
@@ -221,11 +264,14 @@ def choice_grad_kernel(
 
 @triton.jit
 def _cells(n, groups, size, block_n: tl.constexpr, block_g: tl.constexpr, block_j: tl.constexpr):
-    """This program's cells (N, G, J): index in (N, C), which exist; channels and which exist."""
-    sample = tl.program_id(0) * block_n + tl.arange(0, block_n)[:, None, None]
+    """This program's cells (N, G, J): the first's index in (N, C), the others' from there, which
+    exist; channels and which exist."""
+    first = tl.program_id(0).to(tl.int64) * block_n
+    sample = tl.arange(0, block_n)[:, None, None]
     group, member = tl.arange(0, block_g)[None, :, None], tl.arange(0, block_j)[None, None, :]
     channel, known = group * size + member, (group < groups) & (member < size)
-    return sample * groups * size + channel, known & (sample < n), channel, known
+    c = groups * size
+    return first * c, sample * c + channel, known & (sample < n - first), channel, known
 
 
 @triton.jit
@@ -262,7 +308,7 @@ def _merged(
 @triton.jit
 def mix_kernel(
     mean_ptr, var_ptr, logits_ptr, radius_ptr, weight_ptr, bn_mean_ptr, bn_var_ptr,
-    ratios_ptr, stretch_ptr, bend_ptr, shift_ptr, rstd_ptr, scale_ptr, n, groups, size,
+    ratios_ptr, stretch_ptr, bend_ptr, shift_ptr, rstd_ptr, scale_ptr, share_ptr, n, groups, size,
     eps: tl.constexpr, full: tl.constexpr, measure: tl.constexpr, kinds: tl.constexpr,
     k: tl.constexpr, block_k: tl.constexpr,
     block_n: tl.constexpr, block_g: tl.constexpr, block_j: tl.constexpr,
@@ -271,9 +317,11 @@ def mix_kernel(
     p = _choose(
         logits_ptr, radius_ptr, ratios_ptr, stretch_ptr, bend_ptr, row, 2, 0, full, k, block_k
     )
-    at, inside, channel, known = _cells(n, groups, size, block_n, block_g, block_j)
-    mean = tl.load(mean_ptr + at, mask=inside, other=0.0)
-    var = tl.load(var_ptr + at, mask=inside, other=0.0)
+    if share_ptr is not None:
+        tl.store(share_ptr, 1.0, mask=tl.program_id(0) == 0)
+    first, at, inside, channel, known = _cells(n, groups, size, block_n, block_g, block_j)
+    mean = tl.load(mean_ptr + first + at, mask=inside, other=0.0)
+    var = tl.load(var_ptr + first + at, mask=inside, other=0.0)
     shift, rstd = tl.zeros_like(mean), tl.zeros_like(mean) + eps
     for i in tl.static_range(k):
         m, v = _merged(
@@ -283,62 +331,78 @@ def mix_kernel(
         shift += m * tl.sum(tl.where((column == i) & (row == 0), p, 0.0))
         rstd += v * tl.sum(tl.where((column == i) & (row == 1), p, 0.0))
     rstd = 1.0 / tl.sqrt(rstd)
-    tl.store(shift_ptr + at, shift, mask=inside)
-    tl.store(rstd_ptr + at, rstd, mask=inside)
+    tl.store(shift_ptr + first + at, shift, mask=inside)
+    tl.store(rstd_ptr + first + at, rstd, mask=inside)
     if weight_ptr is not None:
         rstd *= tl.load(weight_ptr + channel, mask=known, other=0.0)
-    tl.store(scale_ptr + at, rstd, mask=inside)
+    tl.store(scale_ptr + first + at, rstd, mask=inside)
 
 
 @triton.jit
-def _gradients(total_ptr, dot_ptr, rstd_ptr, scale_ptr, at, inside):
+def _gradients(total_ptr, dot_ptr, rstd_ptr, scale_ptr, first, at, inside):
     """T, R·E and the gradients to M and V."""
-    total = tl.load(total_ptr + at, mask=inside, other=0.0)
-    rstd = tl.load(rstd_ptr + at, mask=inside, other=0.0)
-    scale = tl.load(scale_ptr + at, mask=inside, other=0.0)
-    dot = rstd * tl.load(dot_ptr + at, mask=inside, other=0.0)
+    total = tl.load(total_ptr + first + at, mask=inside, other=0.0)
+    rstd = tl.load(rstd_ptr + first + at, mask=inside, other=0.0)
+    scale = tl.load(scale_ptr + first + at, mask=inside, other=0.0)
+    dot = rstd * tl.load(dot_ptr + first + at, mask=inside, other=0.0)
     return total, dot, -scale * total, -0.5 * scale * rstd * dot
 
 
 @triton.jit
 def columns_kernel(
-    total_ptr, dot_ptr, rstd_ptr, scale_ptr, dbias_ptr, dweight_ptr, bn_ptr, n, c,
-    block_n: tl.constexpr, block_c: tl.constexpr,
+    total_ptr, dot_ptr, rstd_ptr, scale_ptr, p_ptr, dbias_ptr, dweight_ptr, bn_ptr,
+    n, c, most, groups,
+    bn: tl.constexpr, k: tl.constexpr, block_n: tl.constexpr, block_c: tl.constexpr,
 ):  # fmt: skip
-    """Sums over samples: the gradients of bias and weight, BN's averages of those to M and V."""
-    channel = tl.program_id(0) * block_c + tl.arange(0, block_c)[None, :]
-    sample = tl.arange(0, block_n)[:, None]
-    inside = (sample < n) & (channel < c)
-    total, dot, to_mean, to_var = _gradients(
-        total_ptr, dot_ptr, rstd_ptr, scale_ptr, sample * c + channel, inside
-    )
+    """Sums over up to ``most`` samples: gradients of bias, weight, BN's mean and variance."""
+    pid, blocks = tl.program_id(0).to(tl.int64), (c - 1) // block_c + 1
+    channel = pid % blocks * block_c + tl.arange(0, block_c)[None, :]
+    first = pid // blocks * most
     known = channel < c
-    tl.store(dbias_ptr + channel, tl.sum(total, 0, keep_dims=True), mask=known)
-    tl.store(dweight_ptr + channel, tl.sum(dot, 0, keep_dims=True), mask=known)
-    tl.store(bn_ptr + channel, tl.sum(to_mean, 0, keep_dims=True) / n, mask=known)
-    tl.store(bn_ptr + c + channel, tl.sum(to_var, 0, keep_dims=True) / n, mask=known)
+    wide = total_ptr.dtype.element_ty
+    dbias, dweight = tl.zeros((block_n, block_c), wide), tl.zeros((block_n, block_c), wide)
+    dmean, dvar = tl.zeros((block_n, block_c), wide), tl.zeros((block_n, block_c), wide)
+    for start in range(0, tl.minimum(n - first, most), block_n):
+        sample = first + start + tl.arange(0, block_n)[:, None]
+        inside = (sample < n) & (sample - first < most) & known
+        total, dot, to_mean, to_var = _gradients(
+            total_ptr, dot_ptr, rstd_ptr, scale_ptr, 0, sample * c + channel, inside
+        )
+        dbias += total
+        dweight += dot
+        dmean += to_mean
+        dvar += to_var
+    out = pid // blocks * c + channel
+    tl.store(dbias_ptr + out, tl.sum(dbias, 0, keep_dims=True), mask=known)
+    tl.store(dweight_ptr + out, tl.sum(dweight, 0, keep_dims=True), mask=known)
+    if bn_ptr is not None:
+        p, p_var = tl.load(p_ptr + bn), tl.load(p_ptr + k + bn)
+        tl.store(bn_ptr + out, p * tl.sum(dmean, 0, keep_dims=True), mask=known)
+        out += groups * c
+        tl.store(bn_ptr + out, p_var * tl.sum(dvar, 0, keep_dims=True), mask=known)
 
 
 @triton.jit
 def mix_grad_kernel(
-    mean_ptr, var_ptr, total_ptr, dot_ptr, rstd_ptr, scale_ptr, shift_ptr,
-    bn_mean_ptr, bn_var_ptr, bn_ptr, z_ptr, p_ptr, stretch_ptr, bend_ptr,
+    mean_ptr, var_ptr, total_ptr, dot_ptr, rstd_ptr, scale_ptr,
+    bn_mean_ptr, bn_var_ptr, bn_ptr, share_ptr, z_ptr, p_ptr, stretch_ptr, bend_ptr,
     slope_ptr, offset_ptr, dlogits_ptr, dbias_ptr, dweight_ptr, n, groups, size, area,
-    constrained: tl.constexpr, whole: tl.constexpr, kinds: tl.constexpr,
+    constrained: tl.constexpr, whole: tl.constexpr, bn: tl.constexpr, kinds: tl.constexpr,
     k: tl.constexpr, block_k: tl.constexpr,
     block_n: tl.constexpr, block_g: tl.constexpr, block_j: tl.constexpr,
 ):  # fmt: skip
-    at, inside, channel, known = _cells(n, groups, size, block_n, block_g, block_j)
-    mean = tl.load(mean_ptr + at, mask=inside, other=0.0)
-    var = tl.load(var_ptr + at, mask=inside, other=0.0)
-    shift = tl.load(shift_ptr + at, mask=inside, other=0.0)
-    total, dot, to_mean, to_var = _gradients(total_ptr, dot_ptr, rstd_ptr, scale_ptr, at, inside)
-    if whole:
+    first, at, inside, channel, known = _cells(n, groups, size, block_n, block_g, block_j)
+    mean = tl.load(mean_ptr + first + at, mask=inside, other=0.0)
+    var = tl.load(var_ptr + first + at, mask=inside, other=0.0)
+    total, dot, to_mean, to_var = _gradients(
+        total_ptr, dot_ptr, rstd_ptr, scale_ptr, first, at, inside
+    )
+    if dbias_ptr is not None:
         tl.store(dbias_ptr + channel, tl.sum(total, 0, keep_dims=True), mask=known)
         tl.store(dweight_ptr + channel, tl.sum(dot, 0, keep_dims=True), mask=known)
-    origin = tl.zeros_like(shift)
+    origin = tl.zeros_like(mean)
     if constrained:  # which ignores what a row's gradients share: left out, it cannot cancel
-        origin = shift
+        origin = mean
     row, column = tl.arange(0, 2)[:, None], tl.arange(0, block_k)[None, :]
     dp = tl.zeros((2, block_k), mean.dtype)
     dmean, dvar = tl.zeros_like(mean), tl.zeros_like(mean)
@@ -347,23 +411,27 @@ def mix_grad_kernel(
             mean, var, bn_mean_ptr, bn_var_ptr, inside, channel, known, n, groups, size,
             (kinds >> 2 * i) & 3, False,
         )  # fmt: skip
-        dp += tl.where((column == i) & (row == 0), tl.sum(to_mean * (m - origin)), 0.0)
-        dp += tl.where((column == i) & (row == 1), tl.sum(to_var * v), 0.0)
-        if ((kinds >> 2 * i) & 3 == _BN) & (bn_ptr is None):  # running statistics
+        if dlogits_ptr is not None:
+            dp += tl.where((column == i) & (row == 0), tl.sum(to_mean * (m - origin)), 0.0)
+            dp += tl.where((column == i) & (row == 1), tl.sum(to_var * v), 0.0)
+        if ((kinds >> 2 * i) & 3 == _BN) & (bn == FIXED):
             g_mean, g_var = tl.zeros_like(mean), tl.zeros_like(mean)
-        elif ((kinds >> 2 * i) & 3 == _BN) & (not whole):
-            g_mean = tl.load(bn_ptr + channel, mask=known, other=0.0)
-            g_var = tl.load(bn_ptr + groups * size + channel, mask=known, other=0.0)
+        elif ((kinds >> 2 * i) & 3 == _BN) & (bn == READ):  # sums over all samples, with p
+            g_mean = tl.load(bn_ptr + channel, mask=known, other=0.0) / n
+            g_var = tl.load(bn_ptr + groups * size + channel, mask=known, other=0.0) / n
+            if share_ptr is not None:
+                g_mean, g_var = g_mean * tl.load(share_ptr), g_var * tl.load(share_ptr)
         else:
-            g_mean = _average(to_mean, n, groups, size, (kinds >> 2 * i) & 3)
-            g_var = _average(to_var, n, groups, size, (kinds >> 2 * i) & 3)
-        g_var *= tl.load(p_ptr + k + i)
-        dmean += tl.load(p_ptr + i) * g_mean + 2.0 * (mean - m) * g_var
+            g_mean = tl.load(p_ptr + i) * _average(to_mean, n, groups, size, (kinds >> 2 * i) & 3)
+            g_var = tl.load(p_ptr + k + i) * _average(to_var, n, groups, size, (kinds >> 2 * i) & 3)
+        dmean += g_mean + 2.0 * (mean - m) * g_var
         dvar += g_var
     slope = 2.0 * dvar / area
-    tl.store(slope_ptr + at, slope, mask=inside)
-    tl.store(offset_ptr + at, dmean / area, mask=inside)
-    _store_dlogits(
-        dp, z_ptr, p_ptr, stretch_ptr, bend_ptr, dlogits_ptr + tl.program_id(0) * 2 * k, row, 2,
-        whole & constrained, k, block_k,
-    )  # fmt: skip
+    tl.store(slope_ptr + first + at, slope, mask=inside)
+    tl.store(offset_ptr + first + at, dmean / area, mask=inside)
+    if dlogits_ptr is not None:
+        _store_dlogits(
+            dp, z_ptr, p_ptr, stretch_ptr, bend_ptr,
+            dlogits_ptr + tl.program_id(0).to(tl.int64) * 2 * k, row, 2,
+            whole & constrained, k, block_k,
+        )  # fmt: skip
