@@ -221,22 +221,6 @@ def probe_image(path: str) -> list[Fault]:
     return [Fault('unreadable', path, what)] if picture is None else []
 
 
-def probe_video(path: str) -> list[Fault]:
-    """Faults of a video that decord is to read; all of it is decoded."""
-    from decord import VideoReader  # not among the package's requirements
-
-    if not os.path.isfile(path):
-        return [Fault('missing file', path, 'the file is missing')]
-    try:
-        reader = VideoReader(path, num_threads=1)
-        for index in range(len(reader)):
-            reader[index].asnumpy()
-        what = '' if len(reader) else 'has no frames'
-    except Exception as error:  # of its own kind, which has no common base
-        _, what = _what_of(error, path)
-    return [Fault('unreadable', path, what)] if what else []
-
-
 def _of_picture(fault: Fault, info: dict) -> Fault:
     """Says of a picture that its annotation is missing."""
     if fault.kind == 'missing file' and fault.file == info.get('seg_map_path'):

@@ -79,7 +79,7 @@ def stopped(node, model):
     return names, [fault.file.replace('labels', 'images') for fault in found]
 
 
-def test_on_pictures(tmp_path):
+def test_a_training_stops_at_a_picture_exactly_where_check_data_finds_fault(tmp_path):
     import mmpretrain.datasets  # noqa: F401
 
     for name, (content, _) in PICTURES.items():
@@ -103,7 +103,7 @@ def test_on_pictures(tmp_path):
 
 
 @pytest.mark.parametrize('resized', [False, True])
-def test_on_annotations(tmp_path, resized):
+def test_a_training_stops_at_an_annotation_exactly_where_check_data_finds_fault(tmp_path, resized):
     import mmseg.datasets  # noqa: F401
 
     for folder in ('images', 'labels'):
