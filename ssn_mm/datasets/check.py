@@ -122,9 +122,11 @@ def check(
 def _nodes(cfg, name: str) -> list[dict]:
     """The datasets of a split, of one data loader or several."""
     loaders = cfg[f'{name}_dataloader']
-    loaders = [loaders] if isinstance(loaders, Mapping) else loaders
+    loaders = [loaders] if isinstance(loaders, Mapping) else list(loaders)
+    if name == 'train':
+        loaders += (cfg.get('train_cfg') or {}).get('other_loaders') or []  # of mmaction2's loop
     scope = cfg.get('default_scope') or 'mmengine'
-    nodes = [node for loader in loaders for node in leaves(loader['dataset'], scope)]
+    nodes = [node for loader in loaders for node in leaves(loader.get('dataset') or [], scope)]
     if not nodes:
         raise ValueError(f'{name}_dataloader of the config has no dataset')
     return nodes
@@ -164,7 +166,9 @@ def _check_dataset(
     split.task = task_of(infos[0], node)
     check = SampleCheck.of(cfg, training=split.name == 'train')
     own = getattr(dataset, 'metainfo', None) or {}
-    split.faults += compare_classes(split.name, own, where, meta)
+    faults, notes = compare_classes(split.name, own, where, meta)
+    split.faults += faults
+    split.notes += notes
     number = _number(own, dataset, check)
     names = own.get('classes') or [''] * (number or 0)
     split.classes = [str(name) for name in names]
@@ -190,7 +194,8 @@ def _read(split: Split, probe: Probe, titles: list[str], options: _Options) -> N
     split.decoded += len(items)
     threads = cv2.getNumThreads()
     cv2.setNumThreads(0)  # a forked process must not wait for threads it has not
-    results = map_in_processes(probe, items.tolist(), options.workers)
+    longest = 3600 if split.task == 'video' else 300  # seconds; decoders may hang
+    results = map_in_processes(probe, items.tolist(), options.workers, longest)
     console = Console(stderr=True)
     title = f'Checking {split.name}'
     try:

@@ -59,40 +59,51 @@ def absent(classes: list[str], counts: Counter, where: str) -> list[Fault]:
 
 def compare_classes(
     split: str, own: Mapping, where: str, before: list[tuple[str, Mapping]]
-) -> list[Fault]:
+) -> tuple[list[Fault], list[Fault]]:
     """Whether a dataset's labels mean what those of the first with named classes mean.
 
     mmpretrain numbers classes by the order of their folders, so that a folder that is missing
-    shifts all that come after it.
+    shifts all that come after it. Where not one name is in both, the names may be of two kinds.
 
     Args:
         split: Of the dataset.
         own: Its ``metainfo``.
         where: Its list or folder.
         before: Split and ``metainfo`` of datasets that were seen; this one is added.
+
+    Returns:
+        Faults and notes.
     """
     names = [str(name) for name in own.get('classes') or ()]
     other, theirs = next(((s, m) for s, m in before if m.get('classes')), ('', {}))
     before.append((split, own))
     expected = [str(name) for name in theirs.get('classes') or ()]
-    faults = []
-    if names and expected and names != expected:
-        pairs = enumerate(zip(names, expected, strict=False))
-        shifted = [f'label {i} is {a} here and {b} there' for i, (a, b) in pairs if a != b]
-        told = [f'{len(names)} classes here and {len(expected)} in {other}'] * (
-            len(names) != len(expected)
-        )
-        for what, some in (
-            ('lacks', set(expected) - set(names)),
-            ('adds', set(names) - set(expected)),
-        ):
-            told += [f'{what} {", ".join(sorted(some)[:5])}'] * bool(some)
-        faults.append(Fault('other classes', where, '; '.join(told + shifted[:1])))
-    reduced, expected_reduced = own.get('reduce_zero_label'), theirs.get('reduce_zero_label')
-    if expected and None not in (reduced, expected_reduced) and reduced != expected_reduced:
-        what = f'reduce_zero_label is {reduced} here and {expected_reduced} in {other}'
-        faults.append(Fault('other classes', where, what))
-    return faults
+    found: tuple[list[Fault], list[Fault]] = [], []
+    if not (names and expected):
+        return found
+    if told := _differences(names, expected, other):
+        of_two_kinds = len(names) == len(expected) and not set(names) & set(expected)
+        found[of_two_kinds].append(Fault('other classes', where, '; '.join(told)))
+    reduced, by_them = own.get('reduce_zero_label'), theirs.get('reduce_zero_label')
+    if None not in (reduced, by_them) and reduced != by_them:
+        what = f'reduce_zero_label is {reduced} here and {by_them} in {other}'
+        found[0].append(Fault('other classes', where, what))
+    return found
+
+
+def _differences(names: list[str], expected: list[str], other: str) -> list[str]:
+    """What is different between the names of two splits' classes, letters' case apart."""
+    told = []
+    if len(names) != len(expected):
+        told.append(f'{len(names)} classes here and {len(expected)} in {other}')
+    ours, theirs = ({name.casefold() for name in each} for each in (names, expected))
+    for what, some in (('lacks', theirs - ours), ('adds', ours - theirs)):
+        if some:
+            told.append(f'{what} {", ".join(sorted(some)[:5])}')
+    for label, (here, there) in enumerate(zip(names, expected, strict=False)):
+        if here.casefold() != there.casefold():
+            return [*told, f'label {label} is {here} here and {there} there']
+    return told
 
 
 def repeated(listed: Mapping[str, Iterable[str]], name: str) -> list[Fault]:

@@ -23,7 +23,7 @@ from .reading import (
 )
 from .sample_check import SampleCheck
 
-_MEMORY = 2**28  # bytes of a video's frames that are in memory at a time
+_MEMORY = 2**26  # bytes of a video's frames that are in memory at a time
 
 
 @dataclass

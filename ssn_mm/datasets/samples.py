@@ -41,12 +41,14 @@ def leaves(node: Any, scope: str) -> Iterator[dict]:
     Yields:
         A copy of each innermost node with all its settings, its pipeline and ``_scope_`` included.
     """
+    if isinstance(node, Mapping) and 'type' not in node:
+        node = list(node.values())  # by names
     if isinstance(node, list | tuple):
         for item in node:
             yield from leaves(item, scope)
         return
     inner = node.get('datasets', node.get('dataset'))
-    if inner is not None:
+    if isinstance(inner, Mapping | list | tuple):
         yield from leaves(inner, node.get('_scope_', scope))
     else:
         yield {'_scope_': scope, **node}

@@ -89,6 +89,15 @@ def test_classes_in_another_order_and_another_meaning_of_zero_are_faults(tmp_pat
     assert 'reduce_zero_label is False here and True in train' in told
 
 
+def test_names_of_another_kind_are_a_note(animals):
+    ours = folder(animals / 'train')
+    (animals / 'val.txt').write_text('val/ant/0.jpg 0')
+    theirs = folder(animals, ann_file='val.txt', metainfo=dict(classes=list('xyz')))
+    val = checked(config('mmpretrain', train=ours, val=theirs))['val']
+    assert [note.kind for note in val.notes] == ['other classes']
+    assert {fault.kind for fault in val.faults} == {'absent class'}
+
+
 def test_a_file_of_two_splits_is_a_note_and_no_fault(animals):
     (animals / 'train.txt').write_text('train/ant/0.jpg 0\ntrain/bee/0.jpg 1\n')
     (animals / 'val.txt').write_text('val/ant/0.jpg 0\ntrain/bee/0.jpg 1\n')
@@ -202,6 +211,13 @@ def test_wrappers_lists_and_lazy_configs_are_all_read(animals):
     assert faults(checked(cfg)['train']) == [('unreadable', '0.jpg')]
     cfg.train_dataloader = [ConfigDict(dataset=lazy), ConfigDict(dataset=folder(animals / 'train'))]
     assert faults(checked(cfg)['train']) == [('unreadable', '0.jpg')]
+    cfg.train_dataloader = ConfigDict(dataset=folder(animals / 'train'))
+    cfg.train_cfg = dict(other_loaders=[dict(dataset=lazy)])
+    assert faults(checked(cfg)['train']) == [('unreadable', '0.jpg')]
+    cfg.train_dataloader = ConfigDict(batch_size=2)
+    cfg.train_cfg = {}
+    with pytest.raises(ValueError, match='train_dataloader of the config has no dataset'):
+        checked(cfg)
 
 
 def test_several_labels_of_a_picture_are_each_counted(animals):

@@ -25,3 +25,9 @@ def test_datasets_are_found_in_lists_and_wrappers_in_order_with_their_pipelines(
     ]  # fmt: skip
     assert all(d['pipeline'] == [dict(type='Load')] for d in found)
     assert found[0] is not joined['datasets'][0]
+
+
+def test_datasets_may_have_names_and_a_setting_that_is_called_dataset():
+    named = ConfigDict(a=dict(type='A', dataset='coco'), b=dict(type='B'))
+    joined = ConfigDict(type='MyConcat', datasets=named)
+    assert [type_name(node) for node in leaves(joined, 'mmseg')] == ['A', 'B']
