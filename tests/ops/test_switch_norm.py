@@ -16,10 +16,14 @@ SHAPES = [(4, 6), (3, 6, 7), (3, 6, 5, 4), (2, 6, 3, 4, 2)]
 
 @pytest.fixture(autouse=True, params=BACKENDS)
 def _backend(request, monkeypatch):
-    if request.param == 'triton' and not torch.cuda.is_available():
+    monkeypatch.setenv('SSN_MM_BACKEND', request.param)
+    on_gpu = request.param == 'triton' and torch.cuda.is_available()
+    if request.param == 'triton' and not on_gpu:
         kernels = pytest.importorskip('ssn_mm.ops.backends.triton')
         monkeypatch.setattr(kernels, '_PROGRAMS', 2)  # the interpreter takes long for each
-    monkeypatch.setenv('SSN_MM_BACKEND', request.param)
+    torch.set_default_device('cuda' if on_gpu else None)
+    yield
+    torch.set_default_device(None)
 
 
 def leaf(*shape):

@@ -1,0 +1,58 @@
+"""Rows of ``gpu_check.py``: a line of JSON for each finding, and one for people."""
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+WORDS = {True: 'ok', False: 'failed', None: 'noted'}
+
+
+class NotHere(Exception):  # noqa: N818
+    """What a part needs is not here; says what."""
+
+
+class Rows:
+    """What a part of the check finds.
+
+    Args:
+        path: File that lines are added to.
+        part: Name of the part.
+        seconds: Time that the part has.
+    """
+
+    def __init__(self, path: Path, part: str, seconds: float) -> None:
+        self.path, self.part = path, part
+        self.end = time.monotonic() + seconds
+        self.start = time.monotonic()
+
+    def left(self) -> float:
+        """Seconds until the part is ended."""
+        return self.end - time.monotonic()
+
+    def write(self, case: str, ok: bool | None, note: str = '', **values: Any) -> None:
+        """Writes a finding at once; ``ok`` None: measured, or not tried."""
+        row = dict(part=self.part, case=case, ok=ok, **values, note=note)
+        row['seconds'] = round(time.monotonic() - self.start, 3)
+        line = json.dumps(row) + '\n'
+        with open(self.path, 'a') as file:  # a single write, since parts run side by side
+            file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
+        numbers = ' '.join(f'{name} {_short(value)}' for name, value in values.items())
+        said = ' '.join(filter(None, [self.part + (f': {case}' if case else ''), numbers, note]))
+        print(f'{WORDS[ok]:6} {said}', flush=True)
+
+
+def told(path: Path, start: int) -> dict[str, int]:
+    """How many rows from byte ``start`` on are ok, failed, or only noted."""
+    counts = dict.fromkeys(WORDS.values(), 0)
+    if path.exists():
+        for line in path.read_bytes()[start:].decode().splitlines():
+            counts[WORDS[json.loads(line)['ok']]] += 1
+    return counts
+
+
+def _short(value: Any) -> str:
+    return f'{value:.3g}' if isinstance(value, float) else str(value)
