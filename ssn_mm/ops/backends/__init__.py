@@ -1,10 +1,9 @@
 """Implementations of switch_norm with one signature, chosen per call.
 
 reference is plain autograd, the oracle. The others are kernels under ``fused``: cpp for CPUs where
-a compiler is at hand, cpu where none is, triton for CUDA.
+a compiler is at hand, cpu where none is, triton for CUDA where it can launch, else the reference.
 """
 
-import importlib.util
 from collections.abc import Callable
 from functools import partial
 
@@ -14,12 +13,11 @@ from torch import Tensor
 from ..dispatch import BACKENDS, named_backend
 from ..tracing import is_traced, is_transformed
 from . import fused, reference
-from .loading import load_kernels
+from .loading import load_kernels, why_no_triton
 
 __all__ = ['BACKENDS', 'choose_backend', 'is_faster_in_torch']
 
 _DTYPES = frozenset((torch.float32, torch.float64, torch.bfloat16, torch.float16))
-_HAS_TRITON = importlib.util.find_spec('triton') is not None
 
 
 def choose_backend(x: Tensor, sync: bool, correction: int = 0) -> Callable:
@@ -54,10 +52,12 @@ def is_faster_in_torch(name: str, x: Tensor) -> bool:
 
 
 def _is_fused_best(x: Tensor, traced: bool) -> bool:
-    # torch.jit's tracer records plain steps that run anywhere
+    # torch.jit's tracer records plain steps that run anywhere; what else is traced is the operator,
+    # which looks for its kernels where it runs
     return (
         x.dtype in _DTYPES
-        and (x.is_cpu or (x.is_cuda and _HAS_TRITON))
+        and (x.is_cpu or x.is_cuda)
         and x.numel() > 0
         and not (traced and torch.jit.is_tracing())
+        and (x.is_cpu or traced or not why_no_triton(x.device, x.dtype))
     )

@@ -1,5 +1,7 @@
 """Passes over the map that need no compiler, arranged from ATen's own kernels.
 
+They run on a GPU, too, where a recorded program finds no Triton: as plain operators.
+
 Group normalization with a group per (n, c) measures a contiguous map in one fused pass, and its
 backward pass yields Σdy and Σdy·(x - M). Batch normalization in evaluation is a fused affine map.
 """
@@ -40,7 +42,7 @@ def moments(x: Tensor) -> tuple[Tensor, Tensor]:
     n, c = x.shape[:2]
     if x.dim() == 2:
         return x.clone(), torch.zeros_like(x)  # an operator returns no alias of its input
-    if not x.is_contiguous():  # group normalization takes E[x²] - E[x]² here, which cancels
+    if not _is_fused(x):  # group normalization takes E[x²] - E[x]² here, which cancels
         spatial = tuple(range(2, x.dim()))
         mean = x.mean(spatial)
         return mean, (x - _on_map(mean, x)).square_().mean(spatial)
@@ -63,7 +65,7 @@ def sums(dy: Tensor, x: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
     n, c = x.shape[:2]
     if x.dim() == 2:
         return dy.contiguous(), dy * (x - shift)
-    if not x.is_contiguous():
+    if not _is_fused(x):
         spatial = tuple(range(2, x.dim()))
         return dy.sum(spatial), ((x - _on_map(shift, x)).mul_(dy)).sum(spatial)
     area, flat, ones = x[0, 0].numel(), (1, n * c, -1), torch.ones_like(shift).view(1, -1)
@@ -93,7 +95,7 @@ def affine_grad(
 
 
 def _scale(x: Tensor, shift: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
-    if x.dim() == 2 or not x.is_contiguous():
+    if x.dim() == 2 or not _is_fused(x):
         constant = _on_map(torch.addcmul(offset, shift, scale, value=-1), x)
         return torch.addcmul(constant, x, _on_map(scale, x), out=torch.empty_like(x))
     y, _, _ = torch.ops.aten.native_batch_norm(
@@ -107,6 +109,10 @@ def _scale(x: Tensor, shift: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
         0.0,
     )
     return _shape(y, x.shape)
+
+
+def _is_fused(x: Tensor) -> bool:
+    return x.is_cpu and x.is_contiguous()
 
 
 def _on_map(t: Tensor, x: Tensor) -> Tensor:

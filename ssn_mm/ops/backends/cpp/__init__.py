@@ -8,6 +8,7 @@ import hashlib
 import logging
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -18,7 +19,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.utils import cpp_extension
 
 from ..update import Update, update_running
 
@@ -46,9 +46,14 @@ def why_not() -> str:
     """What prevented the library from being built; '' if nothing did."""
     try:
         torch.ops.load_library(_build())
-    except (OSError, subprocess.SubprocessError) as error:
-        reason = f'{error} {getattr(error, "stderr", None) or ""}'.strip()
-        _LOG.info('no C++ kernels, using ATen: %s', reason)
+    except Exception as error:  # of compiler, linker, loader, file system, a missing home
+        more = getattr(error, 'stderr', None) or error.__cause__ or ''
+        reason = f'{type(error).__name__}: {error} {more}'.strip()[:1000]
+        _LOG.warning(
+            "the C++ kernels of ssn_mm cannot be built or loaded, PyTorch's own take their place, "
+            'which is slower: %s',
+            reason,
+        )
         return reason
     return ''
 
@@ -56,10 +61,12 @@ def why_not() -> str:
 def _build() -> Path:
     """Compiles unless this source was compiled for this machine before; returns the library."""
     sources = sorted(p for p in Path(__file__).parent.iterdir() if p.suffix in ('.cpp', '.h'))
-    compiler = shutil.which(os.environ.get('CXX', 'c++'))
+    wanted = shlex.split(os.environ.get('CXX') or 'c++')  # may be 'ccache g++'
+    compiler = shutil.which(wanted[0])
     flags = [*_FLAGS, *_MARCH.get(torch.backends.cpu.get_cpu_capability(), [])]
     torch_build = (torch.__version__, str(torch.version.git_version), platform.machine())
-    digest = hashlib.sha256(' '.join([str(compiler), *torch_build, *flags]).encode())
+    system = (*platform.libc_ver(), *wanted[1:])  # a home may be shared by several
+    digest = hashlib.sha256(' '.join([str(compiler), *torch_build, *system, *flags]).encode())
     for source in sources:
         digest.update(source.read_bytes())
     folder = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'ssn_mm'
@@ -68,14 +75,17 @@ def _build() -> Path:
         return library
     if compiler is None:
         raise FileNotFoundError('no C++ compiler (c++, or what CXX names) was found')
+    from torch.utils import cpp_extension  # which needs setuptools
+
     _LOG.warning('compiling the C++ kernels of ssn_mm, once, for about half a minute')
+    command = [compiler, *wanted[1:]]
     includes = [f'-isystem{path}' for path in cpp_extension.include_paths()]
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
 
         def compile_unit(source: Path) -> str:
             unit = f'{scratch}/{source.stem}.o'
-            _run([compiler, *flags, *includes, '-c', str(source), '-o', unit])
+            _run([*command, *flags, *includes, '-c', str(source), '-o', unit])
             return unit
 
         with ThreadPoolExecutor() as pool:
@@ -84,7 +94,7 @@ def _build() -> Path:
         # second one would start threads of its own
         built = Path(scratch) / 'library.so'
         paths = [f'-L{path}' for path in cpp_extension.library_paths()]
-        _run([compiler, '-shared', *units, *paths, '-ltorch_cpu', '-lc10', '-o', str(built)])
+        _run([*command, '-shared', *units, *paths, '-ltorch_cpu', '-lc10', '-o', str(built)])
         built.replace(library)  # whole or not at all, also when processes build at once
     return library
 

@@ -41,6 +41,12 @@ _PARTS = 1024  # that a program merges; of more, each program some, and another 
 _KINDS = {'IN': 0, 'LN': 1, 'BN': 2, 'GN': 3}  # two bits of `kinds` each
 
 
+def try_launch(device: torch.device, dtype: torch.dtype) -> None:
+    """Launches the kernels that see a map, on one of this type; raises what they raise."""
+    x = torch.zeros(1, 2, 4, device=device, dtype=dtype)
+    affine(x, *moments(x), None)
+
+
 def is_faster_in_torch(name: str, x: Tensor) -> bool:
     """Whether torch's own layer is used where ``name`` alone is computed: cuDNN's fused BN."""
     return name == 'BN'
