@@ -28,7 +28,8 @@ def freeze(model: nn.Module, force: bool = False) -> nn.Module:
         ``model``; its replacement where it is an SSN itself.
 
     Raises:
-        ValueError: A layer has not chosen yet, or none has seen an input; nothing is replaced.
+        ValueError: A layer has not chosen yet, or none has seen an input; or it has BN for one of
+            mean and variance, without running statistics. Nothing is replaced.
     """
     layers = dict(ssn_layers(model))
     undecided = {name: layer for name, layer in layers.items() if None in layer.selected}
@@ -71,12 +72,19 @@ def _plain(layer: SSN, rank: int) -> nn.Module:
     plain: nn.Module
     corrected = layer.correction if var != ('BN',) else 0  # torch's layers know none
     if mean != var or len(mean) > 1 or corrected:
+        if 'BN' in mean + var and layer.running_mean is None:
+            raise ValueError(
+                f'mean {"+".join(mean)} with variance {"+".join(var)} has no running statistics '
+                'of BN (track_running_stats=False), and no plain layer measures the batch in their '
+                'place; train with track_running_stats=True'
+            )
         plain = MixedNorm(
             *(layer.num_features, mean, var, eps, layer.num_groups), correction=corrected
         )
     elif mean == ('BN',):
         kind = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)[rank - 1]
-        plain = kind(layer.num_features, eps, layer.momentum)
+        tracks = layer.running_mean is not None
+        plain = kind(layer.num_features, eps, layer.momentum, track_running_stats=tracks)
     elif mean == ('IN',):
         norm = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)[rank - 1]
         plain = norm(layer.num_features, eps, affine=True)

@@ -7,9 +7,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..ops.normalizers import check_groups, check_normalizers, competing, has_area
+from ..ops.normalizers import (
+    check_groups,
+    check_normalizers,
+    competing,
+    has_area,
+    world_size,
+)
 from ..ops.switch_norm import switch_norm
-from ..ops.tracing import is_recomputing
+from ..ops.tracing import is_batched, is_recomputing, is_transformed
 from .eps import EpsOfLayer
 from .sharded import is_whole
 from .state import CODES, RATIO_KEYS, encode, take_order, tell_of_other_norm
@@ -165,14 +171,19 @@ class SwitchNorm(nn.Module):
         # asked by `if`: to torch.jit.trace it is a tensor, to a compiler an unknown of the shape
         if not has_area(x):
             self.has_area = False
-            self._warn_of_shape(x)
+            if x.numel():
+                self._warn_of_shape(x)
         elif not self.has_area:
             self.has_area = True
         recomputing = self.training and is_recomputing()
         update = self.training and not recomputing
         batches = self.num_batches_tracked
         if update and batches is not None:
+            if is_transformed():
+                self._check_batched(x)
             batches.add_(1)
+        if not self.has_area and not x.numel() and not self._is_waited_for():
+            return without_elements(x, *self.parameters(recurse=False))
         momentum: float | Tensor = 0.0 if self.momentum is None else self.momentum
         if self.momentum is None and batches is not None:
             momentum = batches.float().reciprocal()
@@ -188,6 +199,20 @@ class SwitchNorm(nn.Module):
             num_groups=self.num_groups,
             sync=self.sync,
         )
+
+    def _is_waited_for(self) -> bool:
+        """Whether other processes wait for this one's share in BN's statistics, be it empty."""
+        return self.sync and self.training and world_size() > 1
+
+    def _check_batched(self, x: Tensor) -> None:
+        """Refuses to update running statistics with many batches at once, as batch norm does."""
+        mean = self.running_mean
+        if is_batched(x) and mean is not None and not is_batched(mean):
+            raise RuntimeError(
+                f'{type(self).__name__} in training has running statistics to update, which vmap '
+                'cannot do with the batches that it runs at once: call eval(), build it with '
+                'track_running_stats=False, or give each its own with torch.func.stack_module_state'
+            )
 
     def _normalize(self, x: Tensor, **options) -> Tensor:
         return switch_norm(
@@ -266,3 +291,8 @@ class SwitchNorm(nn.Module):
             f'{self.num_features}, eps={self._eps}, momentum={self.momentum}, '
             f'affine={self.affine}{groups}{ratios}'
         )
+
+
+def without_elements(x: Tensor, *parameters: Tensor) -> Tensor:
+    """A map that has no elements, passed on as by ``nn.BatchNorm2d``; gradients are 0."""
+    return x + sum((p.sum() * 0 for p in parameters), x.new_zeros(()))

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from ..ops.moments import Moments, group_moments, layer_moments
 from ..ops.normalizers import NORMALIZERS, check_groups, has_area
+from ..ops.tracing import is_transformed
+from .base import without_elements
 from .eps import EpsOfLayer
 from .state import PAIR_CODES, encode_pair, pair_mismatch
 from .symbolic import as_one_call, is_symbolic
@@ -123,9 +125,14 @@ class MixedNorm(nn.Module):
         """
         if is_symbolic(x):
             return as_one_call(self, x)
+        if not torch.compiler.is_compiling() and not x.numel():
+            return without_elements(x, self.weight, self.bias)
         if 'IN' in self.mean + self.var and not torch.compiler.is_compiling() and not has_area(x):
             raise ValueError(f'IN has one element per statistic in {tuple(x.shape)}')
-        recorded = torch.is_grad_enabled() and (x.requires_grad or self.weight.requires_grad)
+        # what a transform of torch.func has wrapped cannot be overwritten with what it has not
+        recorded = is_transformed() or (
+            torch.is_grad_enabled() and (x.requires_grad or self.weight.requires_grad)
+        )
         y = x.to(torch.promote_types(x.dtype, torch.float32))
         if recorded or not (self.inplace or y is not x):
             return self._normalize(y, False, recorded).to(x.dtype)

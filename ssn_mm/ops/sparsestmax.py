@@ -190,12 +190,16 @@ class _SparsestMax(torch.autograd.Function):
 
 
 def _differentiable_gradient(g: Tensor, z: Tensor, r: Tensor) -> Tensor:
-    return torch.autograd.grad(solve(z, r)[0], z, g, create_graph=True)[0]
+    again = torch.is_grad_enabled()
+    with torch.enable_grad():
+        p = solve(z, r)[0]
+    return torch.autograd.grad(p, z, g, create_graph=again)[0]
 
 
 _LIBRARY = torch.library.Library('ssn_mm', 'FRAGMENT')
 _LIBRARY.define('sparsestmax_gradient(Tensor g, Tensor z, Tensor r) -> Tensor')  # for C++ to call
-_LIBRARY.impl('sparsestmax_gradient', _differentiable_gradient, 'CompositeImplicitAutograd')
+for _kind in ('CompositeImplicitAutograd', 'Batched'):  # that of is_grads_batched=True, too
+    _LIBRARY.impl('sparsestmax_gradient', _differentiable_gradient, _kind)
 
 
 def _node(z: Tensor) -> Callable[[Tensor, Tensor], Tensor]:

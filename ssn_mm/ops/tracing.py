@@ -24,9 +24,17 @@ def is_transformed() -> bool:
 
     They need PyTorch operators with rules for them, and their tensors are gone afterwards.
     """
-    return not torch.compiler.is_compiling() and (
-        _innermost_transform() is not None or forward_ad._current_level >= 0
-    )
+    return _innermost_transform() is not None or forward_ad._current_level >= 0
+
+
+# what torch.compiler.assume_constant_result sets, without importing the compiler: while it traces,
+# a transform that it has entered is at work, and its guards look at the transforms of each call
+is_transformed._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
+def is_batched(t: Tensor) -> bool:
+    """Whether ``vmap`` has made it of many, so that it has no memory for a kernel to read."""
+    return torch._C._functorch.is_batchedtensor(t) or torch._C._functorch.is_legacy_batchedtensor(t)
 
 
 def is_readable(t: Tensor) -> bool:

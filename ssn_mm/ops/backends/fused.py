@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..tracing import is_traced
+from ..tracing import is_batched, is_traced
 from . import mix as plain
 from .loading import load_kernels
 from .mix import Mixed
@@ -177,7 +177,7 @@ def _gradients(ctx, dy, *_):
     x, logits, weight, bias, _, running_mean, running_var = inputs
     if dy is None:
         return (None,) * 13
-    if torch.is_grad_enabled():  # asked for a second derivative
+    if torch.is_grad_enabled() or is_batched(dy):  # a second derivative, or many at once
         options = (source, normalizers, eps, num_groups, sync)
         grads = torch.ops.ssn_mm.switch_norm_gradients(dy, *inputs, *options)
     else:
@@ -195,13 +195,15 @@ def _differentiable_gradients(
     source, normalizers, eps, num_groups, sync,
 ):  # fmt: skip
     """The reference's gradients for x, logits, weight and bias; empty for what needs none."""
-    y, _ = reference_switch_norm(
-        *(x, logits, weight, bias, radius, running_mean, running_var),
-        *(source, normalizers.split(','), eps, num_groups, sync, None),
-    )
+    again = torch.is_grad_enabled()
+    with torch.enable_grad():
+        y, _ = reference_switch_norm(
+            *(x, logits, weight, bias, radius, running_mean, running_var),
+            *(source, normalizers.split(','), eps, num_groups, sync, None),
+        )
     given = (x, logits, weight, bias)
     wanted = [t for t in given if t is not None and t.requires_grad]
-    found = iter(torch.autograd.grad(y, wanted, dy, create_graph=True))
+    found = iter(torch.autograd.grad(y, wanted, dy, create_graph=again))
     return [next(found) if t is not None and t.requires_grad else dy.new_empty(0) for t in given]
 
 
@@ -222,7 +224,9 @@ class _SwitchNorm(torch.autograd.Function):
 for _device in ('CPU', 'CUDA'):
     _LIBRARY.impl('switch_norm', _forward, _device)
     _LIBRARY.impl('switch_norm_backward', _backward, _device)
-_LIBRARY.impl('switch_norm_gradients', _differentiable_gradients, 'CompositeImplicitAutograd')
+# plain PyTorch for every kind of tensor, that of torch.autograd.grad(is_grads_batched=True) too
+for _kind in ('CompositeImplicitAutograd', 'Batched'):
+    _LIBRARY.impl('switch_norm_gradients', _differentiable_gradients, _kind)
 torch.library.register_fake('ssn_mm::switch_norm', _forward_fake, lib=_LIBRARY)
 torch.library.register_fake('ssn_mm::switch_norm_backward', _backward_fake, lib=_LIBRARY)
 torch.library.register_autograd(

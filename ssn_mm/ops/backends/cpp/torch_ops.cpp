@@ -159,7 +159,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> backward(
   return {dx, dlogits.to(any_logits.scalar_type()), dweight.to(given), dbias.to(given)};
 }
 
-// The gradients by plain autograd, for a second derivative; Python has the formula.
+// The gradients by plain autograd, for a second derivative or many at once; Python has the formula.
 std::vector<Tensor> differentiable_gradients(
     const Tensor& dy, const variable_list& saved, const std::string& source,
     const std::string& normalizers, double eps, Int num_groups) {
@@ -203,7 +203,7 @@ struct Layer : torch::autograd::Function<Layer> {
     const std::string source = ctx->saved_data["source"].toStringRef();
     const std::string normalizers = ctx->saved_data["normalizers"].toStringRef();
     const Int num_groups = ctx->saved_data["num_groups"].toInt();
-    if (at::GradMode::is_enabled()) {
+    if (at::GradMode::is_enabled() || !gradients[0].has_storage()) {  // vmap's has none
       const double eps = ctx->saved_data["eps"].toDouble();
       const auto found = differentiable_gradients(gradients[0], saved, source, normalizers, eps,
                                                   num_groups);
@@ -247,7 +247,7 @@ struct SparsestMax : torch::autograd::Function<SparsestMax> {
 
   static variable_list backward(AutogradContext* ctx, variable_list gradients) {
     const auto saved = ctx->get_saved_variables();
-    if (at::GradMode::is_enabled()) {
+    if (at::GradMode::is_enabled() || !gradients[0].has_storage()) {  // vmap's has none
       static const auto op = c10::Dispatcher::singleton()
                                  .findSchemaOrThrow("ssn_mm::sparsestmax_gradient", "")
                                  .typed<Tensor(const Tensor&, const Tensor&, const Tensor&)>();
