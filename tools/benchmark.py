@@ -14,7 +14,9 @@ from ssn_mm.analysis.suite import read_suite
 from ssn_mm.analysis.suite_job import Commands
 from ssn_mm.analysis.suite_run import results_of, run_suite
 from ssn_mm.analysis.tables import failures, mixed, tables
+from ssn_mm.commands import command
 from ssn_mm.engine.run import run_tool
+from ssn_mm.files import check_folder, check_writes
 
 TOOLS = Path(__file__).resolve().parent
 
@@ -64,6 +66,9 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     suite = read_suite(args.suite)
+    read = [args.suite, *(run.config for run in suite.runs)]
+    check_writes([args.out] if args.out else [], read)
+    check_folder(args.work_dir)
     commands = Commands((sys.executable, TOOLS / 'train.py'), (sys.executable, TOOLS / 'test.py'))
     if args.gpus:
         gpus = (str(args.gpus),)
@@ -95,7 +100,8 @@ def main() -> None:
     for name, error, lines in failures(results):
         last = '\n    '.join(lines)
         print(f'\n{name} failed, {error}:\n    {last}', file=sys.stderr)
-    print(f'Pictures: python tools/analysis_tools/report.py {args.suite}')
+    own = [] if args.work_dir == WORK_DIR else ['--work-dir', args.work_dir]
+    print('Pictures:', command('analysis_tools/report.py', args.suite, *own), sep='\n    ')
     sys.exit(1 if len(results.done) < len(suite.runs) else 0)
 
 

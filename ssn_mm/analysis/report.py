@@ -9,7 +9,7 @@ from .picture import Picture
 from .ratio_figures import ratio_figures
 from .results import Results
 from .run_figures import run_figures
-from .tables import failures, mixed, tables
+from .tables import failures, mixed, notes, tables
 
 PAGE = Path(__file__).with_name('report.html.j2')
 
@@ -41,7 +41,7 @@ def write_report(results: Results, folder: Path) -> Path:
         results=results,
         pictures=pictures,
         tables=shown,
-        warnings=mixed(results),
+        warnings=[*notes(results), *mixed(results)],
         failures=list(failures(results)),
         places=places(results),
     )

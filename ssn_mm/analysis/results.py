@@ -1,6 +1,7 @@
 """Results of a suite, or of one training, as rows on disk."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 from ..files import write_atomically
 from .suite import Suite
 from .training import METRICS, read_training
+from .unfinished import missing
 
 NEEDED = {'label', 'variant', 'seed', 'status'}
 
@@ -40,8 +42,8 @@ class Results:
 
     @property
     def main(self) -> str:
-        """Name of the main metric."""
-        return self.metrics[0]
+        """Name of the main metric; '' where nothing was validated."""
+        return self.metrics[0] if self.metrics else ''
 
     def labels(self) -> list[str]:
         """Labels of the runs that are done, in the order of the suite."""
@@ -57,7 +59,8 @@ class Results:
 
     def values(self, label: str, variant: str, metric: str | None = None) -> list[float]:
         """The metric's value per seed, the main metric's if none is named."""
-        return [row['metrics'][metric or self.main] for row in self.of(label, variant)]
+        name = metric or self.main
+        return [r['metrics'][name] for r in self.of(label, variant) if name in r['metrics']]
 
 
 def results_of_suite(suite: Suite, rows: Sequence[Mapping[str, Any]]) -> Results:
@@ -67,18 +70,19 @@ def results_of_suite(suite: Suite, rows: Sequence[Mapping[str, Any]]) -> Results
 
 
 def results_of_training(work_dir: Path) -> Results:
-    """Of a single training that no suite started.
+    """Of a single training that no suite started, complete or not; ``notes`` say what is missing.
 
     Raises:
-        ValueError: It has not validated.
+        FileNotFoundError: Nothing was trained there.
     """
     name = work_dir.resolve().name
     row = dict(label=name, variant='', seed=None, status='done', **read_training(work_dir))
+    row['notes'] = missing(work_dir)
     return Results(name, name, '', list(row['metrics']), [row])
 
 
 def write_results(path: Path, results: Results) -> None:
-    """Writes JSON Lines, atomically: a header, then a row a run."""
+    """Writes JSON Lines, atomically: a header, then a row a run; null is what was NaN."""
     header = dict(
         name=results.name,
         title=results.title,
@@ -88,7 +92,7 @@ def write_results(path: Path, results: Results) -> None:
     )
     lines = (
         json.dumps(line, allow_nan=False, ensure_ascii=False, separators=(',', ':'))
-        for line in (header, *results.rows)
+        for line in _finite([header, *results.rows])
     )
     write_atomically(path, ('\n'.join(lines) + '\n').encode())
 
@@ -101,7 +105,9 @@ def read_results(path: Path) -> Results:
         ValueError: A line is damaged, or there are no rows.
     """
     if not path.is_file():
-        raise FileNotFoundError(f'no results at {path}; tools/benchmark.py --out writes them')
+        raise FileNotFoundError(
+            f'no results at {path}; benchmark.py of the tools writes them with --out'
+        )
     found: list[dict[str, Any]] = []
     for number, line in enumerate(path.read_text(encoding='utf-8').splitlines(), 1):
         needed = NEEDED if found else {'name', 'title', 'variant', 'metrics', 'paper'}
@@ -118,4 +124,24 @@ def read_results(path: Path) -> Results:
     if len(found) < 2:
         raise ValueError(f'{path} holds {len(found)} lines and so no results')
     header, *rows = found
+    for row in rows:
+        row |= {key: _numbers(row[key]) for key in ('metrics', 'curves') if key in row}
     return Results(**header, rows=rows)
+
+
+def _finite(node: Any) -> Any:
+    """Numbers that JSON lacks as None."""
+    if isinstance(node, Mapping):
+        return {key: _finite(value) for key, value in node.items()}
+    if isinstance(node, list | tuple):
+        return [_finite(value) for value in node]
+    return None if isinstance(node, float) and not math.isfinite(node) else node
+
+
+def _numbers(node: Any) -> Any:
+    """And back, where all are numbers."""
+    if isinstance(node, dict):
+        return {key: _numbers(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_numbers(value) for value in node]
+    return math.nan if node is None else node

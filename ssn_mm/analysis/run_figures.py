@@ -18,19 +18,23 @@ COSTS = {
 def plot_curves(results: Results) -> Picture | None:
     """Training loss and validation over the training, mean and range over the seeds (Fig. 3)."""
     variants, labels = results.variants(), results.labels()
-    figure = new_figure(max(4.0, 3.2 * len(variants)) + 1, 6)
-    grid = figure.subplots(2, len(variants), squeeze=False, sharey='row')
+    names = [n for n in ('loss', results.main) if any(n in r['curves'] for r in results.done)]
+    if not names:
+        return None
+    figure = new_figure(max(4.0, 3.2 * len(variants)) + 1, 3.0 * len(names))
+    grid = figure.subplots(len(names), len(variants), squeeze=False, sharey='row')
     lines: list[list[object]] = []
     for column, variant in enumerate(variants):
-        for row, name in enumerate(('loss', results.main)):
+        for row, name in enumerate(names):
             axes = grid[row, column]
             for index, label in enumerate(labels):
-                curves = [r['curves'][name] for r in results.of(label, variant)]
+                rows = results.of(label, variant)
+                curves = [r['curves'][name] for r in rows if name in r['curves']]
                 if not curves:
                     continue
                 at, values = _aligned(curves)
                 style = line_style(label, index)
-                if row == 0:
+                if name == 'loss':
                     style['marker'] = ''
                 axes.plot(at, values.mean(0), label=label, linewidth=1.3, **style)
                 axes.fill_between(
@@ -41,13 +45,15 @@ def plot_curves(results: Results) -> Picture | None:
                         [label, variant, seed, name, int(i), float(v)]
                         for i, v in zip(at, own, strict=True)
                     ]
-            axes.set(xlabel='iteration' if row else '')
+            axes.set(xlabel='iteration' if row + 1 == len(names) else '')
             axes.grid(alpha=0.3)
-            if row == 0:
+            if name == 'loss' and axes.dataLim.y1 > 0:  # there are numbers above 0
                 axes.set_yscale('log')
+            if row == 0:
                 axes.set_title(f'{results.variant} {variant}'.strip(), fontsize=10)
             if column == 0:
-                axes.set_ylabel('training loss' if row == 0 else f'{name} in validation')
+                loss = name == 'loss'
+                axes.set_ylabel('training loss' if loss else f'{name} in validation')
     handles = grid[0, 0].get_legend_handles_labels()
     figure.legend(*handles, loc='outside right upper', frameon=False, fontsize=8)
     head = ['label', results.variant or 'variant', 'run', 'curve', 'iteration', 'value']

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from ..commands import command
 from .results import Results, read_results, results_of_suite, results_of_training
 from .suite import read_suite
 from .suite_run import results_of
@@ -44,5 +45,7 @@ def read_source(source: Path, work_dir: Path = WORK_DIR) -> tuple[Results, Path]
     folder = work_dir / suite.name
     rows = results_of(suite, folder)
     if not rows:
-        raise FileNotFoundError(f'no results in {folder}; python tools/benchmark.py {source}')
+        own = [] if work_dir == WORK_DIR else ['--work-dir', work_dir]
+        train = command('benchmark.py', source, *own)
+        raise FileNotFoundError(f'no results in {folder}; train its runs first:\n    {train}')
     return results_of_suite(suite, rows), folder

@@ -163,6 +163,11 @@ def mixed(results: Results) -> list[str]:
     return found
 
 
+def notes(results: Results) -> list[str]:
+    """What is missing of a training that was stopped early."""
+    return [note for row in results.done for note in row.get('notes', ())]
+
+
 def failures(results: Results) -> Iterable[tuple[str, str, Sequence[str]]]:
     """Name, error and last lines of every run that failed."""
     for row in results.rows:

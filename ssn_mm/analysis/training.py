@@ -17,6 +17,7 @@ METRICS = {
     'acc/top1': ('top-1', 100),
     'acc/top5': ('top-5', 100),
 }
+_NO_METRICS = ('step', 'epoch', 'time', 'data_time', 'memory')  # of a validation's record
 POINTS, RECORDS = 60, 40  # of a curve, and of the ratios: as many as a figure can show
 
 
@@ -25,24 +26,30 @@ def read_training(work_dir: Path, metrics: Sequence[str] = ()) -> dict[str, Any]
 
     Args:
         work_dir: Of the training.
-        metrics: Keys of a validation's scalars; those of the three tasks that are there if empty.
+        metrics: Keys of a validation's scalars, which must be there; if empty, those of the three
+            tasks, or else whatever was validated, and of a training that has not validated none.
 
     Returns:
         ``metrics``, percent by name, of the last validation; ``curves``, lists of iterations and
         values: the training's ``loss``, and every metric at the training's last record before a
         validation; ``seconds_per_iteration``, the median; ``memory``, MiB at most on a GPU, or
-        None; ``ratios``, see :func:`pack`, or None.
+        None; ``ratios``, see :func:`pack`, or None. Of a work dir that was trained in again, from
+        where the last training began.
 
     Raises:
-        ValueError: It has not validated, or without these metrics.
+        FileNotFoundError: Nothing was trained there.
+        ValueError: It has not validated with ``metrics``.
     """
-    logs = sorted(work_dir.glob('*/vis_data/scalars.json'))  # by the time they began
-    records = [record for log in logs for record in _records(log)]
-    scored = metrics or [key for key in METRICS if any(key in r for r in records)]
-    training, at, curves = [r for r in records if 'loss' in r], 0, _Curves()
-    for record in records:
+    records = records_of(work_dir)
+    if not records and not (work_dir / RATIOS_FILE).is_file():
+        raise FileNotFoundError(
+            f"no training in {work_dir}, which has neither */vis_data/scalars.json, mmengine's "
+            f'log, nor {RATIOS_FILE}'
+        )
+    scored = metrics or _validated([record for _, record in records])
+    training, curves = [r for _, r in records if is_of_training(r)], _Curves()
+    for at, record in records:
         if 'loss' in record:
-            at = record['step']
             curves.add('loss', at, record['loss'])
         for key in scored:
             if key in record:
@@ -50,20 +57,44 @@ def read_training(work_dir: Path, metrics: Sequence[str] = ()) -> dict[str, Any]
                 curves.add(name, at, record[key] * percent)
     names = [METRICS.get(key, (key, 1))[0] for key in scored]
     missing = [key for key, name in zip(scored, names, strict=True) if name not in curves.points]
-    if missing or not scored:
+    if missing and metrics:
         raise ValueError(
-            f'no validation with {", ".join(missing or METRICS)} in '
-            f'{work_dir}/*/vis_data/scalars.json; train longer than train_cfg.val_interval'
+            f'no validation with {", ".join(missing)} in {work_dir}/*/vis_data/scalars.json; train '
+            'longer than train_cfg.val_interval'
         )
     times = [record['time'] for record in training if 'time' in record]
     memory = [record['memory'] for record in training if 'memory' in record]
     return dict(
-        metrics={name: round(curves.points[name][-1][1], 3) for name in names},
+        metrics={n: round(curves.points[n][-1][1], 3) for n in names if n in curves.points},
         curves={name: curves.thinned(name) for name in curves.points},
         seconds_per_iteration=round(float(np.median(times)), 5) if times else None,
         memory=max(memory) if memory else None,
-        ratios=pack(read_ratios(work_dir)) if (work_dir / RATIOS_FILE).is_file() else None,
+        ratios=_ratios(work_dir),
     )
+
+
+def records_of(work_dir: Path) -> list[tuple[int, dict[str, Any]]]:
+    """What mmengine logged of a work dir's training, each after the iteration it was logged at.
+
+    A resumed training goes over its last iterations again, and one that begins in an old work dir
+    over all of them: what is not before them is left out. A validation is at the iteration that
+    the training had logged last.
+    """
+    found: list[tuple[int, dict[str, Any]]] = []
+    at = 0
+    for log in sorted(work_dir.glob('*/vis_data/scalars.json')):  # by the time they began
+        for record in _records(log):
+            if is_of_training(record):
+                if record['step'] <= at:
+                    found = [(own, kept) for own, kept in found if own < record['step']]
+                at = record['step']
+            found.append((at, record))
+    return found
+
+
+def is_of_training(record: Mapping[str, Any]) -> bool:
+    """Whether a record is of the training, not of a validation."""
+    return 'loss' in record or 'iter' in record
 
 
 def pack(ratios: Ratios) -> dict[str, Any]:
@@ -109,10 +140,7 @@ class _Curves:
         self.points: dict[str, list[tuple[int, float]]] = {}
 
     def add(self, name: str, at: int, value: float) -> None:
-        own = self.points.setdefault(name, [])
-        while own and own[-1][0] >= at and name == 'loss':
-            own.pop()  # a resumed training goes over its last iterations again
-        own.append((at, value))
+        self.points.setdefault(name, []).append((at, value))
 
     def thinned(self, name: str) -> list[list[float]]:
         own = self.points[name]
@@ -128,9 +156,32 @@ def _spread(count: int, most: int) -> list[int]:
 
 def _records(log: Path) -> list[dict[str, Any]]:
     found = []
-    for line in log.read_text().splitlines():
+    for line in log.read_text(errors='replace').splitlines():
         try:
-            found.append(json.loads(line))
+            record = json.loads(line)
         except json.JSONDecodeError:
             break  # cut short when the training was killed
+        if isinstance(record, dict) and isinstance(record.get('step'), int):
+            found.append(record)
     return found
+
+
+def _validated(records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The three tasks' metrics that there are, else all numbers of validations."""
+    if known := [key for key in METRICS if any(key in record for record in records)]:
+        return known
+    own = {
+        key: None
+        for record in records
+        if not is_of_training(record)
+        for key, value in record.items()
+        if isinstance(value, int | float) and key not in _NO_METRICS
+    }
+    return list(own)
+
+
+def _ratios(work_dir: Path) -> dict[str, Any] | None:
+    try:
+        return pack(read_ratios(work_dir))
+    except (FileNotFoundError, ValueError):  # of a network without, or stopped before a record
+        return None

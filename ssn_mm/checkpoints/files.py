@@ -17,7 +17,9 @@ from mmengine.logging import print_log
 from ..files import write_atomically
 
 POINTER = 'last_checkpoint'  # mmengine's file that names the one to resume from
-_TEMPORARY = re.compile(rf'\.({POINTER}|.+\.pth)\.\d+\.tmp')  # AtomicBackend's, and one below
+_TEMPORARY = re.compile(
+    rf'\.({POINTER}|ssn_ratios\.jsonl|.+\.pth)\.\d+\.tmp'
+)  # AtomicBackend's, and one below
 
 
 def add_trust(parser: argparse.ArgumentParser) -> None:

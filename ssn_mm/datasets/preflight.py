@@ -2,16 +2,21 @@
 
 import json
 import os
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..commands import command
 from .samples import type_name
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where a dataset comes from and how it lies on disk; ``{root}`` stands for its folder."""
+    """Where a dataset comes from and how it lies on disk; ``{root}`` stands for its folder.
+
+    ``demo`` is a config of the same kind of network on embedded data.
+    """
 
     type: str  # of the dataset in a config
     title: str
@@ -22,7 +27,7 @@ class Source:
     suffixes: dict[str, str] = field(default_factory=dict, hash=False)  # by data_prefix's key
 
 
-_SEGMENTATION_DEMO = 'python tools/train.py configs/demo/deeplab_ssn_digits.py'
+_SEGMENTATION_DEMO = 'ssn_mm::demo/deeplab_ssn_digits.py'
 _DATA = frozenset(  # endings of files
     [
         '.jpg',
@@ -46,7 +51,7 @@ _DATA = frozenset(  # endings of files
         '.m4v',
     ]
 )
-_VIDEO_DEMO = 'python tools/train.py configs/demo/i3d_ssn_digits.py'
+_VIDEO_DEMO = 'ssn_mm::demo/i3d_ssn_digits.py'
 
 SOURCES = (  # the first that fits counts
     Source(
@@ -90,7 +95,7 @@ SOURCES = (  # the first that fits counts
     train/n01440764/n01440764_10026.JPEG ...    1000 folders, one a class
     val/n01440764/ILSVRC2012_val_00000293.JPEG ...
 or all images in train/ and val/, and meta/train.txt and meta/val.txt with lines `FILE LABEL`""",
-        demo='python tools/train.py configs/demo/resnet_ssn_digits.py',
+        demo='ssn_mm::demo/resnet_ssn_digits.py',
     ),
     Source(
         type='VideoDataset',
@@ -158,8 +163,9 @@ def check_datasets(cfg, loaders: tuple[str, ...] = ('train', 'val')) -> None:
                 f'{source.title} is not complete.\n'
                 f'Missing or empty: {", ".join(sorted(paths))}\n'
                 f'Expected layout:\n{source.layout.format(root=root)}\n'
-                f'{source.steps.format(root=root)}\n'
-                f'Without it, this trains the same kind of network on embedded data: {source.demo}'
+                f'{source.steps.format(root=shlex.quote(root))}\n'
+                'Without it, this trains the same kind of network on embedded data:\n'
+                f'    {command("train.py", source.demo)}'
                 for (source, root), paths in missing.items()
             )
         )

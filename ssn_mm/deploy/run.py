@@ -31,6 +31,7 @@ from .networks import (
     task_of,
 )
 from .onnx_program import OnnxProgram, require_onnx
+from .undecided import how_much, undecided_rows
 from .verify import Program, verify_outputs
 
 
@@ -91,9 +92,16 @@ def deploy(
     inputs = torch.randn(2, *leading, input_channels(model), *shape)
     with torch.no_grad():
         check_program(model, inputs)  # its layers see the rank of their maps
-        frozen, forced = _freeze(copy.deepcopy(model), force)
+        undecided = undecided_rows(model, cfg, checkpoint, stored.get('meta') or {})
+        if undecided and not force:
+            raise ValueError(undecided)
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # a line a layer that is forced: the table has it
+            frozen = freeze(copy.deepcopy(model), force)
         layers = {name: frozen.get_submodule(name) for name, _ in ssn_layers(model)}
-        trained = TensorMode(frozen if forced else model)
+        if undecided:
+            print(f'warning: {undecided}{how_much(model, frozen, inputs)}\n')
+        trained = TensorMode(frozen if undecided else model)
         folded = copy.deepcopy(frozen)
         fold(TensorMode(folded).eval(), inputs)
         print(_became(model, layers, folded))
@@ -113,20 +121,10 @@ def deploy(
         one = inputs[:1, :1] if takes_clips(model) else inputs[:1]
         print(_speed(networks, files, one, seconds))
     print(
-        f"Run it with PyTorch alone: torch.export.load('{out}').module()(images); without ssn_mm "
-        'but with the config: docs/deploy.md'
+        f'Run it with PyTorch alone: torch.export.load({str(out)!r}).module()(images); without '
+        'ssn_mm but with the config: docs/deploy.md'
     )
     return folded
-
-
-def _freeze(model: nn.Module, force: bool) -> tuple[nn.Module, bool]:
-    """The frozen network, and whether it is another than the trained one."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter('always')
-        freeze(model, force)
-    for warning in caught:
-        print(f'warning: {warning.message}')
-    return model, bool(caught)
 
 
 def _became(model: nn.Module, layers: dict[str, nn.Module], folded: nn.Module) -> str:

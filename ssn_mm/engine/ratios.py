@@ -5,15 +5,19 @@ radius (null for SN), and per layer the ratios of mean and variance.
 """
 
 import json
-import os
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from mmengine.logging import print_log
+
+from ..files import write_atomically
 
 RATIOS_FILE = 'ssn_ratios.jsonl'
+_HEADER, _RECORD = {'layers', 'normalizers'}, {'iter', 'radius', 'ratios'}
 
 
 @dataclass(frozen=True)
@@ -46,11 +50,13 @@ def start_ratios(path: Path, normalizers: Mapping[str, Sequence[str]], start: in
     header = dict(layers=list(normalizers), normalizers=[list(own) for own in normalizers.values()])
     kept = []
     if start and path.exists():
-        _, *records = _lines(path)
+        try:
+            _, *records = _lines(path)
+        except ValueError as error:  # of a full disk, say: no reason to stop a training
+            print_log(f'{error}; its records are begun again', 'current', logging.WARNING)
+            records = []
         kept = [record for record in records if record['iter'] <= start]
-    temporary = path.with_suffix('.tmp')
-    temporary.write_text(''.join(map(_line, [header, *kept])))
-    os.replace(temporary, path)
+    write_atomically(path, ''.join(map(_line, [header, *kept])).encode())
 
 
 def append_ratios(path: Path, iteration: int, radius: float | None, ratios: Sequence) -> None:
@@ -78,7 +84,7 @@ def read_ratios(path: str | Path) -> Ratios:
             f'no ratios at {path}; SSNRadiusHook and RatiosHook write them to the work dir'
         )
     header, *records = _lines(path)
-    if 'layers' not in header or not records:
+    if not records:
         raise ValueError(f'{path} has no record of ratios yet')
     names = list(dict.fromkeys(name for layer in header['normalizers'] for name in layer))
     ratios = np.zeros((len(records), len(header['layers']), 2, len(names)))
@@ -101,12 +107,15 @@ def _line(content: Mapping[str, Any]) -> str:
 
 
 def _lines(path: Path) -> list[dict]:
-    found = []
-    for line in path.read_text().splitlines():
+    found: list[dict] = []
+    for line in path.read_text(errors='replace').splitlines():
         try:
-            found.append(json.loads(line))
+            content = json.loads(line)
         except json.JSONDecodeError:
             break  # cut short when the training was killed
-    if not found or not isinstance(found[0], dict):
+        if not isinstance(content, dict) or not content.keys() >= (_RECORD if found else _HEADER):
+            break
+        found.append(content)
+    if not found:
         raise ValueError(f'{path} is not a file that SSNRadiusHook or RatiosHook wrote')
     return found

@@ -21,6 +21,7 @@ def test_what_a_killed_training_had_begun_to_write_is_removed_and_nothing_else(t
     newest = tmp_path / 'iter_2.pth'
     torch.save(dict(weight=torch.ones(3)), newest)
     begun = ('.iter_4.pth.123.tmp', '.best_acc_iter_4.pth.9.tmp', '.last_checkpoint.77.tmp')
+    begun += ('.ssn_ratios.jsonl.5.tmp',)
     others = ('.iter_4.pth.tmp', '.notes.1.tmp', 'iter_4.pth.1.tmp')
     for name in (*begun, *others):
         (tmp_path / name).write_bytes(b'half')

@@ -30,7 +30,7 @@ def test_a_missing_dataset_is_described(tmp_path):
         str(root / 'images/training'),  # what is missing
         'annotations/validation/ADE_val_00000001.png',  # the layout
         'ADEChallengeData2016.zip',  # the source
-        'configs/demo/deeplab_ssn_digits.py',  # what works without
+        'demo/deeplab_ssn_digits.py',  # what works without
     ):
         assert part in str(error.value)
 
@@ -99,7 +99,7 @@ def message(cfg):
                 'data/imagenet/\n    train/n01440764/n01440764_10026.JPEG',
                 'https://www.image-net.org',
                 'ln -s WHERE_IT_IS data/imagenet',
-                'python tools/train.py configs/demo/resnet_ssn_digits.py',
+                'demo/resnet_ssn_digits.py',
             ],
         ),
         (
@@ -109,7 +109,7 @@ def message(cfg):
                 'frankfurt_000000_000294_gtFine_labelTrainIds.png',
                 'https://www.cityscapes-dataset.com',
                 'dataset_converters/cityscapes.py" data/cityscapes --nproc 8',
-                'python tools/train.py configs/demo/deeplab_ssn_digits.py',
+                'demo/deeplab_ssn_digits.py',
             ],
         ),
         (
@@ -120,7 +120,7 @@ def message(cfg):
                 'Kinetics-400',
                 'https://github.com/cvdfoundation/kinetics-dataset',
                 'a line `FILE LABEL` a video',
-                'python tools/train.py configs/demo/i3d_ssn_digits.py',
+                'demo/i3d_ssn_digits.py',
             ],
         ),
     ],

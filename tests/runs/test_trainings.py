@@ -64,6 +64,23 @@ def test_the_commands_of_the_last_lines_work_in_a_shell_one_after_the_other(
     assert program(torch.randn(1, 3, 64, 64)).shape == (1, 11, 8, 8)
 
 
+def test_a_run_stopped_early_is_deployed_with_force_and_says_what_is_missing(trained, run_tool):
+    folder, _ = trained
+    command = [ROOT / 'tools/deploy.py', f'run/{DEMO.name}', 'run/iter_4.pth', '--seconds', '0']
+    code, said = run_tool(sys.executable, *command, cwd=folder)
+    assert code == 2
+    told = r'(\d+) of 44 ratios have not chosen yet, those of backbone\.\S+.* and \d+ more; '
+    told += r'the checkpoint is of iteration 4 of 8\. Go on with it:\n    .*--resume\n'
+    count = re.search(told + 'With --force they take their largest', said)[1]
+    assert not (folder / 'run/iter_4.pt2').exists()
+    code, said = run_tool(sys.executable, *command, '--force', cwd=folder)
+    assert code == 0, said[-3000:]
+    assert re.search(told, said)[1] == count
+    assert re.search(r'outputs then differ, on noise by up to \d+\.\d%', said)
+    assert said.count('(forced)') == int(count)
+    assert (folder / 'run/iter_4.pt2').is_file()
+
+
 def test_a_checkpoint_carries_the_choice(trained):
     folder, _ = trained
     state = torch.load(folder / 'run/iter_8.pth', weights_only=False)['state_dict']

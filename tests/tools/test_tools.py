@@ -25,7 +25,7 @@ def test_training_without_ade20k_stops_with_directions_before_building(run_tool,
     code, output = run_tool(*tool('train', ROOT / 'configs' / 'deeplab_ssn_ade20k.py'))
     assert code == 2
     assert 'data/ade/ADEChallengeData2016/images/training' in output
-    assert 'configs/demo/deeplab_ssn_digits.py' in output
+    assert 'ssn_mm::train.py ssn_mm::demo/deeplab_ssn_digits.py' in output
     assert 'Traceback' not in output
     assert list(tmp_path.iterdir()) == []
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ssn_mm.analysis.metafiles import render
 from ssn_mm.engine.run import run_tool
+from ssn_mm.files import write_atomically
 
 
 def parse_args() -> argparse.Namespace:
@@ -25,10 +26,12 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     files = render(args.configs)
-    old = [p for p, text in files.items() if not p.is_file() or p.read_text() != text]
+    old = [
+        p for p, text in files.items() if not p.is_file() or p.read_text(encoding='utf-8') != text
+    ]
     for path in old:
         if not args.check:
-            path.write_text(files[path])
+            write_atomically(path, files[path].encode())
         print(f'{"out of date" if args.check else "written"}: {path}')
     if args.check and old:
         sys.exit(1)

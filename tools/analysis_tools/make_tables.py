@@ -5,8 +5,9 @@ import sys
 from pathlib import Path
 
 from ssn_mm.analysis.sources import add_source, read_source
-from ssn_mm.analysis.tables import fill_page, tables
+from ssn_mm.analysis.tables import fill_page, notes, tables
 from ssn_mm.engine.run import run_tool
+from ssn_mm.files import check_writes, write_atomically
 
 
 def parse_args() -> argparse.Namespace:
@@ -36,12 +37,15 @@ def main() -> None:
     if not args.into:
         for title, (text, note) in tables(results).items():
             print(f'## {title}\n\n{text}\n\n{note}\n')
+        print('\n'.join(notes(results)))
         return
+    check_writes([] if args.check else [args.into], [args.source])
     old = args.into.read_text(encoding='utf-8')
     new = fill_page(old, results)
     if args.check and new != old:
         sys.exit(f'{args.into} differs from {args.source}; run again without --check')
-    args.into.write_text(new, encoding='utf-8')
+    if not args.check:
+        write_atomically(args.into, new.encode())
 
 
 if __name__ == '__main__':

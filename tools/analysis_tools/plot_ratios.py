@@ -4,8 +4,10 @@ import argparse
 from pathlib import Path
 
 from ssn_mm.analysis.ratio_figures import plot_layers, plot_network, plot_progress
+from ssn_mm.analysis.unfinished import undecided
 from ssn_mm.engine import read_ratios
 from ssn_mm.engine.run import run_tool
+from ssn_mm.files import check_folder
 
 
 def parse_args() -> argparse.Namespace:
@@ -28,9 +30,13 @@ def main() -> None:
         raise ValueError(f'the work dirs must have different names, got {", ".join(runs)} only')
     first = args.runs[0]
     out = args.out or (first if first.is_dir() else first.parent) / 'figures'
+    check_folder(out)
     main_run = next(iter(runs.values()))
     for picture in (plot_network(main_run), plot_progress(main_run), plot_layers(runs)):
         print(f'Written: {picture.write(out)[0]}')
+    for name, run in runs.items():
+        for line in undecided(run):
+            print(f'{name}: {line}')
 
 
 if __name__ == '__main__':

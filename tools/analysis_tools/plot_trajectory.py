@@ -4,8 +4,10 @@ import argparse
 from pathlib import Path
 
 from ssn_mm.analysis.ratio_figures import plot_trajectory
+from ssn_mm.analysis.unfinished import undecided
 from ssn_mm.engine import read_ratios
 from ssn_mm.engine.run import run_tool
+from ssn_mm.files import check_folder
 
 
 def parse_args() -> argparse.Namespace:
@@ -24,7 +26,9 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     out = args.out or (args.run if args.run.is_dir() else args.run.parent) / 'figures'
-    print(f'Written: {plot_trajectory(read_ratios(args.run), args.layers).write(out)[0]}')
+    check_folder(out)
+    run = read_ratios(args.run)
+    print(f'Written: {plot_trajectory(run, args.layers).write(out)[0]}', *undecided(run), sep='\n')
 
 
 if __name__ == '__main__':

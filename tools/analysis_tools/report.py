@@ -5,7 +5,9 @@ from pathlib import Path
 
 from ssn_mm.analysis.report import write_report
 from ssn_mm.analysis.sources import add_source, read_source
+from ssn_mm.analysis.tables import notes
 from ssn_mm.engine.run import run_tool
+from ssn_mm.files import check_folder
 
 
 def parse_args() -> argparse.Namespace:
@@ -22,7 +24,9 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     results, folder = read_source(args.source, args.work_dir)
-    print(f'Written: {write_report(results, args.out or folder / "report")}')
+    out = args.out or folder / 'report'
+    check_folder(out)
+    print(f'Written: {write_report(results, out)}', *notes(results), sep='\n')
 
 
 if __name__ == '__main__':

@@ -18,7 +18,6 @@ The names mean, for a layer and for every layer of a network:
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -41,6 +40,8 @@ from ssn_mm.analysis.benchmark_rows import (
     mean_table,
     write_run,
 )
+from ssn_mm.commands import command, short
+from ssn_mm.files import check_writes
 from ssn_mm.layers import ssn_layers
 from ssn_mm.ops import sparsestmax
 
@@ -237,6 +238,7 @@ def run_benchmark(
         finish: Adds to a case's rows what only the tool knows.
         **options: ``measure``'s.
     """
+    check_writes([args.out] if args.out else [])
     tool = Path(sys.argv[0]).stem
     settings = {k: v for k, v in vars(args).items() if k != 'out'}
     settings |= dict(baselines=list(baselines), groups=list(groups), unit=unit)
@@ -266,4 +268,6 @@ def run_benchmark(
     out = args.out or ROOT / 'docs' / 'benchmarks' / file_name(run)
     if args.out or not args.smoke:
         write_run(out, run)
-        print(f'\nWritten: {os.path.relpath(out)}. Next: python tools/benchmarks/render.py')
+        default = out.parent == ROOT / 'docs/benchmarks'
+        own = [] if default else ['--data', out.parent, '--out', out.parent]
+        print(f'\nWritten: {short(out)}. Next:\n    {command("benchmarks/render.py", *own)}')

@@ -26,8 +26,9 @@ from ssn_mm.analysis.benchmark_rows import (
     show_time,
     table,
 )
+from ssn_mm.commands import command
 from ssn_mm.engine.run import run_tool
-from ssn_mm.files import write_atomically
+from ssn_mm.files import check_writes, write_atomically
 
 Row = dict[str, Any]
 ROOT = Path(__file__).resolve().parents[2]
@@ -338,12 +339,14 @@ def differences(page: Path, picture: Path, text: str, digest: str) -> list[str]:
 
 def main() -> None:
     args = parse_args()
-    runs, digest = read_all(args.data)
     page, picture = args.out / 'benchmarks.md', args.out / 'benchmarks.png'
+    check_writes([] if args.check else [page, picture])
+    runs, digest = read_all(args.data)
     text = make_page(runs)
     if args.check:
         if found := differences(page, picture, text, digest):
-            sys.exit(f'{" and ".join(found)} differ from the rows in {args.data}: run {COMMAND}')
+            again = command('benchmarks/render.py', '--data', args.data, '--out', args.out)
+            sys.exit(f'{" and ".join(found)} differ from the rows in {args.data}; run\n    {again}')
         print(f'{page} and {picture} are those of the rows in {args.data}')
         return
     write_atomically(page, text.encode())

@@ -1,0 +1,50 @@
+"""What a network lacks whose training was stopped before every SSN had chosen, in words."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from torch import Tensor, nn
+
+from ..analysis.unfinished import how_far, listed
+from ..commands import command
+from ..layers import ssn_layers
+from .networks import TensorMode
+
+
+def undecided_rows(
+    model: nn.Module, cfg: Config, checkpoint: str | Path, meta: Mapping[str, Any]
+) -> str:
+    """Which ratios have not chosen, where the training stood, and what to do.
+
+    Args:
+        model: The trained network.
+        cfg: Its config.
+        checkpoint: The file of its weights.
+        meta: What is in it beside them.
+
+    Returns:
+        Sentences, the last of which :func:`how_much` ends; '' where all ratios have chosen.
+    """
+    layers = dict(ssn_layers(model))
+    names = [name for name, layer in layers.items() if None in layer.selected]
+    if not names:
+        return ''
+    rows = sum(layer.selected.count(None) for layer in layers.values())
+    told = f'{rows} of {2 * len(layers)} ratios have not chosen yet, those of {listed(names)}'
+    done, complete = how_far(meta, cfg)
+    told += f'; the checkpoint is of {done}. ' if done else '. '
+    if complete:
+        told += 'The training was complete: its SSNRadiusHook is missing or ends too early. '
+    elif done and cfg.filename:
+        own = Path(cfg.filename), '--work-dir', Path(checkpoint).parent
+        told += f'Go on with it:\n    {command("train.py", *own, "--resume")}\n'
+    return told + 'With --force they take their largest ratios; outputs then differ'
+
+
+def how_much(model: nn.Module, frozen: nn.Module, inputs: Tensor) -> str:
+    """By how much forced choices change what a network says, as the end of a sentence."""
+    expected, found = TensorMode(model)(inputs), TensorMode(frozen)(inputs)
+    share = ((found - expected).abs().max() / expected.abs().max()).item()
+    return f', on noise by up to {share:.1%} of the largest'
