@@ -155,6 +155,11 @@ class Probe:
             )
         elif count == 1:
             finding.notes.append(Fault('one frame', file, 'is a video of a single frame'))
+        if 'frame_dir' in info and 'offset' not in info:
+            next_file = _frame_file(info, info['total_frames'] + info.get('start_index', 0))
+            if os.path.isfile(next_file):
+                what = f'is not read: the list has {info["total_frames"]} frames of this folder'
+                finding.notes.append(Fault('not read', next_file, what))
 
     def _frames(self, info: dict) -> Iterator[tuple[Exception | None, tuple[int, int], str]]:
         """Of each frame what its decoder raised or None, height and width, and its file.

@@ -141,6 +141,10 @@ def test_folders_of_frames_are_read_in_full(tmp_path):
     split = checked(cfg)['train']
     assert (split.faults, split.task, split.samples) == ([], 'video', 2)
     assert split.counts == {0: 1, 1: 1}
+    assert split.notes == []
+    picture(tmp_path / 'b/img_00004.jpg')
+    (note,) = checked(cfg)['train'].notes
+    assert (note.kind, note.file) == ('not read', str(tmp_path / 'b/img_00004.jpg'))
     cut(tmp_path / 'a/img_00002.jpg')
     (tmp_path / 'b/img_00003.jpg').unlink()
     assert faults(checked(cfg)['train']) == [
