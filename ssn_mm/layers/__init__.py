@@ -1,5 +1,6 @@
 """Normalization layers; they need PyTorch alone."""
 
+from .averaging import repair_update_bn, update_bn
 from .choices import block_of, choices_by_stage, count_selected, layer_ratios, stage_of
 from .mixed_norm import MixedNorm
 from .selection import CHOICES, check_decided, keep_selected, set_choices, set_radius, ssn_layers
@@ -18,8 +19,10 @@ __all__ = [
     'count_selected',
     'keep_selected',
     'layer_ratios',
+    'repair_update_bn',
     'set_choices',
     'set_radius',
     'ssn_layers',
     'stage_of',
+    'update_bn',
 ]

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,7 @@ from ..ops.tracing import is_batched, is_recomputing, is_transformed
 from .eps import EpsOfLayer
 from .sharded import is_whole
 from .state import CODES, RATIO_KEYS, encode, take_order, tell_of_other_norm
-from .symbolic import as_one_call, is_symbolic
+from .symbolic import as_one_call, is_symbolic, refuse_script
 
 
 class SwitchNorm(nn.Module):
@@ -274,6 +274,9 @@ class SwitchNorm(nn.Module):
                 f'input {tuple(x.shape)}, one element per statistic; its share goes to the others',
                 stacklevel=3,
             )
+
+    def __prepare_scriptable__(self) -> NoReturn:
+        refuse_script(self)
 
     def extra_repr(self) -> str:
         ratios = ''

@@ -1,7 +1,7 @@
 """The layer that a frozen SSN becomes when mean and variance chose different normalizers."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ from ..ops.tracing import is_transformed
 from .base import without_elements
 from .eps import EpsOfLayer
 from .state import PAIR_CODES, encode_pair, pair_mismatch
-from .symbolic import as_one_call, is_symbolic
+from .symbolic import as_one_call, is_symbolic, refuse_script
 
 _BLOCK = 8 * 2**20  # bytes of samples that stay in a CPU's cache from pass to pass
 
@@ -121,10 +121,16 @@ class MixedNorm(nn.Module):
         """Normalizes ``x`` (N, C, *spatial).
 
         Raises:
-            ValueError: IN is to measure maps of one element, as ``nn.InstanceNorm2d`` does.
+            ValueError: IN is to measure maps of one element, as ``nn.InstanceNorm2d`` does; or
+                there are other channels than ``num_features``.
+            TypeError: ``x`` is no floating-point tensor.
         """
         if is_symbolic(x):
             return as_one_call(self, x)
+        if x.dim() < 2 or x.size(1) != self.num_features:
+            raise ValueError(f'expected (N, {self.num_features}, *spatial), got {tuple(x.shape)}')
+        if not x.is_floating_point():
+            raise TypeError(f'the input must be a floating-point tensor, got {x.dtype}')
         if not torch.compiler.is_compiling() and not x.numel():
             return without_elements(x, self.weight, self.bias)
         if 'IN' in self.mean + self.var and not torch.compiler.is_compiling() and not has_area(x):
@@ -174,6 +180,9 @@ class MixedNorm(nn.Module):
         if name == 'LN':
             return layer_moments(*own)
         return group_moments(*own, self.num_groups) if name == 'GN' else own
+
+    def __prepare_scriptable__(self) -> NoReturn:
+        refuse_script(self)
 
     def extra_repr(self) -> str:
         mean, var = ('+'.join(names) for names in (self.mean, self.var))

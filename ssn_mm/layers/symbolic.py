@@ -1,6 +1,6 @@
-"""Symbolic tracing (``torch.fx``), to which each of our layers is one operation."""
+"""Symbolic tracing (``torch.fx``), to which a layer is one operation, and ``torch.jit.script``."""
 
-from typing import Any
+from typing import Any, NoReturn
 
 from torch import nn
 from torch.fx import Proxy
@@ -28,3 +28,16 @@ def as_one_call(layer: nn.Module, x: Any) -> Any:
             'can; trace a network that contains it'
         )
     return x.tracer.create_proxy('call_module', name, (x,), {})
+
+
+def refuse_script(layer: nn.Module) -> NoReturn:
+    """What ``torch.jit.script`` calls before it reads a layer's code.
+
+    Raises:
+        TypeError: Always.
+    """
+    raise TypeError(
+        f'{type(layer).__name__} cannot be scripted. Use torch.jit.trace, torch.export or '
+        'torch.compile; or freeze the network with ssn_mm.deploy.freeze, after which layers with '
+        'the same normalizer for mean and variance are layers of torch.nn'
+    )

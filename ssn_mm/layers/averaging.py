@@ -1,0 +1,58 @@
+"""Running statistics of averaged weights."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.optim import swa_utils
+
+from .base import SwitchNorm
+
+
+@torch.no_grad()
+def update_bn(loader: Iterable[Any], model: nn.Module, device: Any = None) -> None:
+    """Measures running statistics anew, as ``torch.optim.swa_utils.update_bn`` does, SSN's too.
+
+    That one asks for the type of batch norm. It would leave SSN and SN with the statistics of
+    other weights, moved by the last batches where batch norm stands beside them. Layers in whose
+    ratios BN has no share use none, and keep theirs.
+
+    Args:
+        loader: Batches: tensors, or lists and tuples that begin with one.
+        model: Of averaged weights, such as ``torch.optim.swa_utils.AveragedModel``; its modes
+            of training are left as they were.
+        device: Where batches go first; None leaves them where they are.
+    """
+    layers: list[Any] = [m for m in model.modules() if _measures(m)]
+    if not layers:
+        return
+    momenta = [layer.momentum for layer in layers]
+    modes = {module: module.training for module in model.modules()}
+    for layer in layers:
+        layer.reset_running_stats()
+        layer.momentum = None  # the mean of all batches
+    try:
+        model.train()
+        for batch in loader:
+            inputs = batch[0] if isinstance(batch, list | tuple) else batch
+            model(inputs if device is None else inputs.to(device))
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.momentum = momentum
+
+
+def repair_update_bn() -> None:
+    """Puts :func:`update_bn` in the place of torch's; `import ssn_mm` calls it."""
+    vars(swa_utils)['update_bn'] = update_bn
+
+
+def _measures(module: nn.Module) -> bool:
+    if not isinstance(module, SwitchNorm | _BatchNorm) or module.running_mean is None:
+        return False
+    if isinstance(module, _BatchNorm):
+        return True
+    return bool((module.ratios()[:, module.normalizers.index('BN')] > 0).any())
