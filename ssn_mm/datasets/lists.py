@@ -5,6 +5,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
+
 from .reading import Fault
 from .samples import labels_of
 
@@ -84,6 +86,10 @@ def compare_classes(
     if told := _differences(names, expected, other):
         of_two_kinds = len(names) == len(expected) and not set(names) & set(expected)
         found[of_two_kinds].append(Fault('other classes', where, '; '.join(told)))
+    colours = [np.asarray(meta.get('palette') or ()).tolist() for meta in (own, theirs)]
+    if names == expected and all(colours) and colours[0] != colours[1]:
+        what = f'are painted in other colours than those of {other}: palette of metainfo'
+        found[1].append(Fault('other colours', where, what))
     reduced, by_them = own.get('reduce_zero_label'), theirs.get('reduce_zero_label')
     if None not in (reduced, by_them) and reduced != by_them:
         what = f'reduce_zero_label is {reduced} here and {by_them} in {other}'

@@ -87,6 +87,9 @@ def test_classes_in_another_order_and_another_meaning_of_zero_are_faults(tmp_pat
     assert found['val'].faults[0].what == 'label 0 is b here and a there'
     told = [fault.what for fault in found['test'].faults]
     assert 'reduce_zero_label is False here and True in train' in told
+    painted = ours | dict(metainfo=dict(classes=('a', 'b'), palette=[[1, 1, 1], [2, 2, 2]]))
+    found = checked(config('mmseg', train=ours, val=painted))['val']
+    assert [note.kind for note in found.notes] == ['other colours', 'in two splits']
 
 
 def test_names_of_another_kind_are_a_note(animals):
