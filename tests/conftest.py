@@ -157,7 +157,7 @@ def train_in_turn(run_script):
 def fork():
     """Starts a function of a module in tests/ as the fork of a process that has imported all."""
     context = multiprocessing.get_context('forkserver')
-    context.set_forkserver_preload(['forked', *forked.IMPORTED, 'engine.test_reliability_hook'])
+    context.set_forkserver_preload(['forked', *forked.IMPORTED, 'resumed'])
     started = []
 
     def start(function, *args):

@@ -8,18 +8,16 @@ PAUSE = 0.02  # seconds: of the length of an iteration, so that kills hit what t
 
 
 def train(folder, interval, resume):
-    """The training of test_reliability_hook.py, for a process of its own."""
+    """The training of resumed.py, for a process of its own."""
     folder.mkdir(exist_ok=True)
     output = os.open(folder / 'output', os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(output, 1)
     os.dup2(output, 2)
 
     import torch
-    from engine.test_reliability_hook import train as run  # not for the process that kills
-    from mmengine.runner import Runner
+    from resumed import train as run  # not for the process that kills
 
     torch.set_num_threads(1)
-    Runner._log_env = lambda *_: None  # seconds, in which compilers tell their versions
     tell = _slow_down(folder)
     tell('build')
     run(folder, 'iterations', hooks=[_progress(tell)], interval=interval, keep=2, resume=resume)

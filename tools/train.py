@@ -12,12 +12,21 @@ from ssn_mm.engine.run import load_config, run_tool, train
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Train a model from a config.')
-    parser.add_argument('config', help='config file, such as configs/demo/deeplab_ssn_digits.py')
+    parser.add_argument(
+        'config', nargs='?', help='config file, such as configs/demo/deeplab_ssn_digits.py'
+    )
     parser.add_argument(
         '--work-dir', help='folder for checkpoints and logs (default: work_dirs/<config name>)'
     )
     parser.add_argument(
-        '--resume', action='store_true', help='go on from the latest checkpoint of the work dir'
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='FILE',
+        help='go on from FILE, or without one from the newest intact checkpoint of the work dir; '
+        'where there is none yet the training begins, with load_from if the config has it. After '
+        'a restart by torchrun or Slurm it is the newest in any case. A training without --resume '
+        'moves checkpoints of an earlier one in its work dir to a folder before_<time> there',
     )
     parser.add_argument(
         '--amp',
@@ -46,6 +55,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--local-rank', '--local_rank', type=int, default=0, help=argparse.SUPPRESS)
     add_trust(parser)
     args = parser.parse_args()
+    if args.config is None and str(args.resume).endswith(('.py', '.yaml', '.yml', '.json')):
+        args.config, args.resume = args.resume, 'auto'  # --resume CONFIG
+    if args.config is None:
+        parser.error('the following arguments are required: config')
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     return args
 

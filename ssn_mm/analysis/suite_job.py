@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.runner import find_latest_checkpoint
 
+from ..checkpoints.work_dir import last_checkpoint
 from ..files import write_atomically
 from .benchmark_rows import environment
 from .suite import Run, Suite
@@ -113,7 +113,7 @@ def _train(
         first = read_result(folder.with_name(run.after))
         if first is None or first['status'] != 'done':
             raise ValueError(f'{run.after}, which it starts from, is not done')
-        cfg.load_from = find_latest_checkpoint(str(folder.with_name(run.after)))
+        cfg.load_from = last_checkpoint(folder.with_name(run.after))
     config = folder / f'{run.config.stem}.py'
     cfg.dump(config)
     began = time.monotonic()
@@ -122,7 +122,7 @@ def _train(
     result: Result = dict(status='done', seconds=round(time.monotonic() - began, 1))
     result |= dict(data=data_version(cfg), **read_training(folder, suite.metrics))
     if suite.test is not None:
-        checkpoint = find_latest_checkpoint(str(folder))
+        checkpoint = last_checkpoint(folder)
         place = folder / 'test'
         command = [*commands.test, config, checkpoint, *commands.gpus, '--work-dir', place]
         _call('test', [*command, *suite.test], folder, portion, lock)

@@ -14,13 +14,6 @@ from typing import Any
 import torch
 from mmengine.logging import print_log
 
-from ..files import write_atomically
-
-POINTER = 'last_checkpoint'  # mmengine's file that names the one to resume from
-_TEMPORARY = re.compile(
-    rf'\.({POINTER}|ssn_ratios\.jsonl|.+\.pth)\.\d+\.tmp'
-)  # AtomicBackend's, and one below
-
 
 def add_trust(parser: argparse.ArgumentParser) -> None:
     """Adds ``--trust-checkpoint``; without it no loader of a tool's process runs a file's code.
@@ -129,51 +122,3 @@ def is_intact(checkpoint: str | Path) -> bool:
             return not summed or archive.testzip() is None
     except (OSError, zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError):
         return False
-
-
-def point_to_intact(work_dir: str | Path) -> str | None:
-    """Makes a work dir's ``last_checkpoint`` name the newest checkpoint that is intact.
-
-    A training that was killed may leave it empty, behind, or naming a file that is damaged; and
-    files that it had begun to write, which are removed.
-
-    Returns:
-        The checkpoint, or None where there is none yet.
-
-    Raises:
-        ValueError: There are checkpoints and all of them are damaged.
-    """
-    folder = Path(work_dir)
-    for begun in folder.glob('.*.tmp'):
-        if _TEMPORARY.fullmatch(begun.name):
-            begun.unlink(missing_ok=True)
-    found = sorted(  # what tools made of one (iter_8.frozen.pth) is none to resume from
-        (f for f in folder.glob('*.pth') if re.fullmatch(r'(iter|epoch)_\d+', f.stem)),
-        key=lambda file: (file.stat().st_mtime, file.name),
-        reverse=True,
-    )
-    named = _named(folder)
-    if named is not None and '://' in str(named):
-        return str(named)  # on a server, which has its own checks
-    if named is not None and named.is_file():  # first, whatever the clocks say
-        found = [named, *(file for file in found if file != named)]
-    for file in found:
-        if is_intact(file):
-            if file != named:
-                print_log(f'Resuming from {file}, the newest that is intact', 'current', 30)
-                write_atomically(folder / POINTER, str(file).encode())
-            return str(file)
-        print_log(f'{file} is damaged (cut short or altered) and left aside', 'current', 30)
-    if found:
-        raise ValueError(
-            f'all {len(found)} checkpoints in {folder} are damaged; start anew without --resume, '
-            'or copy an intact one there'
-        )
-    (folder / POINTER).unlink(missing_ok=True)
-    return None
-
-
-def _named(folder: Path) -> Path | None:
-    pointer = folder / POINTER
-    name = pointer.read_text().strip() if pointer.is_file() else ''
-    return Path(name) if name else None

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from ..datasets.sample_check import SampleCheck
 from .precise_stats import measure_statistics
 from .ratios_hook import unwrapped
+from .reliability_hook import ReliabilityHook
 from .samples import Samples
 
 
@@ -134,11 +135,9 @@ def _calibration_loader(runner: Runner, num_batches: int) -> DataLoader:
     """
     check_dataset(runner)
     loader, seed = runner.train_dataloader, int(runner.seed or 0)
-    given: Any = loader.dataset
-    known = isinstance(given, Samples)
-    check = given.check if known else SampleCheck.of(runner.cfg)
-    broken = given.broken if known else 'stop'
-    dataset = Samples(given.dataset if known else given, check, (seed,), broken)
+    check = SampleCheck.of(runner.cfg)
+    known = [hook.broken for hook in runner.hooks if isinstance(hook, ReliabilityHook)]
+    dataset = Samples(loader.dataset, check, (seed,), *known)
     order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(seed)).tolist()
     size = loader.batch_sampler.batch_size  # type: ignore[union-attr]
     number = min(num_batches, max(len(order) // size, 1))

@@ -3,41 +3,39 @@
 import logging
 from typing import Any
 
-import torch
 import torch.distributed as dist
-from mmengine.dist import barrier as wait_for_others
-from mmengine.dist import get_rank, master_only
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.logging import print_log
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
-from mmengine.runner.loops import EpochBasedTrainLoop, _InfiniteDataloaderIterator
-from torch.utils.data import DataLoader, IterableDataset
 
-from ..checkpoints.files import check_checkpoint, point_to_intact
-from ..datasets.sample_check import SampleCheck
+from .passes import Reader
 from .ratios_hook import unwrapped
-from .samples import Draws, NamingCollate, Samples, seed_everything
+from .samples import seed_everything
+from .start import StartHook
+from .training_data import TrainingData, evaluation_reader, loaders_of
 
 _GRADIENTS = 'accumulated_gradients'  # in a checkpoint, between two steps of the optimizer
+_PLACE = 'place_in_data'  # in a checkpoint: passes, batches of the one that runs, of how many
 
 
-class ReliabilityHook(Hook):
+class ReliabilityHook(StartHook):
     """Exact resuming, intact checkpoints, and broken data that is named.
 
     All that is random in an iteration is drawn from (seed, rank, iteration), and in a sample from
     its place in the batch, too; so a training that is resumed at any iteration goes on as if it
     had not been stopped, to the last bit where PyTorch's operators are deterministic, whatever
-    the loop and the number of data-loading workers. Nothing is decoded to get there. Resuming
-    passes by a checkpoint that was cut short, and says so.
+    the loop and the number of data-loading workers. Nothing is decoded to get there. What hooks
+    change or exchange of loader, dataset, pipeline or sampler takes effect with the next batch.
+    Resuming passes by a checkpoint that was cut short, and says so; see
+    :func:`ssn_mm.engine.start.choose_start` for what a training starts from.
 
     Args:
         broken: What a training does with a sample that cannot be read, or does not fit the
             network: 'stop', or 'skip': log it and take another. Evaluation always stops.
 
     Raises:
-        ValueError: ``broken`` is something else; or the checkpoint to resume from is damaged, and
-            all before it.
+        ValueError: ``broken`` is something else; or what :class:`StartHook` raises.
         BrokenSampleError: From a data loader, with the file and what is wrong with it.
     """
 
@@ -47,27 +45,32 @@ class ReliabilityHook(Hook):
         if broken not in ('stop', 'skip'):
             raise ValueError(f"broken must be 'stop' or 'skip', got {broken!r}")
         self.broken = broken
+        self.loaded: dict[str, Any] = {}
+        self.data: TrainingData | None = None
+        self.evaluation: Reader | None = None
+        self.after_others: _AfterOthers | None = None
 
     def before_run(self, runner: Runner) -> None:
-        """Finds an intact checkpoint to resume from."""
-        self.gradients: dict[str, torch.Tensor] | None = None
-        if runner._resume and runner._load_from is None:
-            _settle_checkpoint(runner.work_dir)
-            wait_for_others()
-        elif runner._load_from and '://' not in str(runner._load_from):
-            check_checkpoint(runner._load_from)
+        """Chooses what a training starts from."""
+        super().before_run(runner)
+        if self.after_others is None:
+            self.after_others = _AfterOthers(self)
+            runner.register_hook(self.after_others)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Takes gradients that waited for the optimizer's step; lets bare weights be loaded."""
+        """Takes what a training needs to go on exactly; lets bare weights be loaded."""
+        super().after_load_checkpoint(runner, checkpoint)
         if 'state_dict' not in checkpoint:  # as torchvision has them; other hooks ask for it
             state = dict(checkpoint)
             checkpoint.clear()
             checkpoint['state_dict'] = state
-        if runner._resume:
-            self.gradients = checkpoint.get(_GRADIENTS)
+        self.loaded = {key: checkpoint.get(key) for key in ('meta', _GRADIENTS, _PLACE)}
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Adds gradients that wait for the optimizer's step (gradient accumulation)."""
+        """Adds the place in the data, and gradients that wait for the optimizer's step."""
+        if self.data is not None:
+            meta = checkpoint['meta']
+            checkpoint[_PLACE] = self.data.place_after(meta['epoch'], meta['iter'])
         wrapper = runner.optim_wrapper
         if not isinstance(wrapper, OptimWrapper) or not _is_between_steps(runner, wrapper):
             return
@@ -88,23 +91,13 @@ class ReliabilityHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Makes the data a function of the iteration; restores gradients."""
-        seed = int(runner.seed or 0)
-        self.seed = (seed, get_rank())
-        loop: Any = runner.train_loop
-        # a DataLoader refuses to be changed, for iterators that hold the old parts; none goes on
-        own = vars(loop.dataloader)
-        if self._name_broken(runner, loop.dataloader, self.broken, self.seed):
-            by_epoch = isinstance(loop, EpochBasedTrainLoop)
-            draws = Draws(
-                own['batch_sampler'], seed, lambda: runner.iter, runner.epoch if by_epoch else None
-            )
-            own['batch_sampler'] = draws
-            if not by_epoch:
-                loop.dataloader_iterator = _Advanced(loop.dataloader, runner.iter, draws.epoch)
+        resumed = runner.iter > 0 and (self.loaded.get('meta') or {}).get('iter') == runner.iter
+        loaded, self.loaded = self.loaded if resumed else {}, {}
+        self.data = TrainingData(runner, self.broken, loaded.get(_PLACE))
+        super().before_train(runner)
         parameters = dict(unwrapped(runner).named_parameters())
-        for name, gradient in (self.gradients or {}).items():
+        for name, gradient in (loaded.get(_GRADIENTS) or {}).items():
             parameters[name].grad = gradient.to(parameters[name])
-        self.gradients = None
         for hook in runner.hooks:
             if isinstance(hook, CheckpointHook) and hook.max_keep_ckpts == 1:
                 print_log(
@@ -114,48 +107,52 @@ class ReliabilityHook(Hook):
                     logging.WARNING,
                 )
 
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Seeds what hooks draw for an epoch, alike in all processes."""
+        if self.data is not None:
+            seed_everything(self.data.order, runner.epoch)
+
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Seeds what the network draws, such as dropout."""
-        seed_everything(*self.seed, runner.iter)
+        if self.data is not None:
+            seed_everything(*self.data.seed, runner.iter)
 
     def before_val(self, runner: Runner) -> None:
         """Lets broken validation data be named."""
-        self._name_broken(runner, runner.val_loop.dataloader, 'stop')  # type: ignore[union-attr]
+        self.name_broken(runner, runner.val_loop)
 
     def before_test(self, runner: Runner) -> None:
         """Lets broken test data be named."""
-        self._name_broken(runner, runner.test_loop.dataloader, 'stop')  # type: ignore[union-attr]
+        self.name_broken(runner, runner.test_loop)
 
-    def _name_broken(
-        self, runner: Runner, loader: DataLoader, broken: str, seed: tuple | None = None
-    ) -> bool:
-        own = vars(loader)
-        if isinstance(loader.dataset, Samples | IterableDataset) or not own.get('batch_sampler'):
-            return False
-        check = SampleCheck.of(runner.cfg, training=seed is not None)
-        own['dataset'] = Samples(loader.dataset, check, seed, broken)
-        own['collate_fn'] = NamingCollate(own['collate_fn'])
-        own['_iterator'] = None
-        return True
+    def name_broken(self, runner: Runner, loop: Any) -> None:
+        """Has a loop that evaluates name a sample that is broken."""
+        self.evaluation = self.evaluation or evaluation_reader(runner)
+        for loader in loaders_of(loop):
+            self.evaluation.take(loader)
 
 
-class _Advanced(_InfiniteDataloaderIterator):
-    """The batches from an iteration on, of which mmengine's loop takes as many steps to skip."""
+class _AfterOthers(Hook):
+    """Acts when no other hook comes before a loader is read."""
 
-    def __init__(self, dataloader: DataLoader, iteration: int, epoch: int) -> None:
-        super().__init__(dataloader)
-        self.skipped, self._epoch = iteration, epoch
+    priority = 'LOWEST'
 
-    def __next__(self) -> Any:
-        if self.skipped:
-            self.skipped -= 1
-            return None
-        return super().__next__()
+    def __init__(self, hook: ReliabilityHook) -> None:
+        self.hook = hook
 
+    def before_train(self, runner: Runner) -> None:
+        if self.hook.data is not None:
+            self.hook.data.begin_pass()
 
-@master_only
-def _settle_checkpoint(work_dir: str) -> None:
-    point_to_intact(work_dir)
+    def before_train_epoch(self, runner: Runner) -> None:
+        if self.hook.data is not None:
+            self.hook.data.begin_epoch()
+
+    def before_val_epoch(self, runner: Runner) -> None:
+        self.hook.name_broken(runner, runner.val_loop)
+
+    def before_test_epoch(self, runner: Runner) -> None:
+        self.hook.name_broken(runner, runner.test_loop)
 
 
 def _is_between_steps(runner: Runner, wrapper: OptimWrapper) -> bool:

@@ -12,9 +12,10 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from mmengine.config import Config
-from mmengine.runner import CheckpointLoader, Runner, find_latest_checkpoint
+from mmengine.runner import CheckpointLoader, Runner
 
 from ..checkpoints.files import check_checkpoint, explain_refusal
+from ..checkpoints.work_dir import last_checkpoint
 from ..commands import command, short
 from ..datasets.preflight import check_datasets
 from ..datasets.samples import type_name
@@ -25,6 +26,7 @@ from .outputs import build_runner, check_label_maps, check_start, written_config
 from .ratios import RATIOS_FILE
 from .ratios_hook import unwrapped
 from .samples import BrokenSampleError
+from .start import StartHook
 from .testing import complete_test, enable_painting, enable_tta, keep_predictions, scope_of
 
 
@@ -59,29 +61,35 @@ def load_config(
     return cfg
 
 
-def train(cfg: Config, resume: bool = False, amp: bool | str = False) -> None:
+def train(cfg: Config, resume: bool | str = False, amp: bool | str = False) -> None:
     """Trains a config; ends with a line that says where the results lie and what to do next.
 
     Args:
         cfg: From :func:`load_config`.
-        resume: Go on from the latest checkpoint of the work dir.
+        resume: Go on from the newest checkpoint of the work dir, or from this file; else what
+            the config's ``resume`` says, which may be the same. See
+            :func:`ssn_mm.engine.start.choose_start`.
         amp: Train in mixed precision of a dtype, 'bfloat16' or 'float16'; True takes float16 on a
             GPU and bfloat16 on a CPU.
 
     Raises:
         DatasetMissingError: Before anything is built, see ``check_datasets``.
         OSError: The work dir cannot be written to.
-        ValueError: The checkpoint that it starts from would be written over; ``amp`` is another
-            dtype, or the config's optimizer wrapper cannot.
+        ValueError: The checkpoint that it starts from would be written over, is damaged or
+            cannot be resumed from; ``amp`` is another dtype, or the config's optimizer wrapper
+            cannot.
         SystemExit: 130 after Ctrl-C, with a message that says how to go on.
     """
     check_datasets(cfg)
-    cfg.resume = resume
     if amp:
         _enable_amp(cfg, None if amp is True else amp)
-    if not cfg.resume:
+    resume = resume or cfg.get('resume') or cfg.get('resume_from') or False  # mmcv's name, too
+    if not resume:
         check_start(cfg)
     runner = build_runner(cfg)
+    runner._resume = resume
+    if not any(isinstance(hook, StartHook) for hook in runner.hooks):
+        runner.register_hook(StartHook())
     if amp:
         let_mmaction_score_bfloat16()
     try:
@@ -89,7 +97,7 @@ def train(cfg: Config, resume: bool = False, amp: bool | str = False) -> None:
     except BaseException as error:
         if not _is_interrupt(error):
             raise
-        last = find_latest_checkpoint(cfg.work_dir)
+        last = last_checkpoint(cfg.work_dir)
         kept = f'the last checkpoint is {last}' if last else 'there is no checkpoint yet'
         print(f'\nInterrupted at iteration {runner.iter}; {kept}. Go on with --resume.')
         sys.exit(130)
@@ -131,7 +139,7 @@ def evaluate(
             f'{checkpoint} is of a frozen network, which the config does not describe; test the '
             'checkpoint that it was frozen from, its outputs are the same, or use tools/infer.py'
         )
-    cfg.load_from = checkpoint
+    cfg.load_from, cfg.resume = checkpoint, False
     if show_dir:
         enable_painting(cfg, show_dir)
     maps = out if scope_of(cfg) == 'mmseg' else None
@@ -267,7 +275,7 @@ def _closing_lines(runner: Runner) -> list[str]:
 def _next_steps(runner: Runner, decided: bool | None) -> list[str]:
     """Commands, each on a line of its own; ``decided``: whether every SSN has chosen, if any."""
     work_dir, config = Path(runner.work_dir), written_config(runner)
-    checkpoint = find_latest_checkpoint(runner.work_dir)
+    checkpoint = last_checkpoint(runner.work_dir)
     steps = {}
     if checkpoint and runner.cfg.get('test_dataloader'):
         tta = ['--tta'] if 'tta_pipeline' in runner.cfg else []

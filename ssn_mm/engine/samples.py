@@ -1,15 +1,13 @@
 """Samples of a training as a pure function of its iteration, and the file of a broken one."""
 
 import random
-from collections.abc import Callable, Iterator, Mapping
-from itertools import islice
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import torch
-from mmengine.dataset import InfiniteSampler
 from mmengine.logging import print_log
-from torch.utils.data import BatchSampler, Dataset
+from torch.utils.data import Dataset
 
 from ..datasets.reading import BrokenSampleError, load_sample
 
@@ -26,7 +24,7 @@ class Samples(Dataset):
         broken: 'stop': a broken sample raises; 'skip': it is logged, and another one, drawn at
             random, takes its place.
 
-    Items are (iteration, place in the batch, index), see :class:`Draws`, or an index alone.
+    Items are (iteration, place in the batch, index), see ``Draws``, or an index alone.
 
     Raises:
         BrokenSampleError: From an item, see ``broken``; or twenty in a row are broken.
@@ -89,54 +87,6 @@ class NamingCollate:
                 raise
             told = '; '.join(f'{file} has shape {shape}' for shape, file in examples.items())
             raise BrokenSampleError(f'samples that cannot be one batch: {told}') from error
-
-
-class Draws(BatchSampler):
-    """The batches of a batch sampler, each index with its iteration and place.
-
-    The first pass begins where the training stands, so that a resumed one sees what it would
-    have seen, and nothing is decoded to get there.
-
-    Args:
-        batch_sampler: Over a finite sampler, or mmengine's endless one.
-        seed: Of the order of the data.
-        iteration: Tells how many batches the training has had.
-        epoch: Passes that are over; None: as the iterations say.
-    """
-
-    def __init__(
-        self,
-        batch_sampler: BatchSampler,
-        seed: int,
-        iteration: Callable[[], int],
-        epoch: int | None = None,
-    ) -> None:
-        self.batch_sampler, self.iteration = batch_sampler, iteration
-        self.sampler: Any = batch_sampler.sampler
-        self.batch_size, self.drop_last = batch_sampler.batch_size, batch_sampler.drop_last
-        if hasattr(self.sampler, 'seed'):
-            self.sampler.seed = seed  # a resumed training's, which was not known before
-        self._skipped: int | None = iteration()  # None once the first pass has begun
-        self._length, self.epoch = len(batch_sampler), 0
-        if not isinstance(self.sampler, InfiniteSampler):
-            self.epoch = self._skipped // self._length if epoch is None else epoch
-            self._skipped -= self.epoch * self._length
-
-    def __iter__(self) -> Iterator[list]:
-        skipped, self._skipped = self._skipped, None
-        if isinstance(self.sampler, InfiniteSampler):
-            self.sampler.indices = self.sampler._indices_of_rank()  # one for all passes elsewhere
-        else:
-            self._length = len(self.batch_sampler) - (skipped or 0)
-        if skipped is not None and hasattr(self.sampler, 'set_epoch'):
-            self.sampler.set_epoch(self.epoch)  # later ones are the loop's to set
-        batches = islice(self.batch_sampler, skipped, None)
-        for iteration, batch in enumerate(batches, self.iteration()):
-            yield [(iteration, place, index) for place, index in enumerate(batch)]
-
-    def __len__(self) -> int:
-        """Batches of the pass that runs, fewer in the one that a resumed training begins with."""
-        return self._length
 
 
 def _shape_and_file(sample: Any) -> tuple[tuple[int, ...] | None, str]:

@@ -1,4 +1,3 @@
-import os
 import tarfile
 
 import pytest
@@ -6,29 +5,7 @@ import torch
 from mmengine.hooks import CheckpointHook
 from mmengine.logging import MMLogger
 
-from ssn_mm.checkpoints.files import check_checkpoint, is_intact, point_to_intact
-
-
-@pytest.mark.parametrize('made', ['frozen', 'recalibrated'])
-def test_what_a_tool_made_of_a_checkpoint_is_none_to_resume_from(tmp_path, made):
-    torch.save(dict(state_dict={}), tmp_path / 'iter_8.pth')
-    torch.save(dict(state_dict={}), tmp_path / f'iter_8.{made}.pth')
-    os.utime(tmp_path / 'iter_8.pth', (1, 1))  # older
-    assert point_to_intact(tmp_path) == str(tmp_path / 'iter_8.pth')
-
-
-def test_what_a_killed_training_had_begun_to_write_is_removed_and_nothing_else(tmp_path):
-    newest = tmp_path / 'iter_2.pth'
-    torch.save(dict(weight=torch.ones(3)), newest)
-    begun = ('.iter_4.pth.123.tmp', '.best_acc_iter_4.pth.9.tmp', '.last_checkpoint.77.tmp')
-    begun += ('.ssn_ratios.jsonl.5.tmp',)
-    others = ('.iter_4.pth.tmp', '.notes.1.tmp', 'iter_4.pth.1.tmp')
-    for name in (*begun, *others):
-        (tmp_path / name).write_bytes(b'half')
-    assert point_to_intact(tmp_path) == str(newest)
-    left = {file.name for file in tmp_path.iterdir()}
-    assert left == {newest.name, 'last_checkpoint', *others}
-
+from ssn_mm.checkpoints.files import check_checkpoint, is_intact
 
 STATE = dict(meta=dict(iter=4), state_dict=dict(weight=torch.ones(3)), optimizer={})
 

@@ -7,12 +7,13 @@ import torch.distributed as dist
 from mmengine.config import Config
 
 from ssn_mm.engine import run
+from ssn_mm.engine.start import StartHook
 
 
 class Interrupted(io.BytesIO):
     """A runner that Ctrl-C reaches where PyTorch makes a RuntimeError of it."""
 
-    iter = 7
+    iter, hooks = 7, (StartHook(),)
 
     def train(self):
         torch.save({'weight': torch.zeros(10_000)}, self)

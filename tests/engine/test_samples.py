@@ -4,13 +4,13 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from mmengine.dataset import DefaultSampler, InfiniteSampler, default_collate
+from mmengine.dataset import default_collate
 from mmengine.registry import DATASETS, DefaultScope
-from torch.utils.data import BatchSampler, DataLoader
+from torch.utils.data import DataLoader
 
 from ssn_mm.datasets.sample_check import SampleCheck
 from ssn_mm.datasets.video import MOTIONS, write_video_world
-from ssn_mm.engine.samples import BrokenSampleError, Draws, NamingCollate, Samples
+from ssn_mm.engine.samples import BrokenSampleError, NamingCollate, Samples
 
 CHECK = SampleCheck(classes=4, channels=3)
 
@@ -196,30 +196,6 @@ def test_when_everything_is_broken_skipping_ends(pictures):
     samples = Samples(classification(pictures), CHECK, broken='skip')
     with pytest.raises(BrokenSampleError, match=r'20 samples in a row are broken, the last: .*jpg'):
         samples[0]
-
-
-def test_draws_of_a_resumed_training_are_those_of_the_rest():
-    data = list(range(7))
-    for kind in (InfiniteSampler, DefaultSampler):
-        whole = draws(kind(data, shuffle=True, seed=5), 0, 9)
-        for start in range(9):
-            assert draws(kind(data, shuffle=True, seed=1), start, 9) == whole[start:]
-
-
-def draws(sampler, start, end):
-    """Batches of two from ``start`` to ``end``, pass after pass."""
-    done = start
-    batches = Draws(BatchSampler(sampler, 2, drop_last=True), 5, lambda: done)
-    found = []
-    while done < end:
-        for batch in batches:
-            if done == end:
-                break
-            found.append(batch)
-            done += 1
-        batches.epoch += 1
-        batches.sampler.set_epoch(batches.epoch)
-    return found
 
 
 def test_a_samples_random_numbers_depend_on_its_place_alone(pictures):

@@ -85,7 +85,7 @@ def start(host, role, folder):
         f'--local-addr={ADDRESSES[role]}',
         ROOT / 'tools/train.py', ROOT / 'configs/demo/deeplab_ssn_digits.py',
         '--launcher', 'pytorch', '--resume', '--work-dir', folder / 'run',
-        '--cfg-options', *SMALL, *data,
+        '--cfg-options', *SMALL, *data, f'load_from={folder / "start.pth"}',
     ]  # fmt: skip
     with (folder / f'{role}.log').open('w') as log:
         return subprocess.Popen(
@@ -97,6 +97,11 @@ def start(host, role, folder):
         )
 
 
+def weights():
+    """Of the small network's first norm, as a start."""
+    return {'backbone.bn1.weight': torch.full((8,), 1.1)}
+
+
 def train_together(log):
     """Whether both hosts train and have saved a checkpoint."""
     _, started, since = log.rpartition('GPU number: 2')  # mmengine's word for processes
@@ -104,7 +109,9 @@ def train_together(log):
 
 
 def test_a_host_that_stays_resumes_and_finishes_after_the_other_is_cut_off(tmp_path, hosts):
+    """With ``load_from`` set, from which only the first start begins."""
     log = tmp_path / 'stays.log'
+    torch.save(dict(meta=dict(iter=40, epoch=0), state_dict=weights()), tmp_path / 'start.pth')
     running = {role: start(host, role, tmp_path) for role, host in hosts.items()}
     deadline = time.monotonic() + 180
     while not train_together(log.read_text()):
@@ -116,6 +123,8 @@ def test_a_host_that_stays_resumes_and_finishes_after_the_other_is_cut_off(tmp_p
     before, _, after = log.read_text().rpartition('GPU number: 1')
     assert code == 0, after[-3000:]
     assert 'Timed out waiting 10000ms' in before  # not gloo's half an hour
+    assert 'starts from load_from=' in before
+    assert 'starts from load_from=' not in after
     assert int(re.findall(r'resumed epoch: 0, iter: (\d+)', after)[-1]) >= 4
     assert re.search(r'(\d+) of \1 ratios', after)
     assert '\n  backbone.layer1 ' in after  # names without DDP's prefix

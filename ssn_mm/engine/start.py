@@ -1,0 +1,254 @@
+"""What a training starts from: one decision for every tool, loop, launcher and restart."""
+
+import logging
+import os
+import socket
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from mmengine.dist import all_gather_object, broadcast_object_list
+from mmengine.hooks import CheckpointHook, Hook
+from mmengine.logging import print_log
+from mmengine.runner import BaseLoop, Runner
+
+from ..checkpoints.files import check_checkpoint
+from ..checkpoints.work_dir import NAMES, POINTER, WorkDir
+from ..files import write_atomically
+from .ratios import RATIOS_FILE
+
+_RESTARTS = ('TORCHELASTIC_RESTART_COUNT', 'SLURM_RESTART_COUNT')  # above 0 after a restart
+_LAUNCHERS = '.launchers'  # in the work dir: who started the training that goes on there
+
+
+class StartHook(Hook):
+    """Chooses what a training starts from, see :func:`choose_start`.
+
+    Raises:
+        FileNotFoundError: The file to start from is not there.
+        ValueError: It is damaged, or cannot be resumed from; or all of the work dir's are damaged.
+    """
+
+    priority = 'VERY_HIGH'
+
+    def before_run(self, runner: Runner) -> None:
+        """Chooses, where it is a training that runs."""
+        if isinstance(runner._train_loop, BaseLoop):
+            choose_start(runner)
+        elif runner._load_from:  # a test, which resumes nothing
+            runner._resume = False
+            _check(runner._load_from)
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Refuses to resume from weights alone; warns where less than all can go on."""
+        if runner._resume:
+            _check_state(runner, checkpoint)
+
+    def before_train(self, runner: Runner) -> None:
+        """Says so where nothing is left to train."""
+        if runner.iter and (runner.iter >= runner.max_iters or runner.epoch >= runner.max_epochs):
+            _say(
+                f'Nothing is left to train: {runner._load_from or "the checkpoint"} is of iteration'
+                f' {runner.iter}, and the training ends at {runner.max_iters}',
+                logging.WARNING,
+            )
+
+
+def choose_start(runner: Runner) -> None:
+    """Sets what a runner resumes from, or loads, or that it starts from the beginning.
+
+    A file that somebody names to resume from (``resume=FILE``, ``--resume FILE``, or
+    ``load_from`` beside ``resume=True`` where it is the work dir's own) wins at the first start.
+    With ``resume=True``, and in any case after a restart by torchrun or Slurm, it is the work
+    dir's newest intact checkpoint. Where there is none yet, ``load_from`` is loaded, as the start
+    of a fine-tuning. Checkpoints that a training which does not go on from them would write over
+    are moved into a folder beside them.
+
+    Raises:
+        FileNotFoundError: The file is not there.
+        ValueError: It is damaged, or all of the work dir's are.
+    """
+    if runner._has_loaded or getattr(runner, '_start_is_chosen', False):
+        return
+    runner._start_is_chosen = True
+    choice: list[Any] = [None]
+    launchers = all_gather_object(_launcher())
+    if runner.rank == 0:
+        try:  # an error of one process is one of all, which would wait for it
+            choice = [_choose(runner, {name for name in launchers if name})]
+        except (OSError, ValueError) as error:
+            choice = [error]
+    broadcast_object_list(choice)
+    if isinstance(choice[0], Exception):
+        raise choice[0]
+    runner._resume, runner._load_from = choice[0]
+
+
+def _choose(runner: Runner, launchers: set[str]) -> tuple[bool, str | None]:
+    """Whether to resume, and from which file, or which to load."""
+    place = _work_dir(runner)
+    resume, file = runner._resume, runner._load_from
+    named = _file(resume) or _file(runner.cfg.get('resume_from'))  # mmcv's name for it
+    if not named and resume and file and _is_meant_to_resume_from(file, place):
+        named = _file(file)
+    restarted = _is_restart(place, launchers)
+    if restarted or (resume and not named):
+        newest = place.newest_intact()
+        if newest:
+            _say(f'Resuming from {newest}, the newest checkpoint of {place.path}')
+            return True, newest
+    if named:
+        _check(named)
+        _say(f'Resuming from {named}')
+        _make_newest(runner, place, named)
+        return True, named
+    if resume:
+        start = f'load_from={file}, whose weights are loaded' if file else 'the beginning'
+        more = f'; to go on with its own training, name it: --resume {file}' if file else ''
+        _say(
+            f'There is nothing to resume from in {place.path} yet, so this training starts from '
+            f'{start}{more}',
+            logging.WARNING,
+        )
+    else:
+        if file:
+            _check(file)
+        earlier = place.checkpoints(best=True)
+        why = 'are of an earlier training; --resume goes on with it'
+        moved = _set_aside(runner, place, earlier, why)
+        file = moved.get(Path(file).expanduser().resolve(), file) if file else None
+        return False, file
+    if file:
+        _check(file)
+    return False, file
+
+
+def _work_dir(runner: Runner) -> WorkDir:
+    path = Path(runner.work_dir)
+    hooks = [hook for hook in runner.hooks if isinstance(hook, CheckpointHook)]
+    elsewhere = tuple(
+        Path(hook.out_dir) / path.name  # as CheckpointHook composes it
+        for hook in hooks
+        if hook.out_dir and '://' not in str(hook.out_dir)
+    )
+    return WorkDir(path, elsewhere, (*NAMES, *(hook.filename_tmpl for hook in hooks)))
+
+
+def _file(resume: Any) -> str | None:
+    """The file of ``resume=FILE``; None for what means the newest, or none."""
+    if not isinstance(resume, str | Path) or str(resume).lower() in ('auto', 'none', ''):
+        return None
+    text = os.path.expanduser(resume)
+    return text if '://' in text else os.path.abspath(text)
+
+
+def _is_meant_to_resume_from(file: str, place: WorkDir) -> bool:
+    """Whether ``load_from`` is a file to resume from, as mmengine has it, and no start.
+
+    mmpretrain's and mmaction2's ``--resume FILE`` arrive so, and ``resume=True`` beside a
+    checkpoint of the work dir.
+    """
+    own = {one.resolve() for one in place.checkpoints(best=True)}
+    told = f'--resume={file}' in sys.argv or ('--resume', file) in pairwise(sys.argv)
+    return told or Path(file).expanduser().resolve() in own
+
+
+def _check(file: str) -> None:
+    if '://' in str(file):
+        return
+    path = Path(file).expanduser()
+    if path.is_dir():
+        raise ValueError(
+            f'{file} is a folder, a checkpoint is needed; name a file in it, or go on from its '
+            f'newest with --work-dir {file} --resume'
+        )
+    check_checkpoint(path)
+
+
+def _is_restart(place: WorkDir, launchers: set[str]) -> bool:
+    """Whether a launcher has started this training before.
+
+    torchrun does not count a start after hosts have come; so who started it is kept in a file.
+    """
+    file = place.path / _LAUNCHERS
+    known = set(file.read_text().splitlines()) if launchers and file.is_file() else set()
+    if launchers - known:
+        write_atomically(file, '\n'.join(sorted(launchers)).encode())
+    return bool(launchers & known) or any(int(os.environ.get(name) or 0) for name in _RESTARTS)
+
+
+def _launcher() -> str | None:
+    """The torchrun of this process: its host, its id, and when it began, in clock ticks."""
+    if 'TORCHELASTIC_RUN_ID' not in os.environ:
+        return None
+    parent, began = os.getppid(), ''
+    with suppress(OSError):  # no Linux
+        began = Path(f'/proc/{parent}/stat').read_text().rpartition(')')[2].split()[19]
+    return f'{socket.gethostname()} {parent} {began}'
+
+
+def _make_newest(runner: Runner, place: WorkDir, named: str) -> None:
+    """What is saved from now on follows ``named``; a restart before that resumes from it, too."""
+    if '://' in named:
+        return
+    own, file = place.checkpoints(), Path(named).resolve()
+    known = next((number for number, one in enumerate(own) if one.resolve() == file), len(own))
+    _set_aside(runner, place, own[:known], f'are not of the training that goes on from {named}')
+    place.point_to(named)
+
+
+def _set_aside(runner: Runner, place: WorkDir, files: list[Path], why: str) -> dict[Path, str]:
+    """Moves checkpoints, and records beside them, which would be written over; tells where to."""
+    used = {Path(text).expanduser().resolve() for text in _strings(runner.cfg.to_dict())}
+    used.discard(Path(str(runner._load_from)).expanduser().resolve())  # follows them
+    files = [file for file in files if file.resolve() not in used]
+    if not files:
+        return {}
+    records = (place.path / name for name in (POINTER, RATIOS_FILE))
+    originals = {file: file.resolve() for file in files}
+    moved = place.set_aside(
+        [*files, *(file for file in records if file.is_file())], f'before_{runner.timestamp}'
+    )
+    _say(
+        f'{len(files)} checkpoints in {place.path} {why}. They are now in {moved[files[0]].parent}',
+        logging.WARNING,
+    )
+    return {original: str(moved[file]) for file, original in originals.items()}
+
+
+def _strings(item: Any) -> Iterator[str]:
+    """Every string in nested containers that may name a checkpoint."""
+    if isinstance(item, str):
+        if item.endswith('.pth'):
+            yield item
+    elif isinstance(item, Mapping):
+        for value in item.values():
+            yield from _strings(value)
+    elif isinstance(item, list | tuple):
+        for value in item:
+            yield from _strings(value)
+
+
+def _check_state(runner: Runner, checkpoint: Mapping) -> None:
+    file, meta = runner._load_from, checkpoint.get('meta') or {}
+    if not {'iter', 'epoch'} <= meta.keys() or 'message_hub' not in checkpoint:
+        raise ValueError(
+            f'{file} holds weights and not the state of a training, so none can go on from it; '
+            f'to start one from these weights, use load_from={file} and resume nothing'
+        )
+    wanted = ['optimizer', *(['param_schedulers'] if runner.param_schedulers else [])]
+    missing = [key for key in wanted if key not in checkpoint]
+    if missing:
+        _say(
+            f'{file} has no {" and no ".join(missing)}, which start again (momentum, learning '
+            'rate): this is not the training that was stopped. Of CheckpointHook, save_optimizer '
+            'and save_param_scheduler keep them, and files named best_ never have them',
+            logging.WARNING,
+        )
+
+
+def _say(text: str, level: int = logging.INFO) -> None:
+    print_log(text, 'current', level)

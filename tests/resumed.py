@@ -1,0 +1,178 @@
+"""A training of a second that is stopped and resumed, its data as random as its network."""
+
+import os
+import random
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.dataset import BaseDataset
+from mmengine.hooks import EMAHook, Hook
+from mmengine.model import BaseModel
+from mmengine.registry import DATASETS
+from mmengine.runner import Runner
+from torch import nn
+
+from ssn_mm import SSN
+from ssn_mm.engine import ReliabilityHook, SSNRadiusHook
+
+
+@DATASETS.register_module()
+class NoisyPictures(BaseDataset):
+    """Ten pictures, each with noise by all three random generators, as augmentations draw it."""
+
+    def load_data_list(self):
+        return [dict(label=index % 2) for index in range(10)]
+
+    def prepare_data(self, index):
+        noise = torch.rand(1) + random.random() + float(np.random.rand())
+        picture = torch.randn(3, 6, 6, generator=torch.Generator().manual_seed(index))
+        return picture + noise, index % 2
+
+
+class Net(BaseModel):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm, self.second = nn.Conv2d(3, 4, 3), SSN(4), SSN(4)
+        self.dropout, self.fc = nn.Dropout(0.3), nn.Linear(4, 2)
+
+    def forward(self, inputs, labels, mode='tensor'):
+        x = self.dropout(self.second(self.norm(self.conv(inputs)).relu()).mean((2, 3)))
+        loss = nn.functional.cross_entropy(self.fc(x), labels)
+        return dict(loss=loss) if mode == 'loss' else [loss]
+
+
+class StopAfter(Hook):
+    """As if the machine died after so many iterations."""
+
+    priority = 'LOWEST'
+
+    def __init__(self, iterations):
+        self.iterations = iterations
+
+    def after_train_iter(self, runner, *_, **__):
+        if runner.iter + 1 == self.iterations:
+            raise KeyboardInterrupt
+
+
+Runner._log_env = lambda *_: None  # seconds, in which compilers tell their versions
+
+LOOPS = {
+    'iterations': (dict(by_epoch=False, max_iters=14), 'InfiniteSampler'),
+    'passes': (dict(by_epoch=False, max_iters=14), 'DefaultSampler'),
+    'epochs': (dict(by_epoch=True, max_epochs=3), 'DefaultSampler'),
+}
+
+
+def train(
+    folder,
+    loop,
+    stop=None,
+    workers=0,
+    accumulate=1,
+    keep=20,
+    interval=1,
+    seed=3,
+    hooks=(),
+    loader=(),
+    checkpoint=(),
+    **kwargs,
+):
+    torch.manual_seed(0)
+    cfg, sampler = LOOPS[loop]
+    resume = kwargs.get('resume', False)
+    known = resume and (folder / 'last_checkpoint').exists()
+    arguments = dict(
+        model=Net(),
+        work_dir=str(folder),
+        train_dataloader=dict(
+            dataset=dict(type='NoisyPictures'),
+            sampler=dict(type=sampler, shuffle=True),
+            batch_size=2,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            collate_fn=dict(type='default_collate'),
+        )
+        | dict(loader),
+        train_cfg=cfg,
+        optim_wrapper=dict(
+            constructor='SSNOptimWrapperConstructor',
+            optimizer=dict(type='AdamW', lr=0.05),
+            accumulative_counts=accumulate,
+        ),
+        param_scheduler=dict(type='CosineAnnealingLR', by_epoch=False, T_max=14),
+        default_hooks=dict(
+            logger=dict(type='LoggerHook', interval=1),
+            checkpoint=dict(
+                type='CheckpointHook',
+                interval=interval,
+                by_epoch=False,
+                max_keep_ckpts=keep,
+                backend_args=dict(backend='atomic'),
+            )
+            | dict(checkpoint),
+        ),
+        custom_hooks=[
+            SSNRadiusHook(interval=4),
+            EMAHook(momentum=0.1),
+            ReliabilityHook(),
+            *([StopAfter(stop)] if stop else []),
+            *hooks,
+        ],
+        randomness=dict(seed=None if known else seed),
+        cfg=Config(dict()),
+        experiment_name=f'{folder.name}-{stop}-{resume}-{random.random()}',
+        log_level='WARNING',
+    )
+    runner = Runner(**arguments | kwargs)
+    if stop:
+        with pytest.raises(KeyboardInterrupt):
+            runner.train()
+    else:
+        runner.train()
+    end_workers(runner)
+    return runner
+
+
+def end_workers(runner):
+    """At once; those of garbage that Python collects are waited for, five seconds each."""
+    loop = runner.train_loop
+    endless = getattr(loop, 'dataloader_iterator', None)
+    for iterator in (loop.dataloader._iterator, getattr(endless, '_iterator', None)):
+        if loop.dataloader.num_workers and iterator is not None:
+            iterator._shutdown_workers()
+
+
+def last(folder):
+    name = (folder / 'last_checkpoint').read_text()
+    return torch.load(name, weights_only=True)
+
+
+def assert_same(one, other, where=''):
+    """Nested containers of tensors, equal to the last bit."""
+    if isinstance(one, torch.Tensor):
+        assert torch.equal(one, other), where
+    elif isinstance(one, dict):
+        assert one.keys() == other.keys(), where
+        for key in one:
+            assert_same(one[key], other[key], f'{where}.{key}')
+    elif isinstance(one, list | tuple):
+        assert len(one) == len(other), where
+        for index, (a, b) in enumerate(zip(one, other, strict=True)):
+            assert_same(a, b, f'{where}[{index}]')
+    else:
+        assert one == other, where
+
+
+STATE = ('state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers')
+
+
+def state(folder):
+    return {key: last(folder)[key] for key in STATE}
+
+
+def train_under_torchrun(folder, stop, file):
+    """A start by the torchrun whose process is this one's parent, for a process of its own."""
+    os.environ.update(TORCHELASTIC_RUN_ID='none', TORCHELASTIC_RESTART_COUNT='0')
+    train(folder, 'iterations', stop=stop, resume=file)
