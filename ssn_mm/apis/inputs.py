@@ -1,5 +1,6 @@
 """Finds what a network is to look at, and prepares it."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -34,8 +35,12 @@ class Source:
     name: str
 
 
-def find_sources(inputs: Sequence[str], preparation: Preparation) -> list[Source]:
+def find_sources(
+    inputs: Sequence[str], preparation: Preparation, out: Path | None = None
+) -> list[Source]:
     """Every input that a network takes, folders searched through, in order, each under its name.
+
+    What an earlier call wrote to ``out`` is none, where that lies in a folder that is searched.
 
     Raises:
         FileNotFoundError: An input does not exist.
@@ -43,6 +48,7 @@ def find_sources(inputs: Sequence[str], preparation: Preparation) -> list[Source
     """
     found: list[Source] = []
     taken: set[str] = set()
+    earlier = _results_in(out) if out else []
 
     def add(path: Path, kind: str, name: str) -> None:
         unique, count = name, 1
@@ -55,7 +61,7 @@ def find_sources(inputs: Sequence[str], preparation: Preparation) -> list[Source
     for text in inputs:
         path = Path(text)
         if path.is_dir():
-            for file, kind in _inside(path, preparation):
+            for file, kind in _inside(path, preparation, earlier):
                 name = file.relative_to(path) if file != path else Path(path.resolve().name)
                 add(file, kind, (name if kind == 'frames' else name.with_suffix('')).as_posix())
         elif path.is_file():
@@ -67,8 +73,16 @@ def find_sources(inputs: Sequence[str], preparation: Preparation) -> list[Source
     return found
 
 
-def _inside(folder: Path, preparation: Preparation) -> list[tuple[Path, str]]:
-    """What a folder holds, with its kind."""
+def _results_in(out: Path) -> list[Path]:
+    """The folders of an earlier call's pictures, if there was one."""
+    there = (out / 'predictions.json').is_file()
+    return [(out / name).resolve() for name in ('overlays', 'labels')] if there else []
+
+
+def _inside(
+    folder: Path, preparation: Preparation, without: Sequence[Path]
+) -> list[tuple[Path, str]]:
+    """What a folder holds, with its kind, but for what lies in ``without``."""
     if preparation.reads == 'frames':
         folders = [folder, *sorted(f for f in folder.rglob('*') if f.is_dir())]
         kind, files = 'frames', [f for f in folders if preparation.frames_in(f)]
@@ -78,6 +92,9 @@ def _inside(folder: Path, preparation: Preparation) -> list[tuple[Path, str]]:
         kind, wanted = ('video', VIDEOS) if films else ('image', IMAGES)
         files = sorted(f for f in folder.rglob('*') if f.suffix.lower() in wanted)
         what = f'{preparation.reads} ({", ".join(wanted)})'
+    if without and not any(folder.resolve().is_relative_to(place) for place in without):
+        places = [str(place) + os.sep for place in without]
+        files = [f for f in files if not str(f.resolve()).startswith(tuple(places))]
     if not files:
         raise ValueError(f"'{folder}' holds no {what}")
     return [(file, kind) for file in files]

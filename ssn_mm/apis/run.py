@@ -57,7 +57,8 @@ def infer(
     for name, number in (('batch_size', batch_size), ('top_k', top_k), ('frames', frames)):
         if number is not None and number < 1:
             raise ValueError(f'{name} must be at least 1, got {number}')
-    sources, out = find_sources(inputs, predictor.preparation), Path(out)
+    out = Path(out)
+    sources = find_sources(inputs, predictor.preparation, out)
     written = [out / folder / f'{s.name}.png' for s in sources for folder in ('overlays', 'labels')]
     written += [out / 'overlays' / f'{s.name}.mp4' for s in sources]
     check_writes([out / 'predictions.json', *written], [source.path for source in sources])

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import sys
 
 import cv2
@@ -107,6 +108,24 @@ def test_pictures_of_all_kinds_get_labels_and_overlays(task, networks, pictures,
             assert label_map.shape == own.shape[:2]
             share = (label_map == labels[0]['label']).mean()
             assert share == pytest.approx(labels[0]['share'])
+
+
+def test_results_in_the_folder_of_the_pictures_are_no_inputs_and_replace_none(
+    networks, tmp_path, pictures
+):
+    shutil.copy(pictures / 'more/grey.png', tmp_path / 'grey.png')
+    before = (tmp_path / 'grey.png').read_bytes()
+    predictor = Predictor(narrow('resnet'), networks / 'resnet.pth')
+    for _ in range(2):  # the second finds what the first wrote
+        assert infer(predictor, [str(tmp_path)], tmp_path) == []
+        assert [r['input'] for r in read(tmp_path)['results']] == [str(tmp_path / 'grey.png')]
+    overlay = tmp_path / 'overlays/grey.png'
+    with pytest.raises(ValueError, match='would overwrite'):
+        infer(predictor, [str(overlay)], tmp_path)
+    (tmp_path / 'predictions.json').unlink()  # then they are whose they may be
+    assert infer(predictor, [str(tmp_path)], tmp_path / 'out') == []
+    assert len(read(tmp_path / 'out')['results']) == 2
+    assert (tmp_path / 'grey.png').read_bytes() == before
 
 
 @pytest.mark.parametrize('task', NAMES)
