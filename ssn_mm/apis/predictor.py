@@ -15,7 +15,7 @@ from mmengine.runner.amp import autocast
 
 from ..checkpoints.files import check_checkpoint
 from ..checkpoints.publish import fill
-from ..datasets.pipelines import Preparation, Prepared, class_of
+from ..datasets.pipelines import Preparation, Prepared, class_of, scope_of
 from ..deploy import OnnxProgram, load_frozen
 from ..deploy.networks import build_network, head_of, run_by, task_of
 
@@ -61,7 +61,7 @@ class Predictor:
         check_checkpoint(weights)
         if device == 'cuda' and not torch.cuda.is_available():
             raise ValueError("device 'cuda': PyTorch sees no GPU; use 'cpu'")
-        init_default_scope(cfg.get('default_scope') or 'mmengine')
+        init_default_scope(scope_of(cfg))
         self.task = task_of(cfg)
         self.preparation = Preparation(cfg)
         self._model: Any = build_network(cfg)

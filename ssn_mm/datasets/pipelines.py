@@ -28,6 +28,17 @@ _OTHERS = re.compile(  # what they read is neither a picture nor a video nor a f
 )
 
 
+def scope_of(cfg: Config) -> str:
+    """The library of a config: its ``default_scope``, else where the class of its model is from.
+
+    Configs in pure Python name classes and need no scope, but what they leave out is named.
+    """
+    kind = (cfg.get('model') or {}).get('type')
+    homes = [base.__module__.partition('.')[0] for base in getattr(kind, '__mro__', ())]
+    found = next((home for home in homes if home in ('mmseg', 'mmpretrain', 'mmaction')), None)
+    return cfg.get('default_scope') or found or 'mmengine'
+
+
 def tested_dataset(cfg: Config) -> dict[str, Any]:
     """The dataset that a config is tested on: its settings, with ``pipeline`` and ``_scope_``.
 
@@ -37,7 +48,7 @@ def tested_dataset(cfg: Config) -> dict[str, Any]:
     Raises:
         ValueError: The config has none of them.
     """
-    scope = cfg.get('default_scope') or 'mmengine'
+    scope = scope_of(cfg)
     for split in ('test', 'val'):
         loaders = cfg.get(f'{split}_dataloader') or []
         loaders = [loaders] if isinstance(loaders, Mapping) else loaders

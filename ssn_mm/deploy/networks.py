@@ -10,7 +10,7 @@ from mmengine.registry import MODELS, init_default_scope
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from ..datasets.pipelines import class_of
+from ..datasets.pipelines import class_of, scope_of
 from ..datasets.samples import type_name
 
 _TASKS = {
@@ -30,7 +30,7 @@ def task_of(cfg: Config) -> str:
         ValueError: It tells something else, or no library here has it.
     """
     kind = cfg.model.get('type')
-    found = class_of(MODELS, kind, cfg.get('default_scope') or 'mmengine')
+    found = class_of(MODELS, kind, scope_of(cfg))
     names = [base.__name__ for base in getattr(found, '__mro__', ())]
     names.append(type_name(cfg.model.get('head') or {}))
     tasks = [task for name, task in _TASKS.items() if name in names]
@@ -50,7 +50,7 @@ def task_of(cfg: Config) -> str:
 
 def build_network(cfg: Config) -> Any:
     """A config's network, built as mmengine's Runner builds it, in evaluation."""
-    init_default_scope(cfg.get('default_scope') or 'mmengine')
+    init_default_scope(scope_of(cfg))
     model = copy.deepcopy(cfg.model)
     if cfg.get('data_preprocessor') is not None:
         model.setdefault('data_preprocessor', copy.deepcopy(cfg.data_preprocessor))

@@ -17,6 +17,7 @@ from mmengine.runner import CheckpointLoader, Runner
 from ..checkpoints.files import check_checkpoint, explain_refusal
 from ..checkpoints.work_dir import last_checkpoint
 from ..commands import command, short
+from ..datasets.pipelines import scope_of
 from ..datasets.preflight import check_datasets
 from ..datasets.samples import type_name
 from ..files import check_writes
@@ -27,7 +28,7 @@ from .ratios import RATIOS_FILE
 from .ratios_hook import unwrapped
 from .samples import BrokenSampleError
 from .start import StartHook
-from .testing import complete_test, enable_painting, enable_tta, keep_predictions, scope_of
+from .testing import complete_test, enable_painting, enable_tta, keep_predictions
 
 
 def load_config(
@@ -52,6 +53,8 @@ def load_config(
     cfg = Config.fromfile(path)
     if options:
         cfg.merge_from_dict(options)
+    if scope_of(cfg) != 'mmengine':
+        cfg.default_scope = scope_of(cfg)
     for name in ('train', 'val', 'test'):
         _fit_to_workers(cfg.get(f'{name}_dataloader'))
     cfg.work_dir = work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(path).stem)

@@ -6,7 +6,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from ..datasets.pipelines import replace_pipelines
+from ..datasets.pipelines import replace_pipelines, scope_of
 from ..datasets.samples import type_name
 
 _HOOKS = {'SegVisualizationHook': 'draw', 'VisualizationHook': 'enable'}  # and their switches
@@ -56,7 +56,9 @@ def enable_tta(cfg: Config) -> None:
         )
     for loader in _loaders(cfg.test_dataloader):
         replace_pipelines(loader['dataset'], cfg.tta_pipeline)
-    cfg.model = dict(**cfg.tta_model, module=cfg.model)
+    wrapper = copy.deepcopy(cfg.tta_model)  # whose type may be a class, which ** would look up
+    wrapper['module'] = cfg.model
+    cfg.model = wrapper
 
 
 def enable_painting(cfg: Config, show_dir: str) -> None:
@@ -88,13 +90,6 @@ def keep_predictions(cfg: Config, out: str) -> None:
         given['metrics'] = [*(metrics if isinstance(metrics, list) else [metrics]), kept]
     else:
         cfg.test_evaluator = [*(given if isinstance(given, list | tuple) else [given]), kept]
-
-
-def scope_of(cfg: Config) -> str:
-    """The library of a config's network: its ``default_scope``, else where the class comes from."""
-    kind = cfg.model.get('type', '')
-    where = kind if isinstance(kind, str) and '.' in kind else getattr(kind, '__module__', '')
-    return cfg.get('default_scope') or where.partition('.')[0]
 
 
 def _loaders(loaders: Any) -> list:
