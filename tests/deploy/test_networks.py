@@ -1,0 +1,206 @@
+"""Whatever network deploys, its ONNX file infers, and says what the checkpoint says."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import DATASETS
+from mmseg.models.decode_heads import FCNHead
+from segmentors import HEAD, OCR, photograph, save, segmentor, selected, weights
+
+from ssn_mm.apis import Predictor, infer
+from ssn_mm.deploy.networks import build_network, check_program, task_of
+from ssn_mm.deploy.run import deploy
+
+BINARY = dict(HEAD, num_classes=2, out_channels=1, threshold=0.4)
+DANET = dict(HEAD, type='DAHead', pam_channels=4)
+DANET.pop('num_convs')
+
+
+@pytest.fixture
+def data(tmp_path):
+    for name in ('pictures', 'labels'):
+        (tmp_path / name).mkdir()
+    return tmp_path
+
+
+def deployed(cfg, checkpoint, folder, capsys, shape=(48, 64)):
+    """The ONNX file, and what was said of it."""
+    onnx = folder / 'model.onnx'
+    deploy(cfg, str(checkpoint), folder / 'model.pt2', shape, onnx, verify=1, seconds=0)
+    return onnx, capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ('heads', 'channels'),
+    [([HEAD, OCR], 3), (BINARY, 1)],
+    ids=['cascade', 'one channel in and out'],
+)
+def test_the_onnx_file_of_any_head_infers_as_its_checkpoint(heads, channels, data, capsys):
+    load = dict(color_type='grayscale' if channels == 1 else 'color')
+    cfg = segmentor(data, load=load, channels=channels, heads=heads)
+    file, checkpoint = save(data, photograph()), weights(cfg, data)
+    onnx, said = deployed(cfg, checkpoint, data, capsys)
+    assert 'On 1 test samples:' in said
+    assert said.count('4320 of 4320') == 5  # trained, frozen, folded, program, ONNX
+    one, other = (Predictor(cfg, w).predict([str(file)])[0].label_map for w in (checkpoint, onnx))
+    assert len(np.unique(one)) > 1
+    assert (one != other).mean() < 1e-3
+
+
+@pytest.mark.parametrize('there', [None, 'val'])
+def test_verifying_takes_the_validation_data_or_photographs_without_test_data(there, data, capsys):
+    save(data, photograph())
+    cfg = segmentor(data, heads=BINARY, load=dict(color_type='grayscale'), channels=1)
+    checkpoint = weights(cfg, data)
+    loader = cfg.pop('test_dataloader')
+    if there:
+        cfg.val_dataloader = loader
+    deploy(cfg, str(checkpoint), data / 'model.pt2', (48, 64), verify=1, seconds=0)
+    said = capsys.readouterr().out
+    assert ('On 1 val samples' if there else 'photographs (the config has no test data)') in said
+
+
+class Refining(FCNHead):
+    """Predicts from more than its output, as PointRend does."""
+
+    def predict(self, inputs, batch_img_metas, test_cfg):
+        return self.predict_by_feat(-self.forward(inputs), batch_img_metas)
+
+
+class Listing(FCNHead):
+    """Gives something else than a tensor."""
+
+    def forward(self, inputs):
+        return dict(logits=super().forward(inputs))
+
+
+@pytest.mark.parametrize(
+    ('kind', 'why'),
+    [
+        (Refining, 'Refining predicts from more than the output of its forward pass'),
+        (Listing, 'Listing gives dict, no tensor'),
+    ],
+)
+def test_a_head_that_no_program_can_stand_for_is_refused_by_name(kind, why, data):
+    cfg = segmentor(data, heads=dict(HEAD, type=kind))
+    model = build_network(cfg)
+    torch.nn.init.normal_(model.decode_head.conv_seg.weight)
+    with torch.no_grad(), pytest.raises(ValueError, match=why):
+        check_program(model, torch.randn(2, 3, 32, 32))
+
+
+def test_of_several_outputs_the_one_that_is_predicted_from_is_exported(data):
+    model = build_network(segmentor(data, heads=DANET))
+    torch.nn.init.normal_(model.decode_head.conv_seg.weight)
+    with torch.no_grad():
+        check_program(model, torch.randn(2, 3, 32, 32))
+
+
+def test_a_size_too_small_is_told_with_the_librarys_error(data):
+    cfg = segmentor(data, heads=dict(HEAD, type='PSPHead', pool_scales=(1, 2), num_convs=1))
+    cfg.model.decode_head.pop('num_convs')
+    with torch.no_grad(), pytest.raises(ValueError, match=r'\(2, 4, 32, 32\).*give --shape'):
+        check_program(build_network(cfg), torch.randn(2, 4, 32, 32))
+
+
+@pytest.mark.parametrize(
+    ('model', 'named'),
+    [
+        (dict(type='mmpretrain.ImageToImageRetriever'), "'ImageToImageRetriever'"),
+        (dict(type='mmpretrain.MAE'), "'MAE'"),
+        (dict(type='mmseg.DepthEstimator'), "'DepthEstimator'"),
+        (dict(type='mmaction.RecognizerAudio'), "'RecognizerAudio'"),
+        (dict(type='mmaction.RecognizerGCN'), "'RecognizerGCN'"),
+        (dict(type='mmpretrain.ImageClassifier', head=dict(type='MultiTaskHead')), 'MultiTaskHead'),
+        (dict(type='mmpretrain.ImageClassifier', head=None), 'has no head'),
+        (dict(type='NoSuchModel'), "'NoSuchModel' of the config is unknown here"),
+    ],
+)
+def test_networks_that_tell_something_else_are_refused_by_name_before_they_are_built(model, named):
+    with pytest.raises(ValueError, match=named):
+        task_of(Config(dict(model=model)))
+
+
+def recognizer(folder, frames):
+    """A TSN of a narrow ResNet over videos, or over folders of frames."""
+    opening = [dict(type='DecordInit')] if not frames else []
+    decoding = dict(type='RawFrameDecode' if frames else 'DecordDecode')
+    sampling = dict(type='SampleFrames', clip_len=1, frame_interval=1, num_clips=3, test_mode=True)
+    pipeline = [
+        *opening, sampling, decoding, dict(type='Resize', scale=(-1, 32)),
+        dict(type='CenterCrop', crop_size=32), dict(type='FormatShape', input_format='NCHW'),
+        dict(type='PackActionInputs'),
+    ]  # fmt: skip
+    kind = dict(type='RawframeDataset', filename_tmpl='{:04}.png') if frames else {}
+    dataset = dict(
+        type='VideoDataset', ann_file=str(folder / 'list.txt'), test_mode=True, pipeline=pipeline,
+        data_prefix={'img' if frames else 'video': ''},
+    )  # fmt: skip
+    return Config(
+        dict(
+            default_scope='mmaction',
+            work_dir=str(folder / 'work'),
+            model=dict(
+                type='Recognizer2D',
+                data_preprocessor=dict(
+                    type='ActionDataPreprocessor', mean=[99.0] * 3, std=[60.0] * 3
+                ),
+                backbone=dict(
+                    type='ResNet', depth=18, norm_cfg=dict(type='SSN'),
+                    num_stages=1, strides=(1,), dilations=(1,), out_indices=(0,), norm_eval=False,
+                ),
+                cls_head=dict(type='TSNHead', num_classes=5, in_channels=64, init_std=1.0),
+            ),
+            test_dataloader=dict(
+                batch_size=1, num_workers=0, dataset=dict(dataset, **kind),
+                sampler=dict(type='DefaultSampler', shuffle=False),
+            ),
+            test_evaluator=dict(type='AccMetric'),
+            test_cfg=dict(type='TestLoop'),
+        )
+    )  # fmt: skip
+
+
+def test_a_network_over_segments_deploys_and_its_onnx_file_infers(tmp_path, capsys):
+    file = tmp_path / 'film.avi'
+    writer = cv2.VideoWriter(str(file), cv2.VideoWriter.fourcc(*'MJPG'), 10, (64, 48))
+    for number in range(9):
+        writer.write(np.ascontiguousarray(np.roll(photograph()[:48, :64], number, 1)))
+    writer.release()
+    (tmp_path / 'list.txt').write_text(f'{file} 1\n')
+    cfg = recognizer(tmp_path, frames=False)
+    torch.manual_seed(0)
+    checkpoint = tmp_path / 'tsn.pth'
+    torch.save(dict(state_dict=selected(build_network(cfg)).state_dict()), checkpoint)
+    onnx, said = deployed(cfg, checkpoint, tmp_path, capsys, None)
+    assert said.count('1 of 1') == 5
+    one, other = (Predictor(cfg, w).predict([str(file)])[0].scores for w in (checkpoint, onnx))
+    np.testing.assert_allclose(one, other, atol=1e-4)
+
+
+def test_folders_of_frames_are_inputs_where_the_config_reads_them(tmp_path):
+    cfg = recognizer(tmp_path, frames=True)
+    for name in ('a', 'deeper/b'):
+        (tmp_path / 'videos' / name).mkdir(parents=True)
+        for number in range(1, 8):
+            image = np.ascontiguousarray(np.roll(photograph(), number, 1))
+            cv2.imwrite(str(tmp_path / 'videos' / name / f'{number:04}.png'), image)
+    checkpoint = tmp_path / 'tsn.pth'
+    torch.manual_seed(0)
+    torch.save(dict(state_dict=selected(build_network(cfg)).state_dict()), checkpoint)
+    predictor = Predictor(cfg, checkpoint)
+    (tmp_path / 'film.mp4').touch()
+    given = [str(tmp_path / 'videos'), str(tmp_path / 'videos/a'), str(tmp_path / 'film.mp4')]
+    (error,) = infer(predictor, given, tmp_path / 'out')
+    assert error == dict(input=given[2], error='is a video; the network takes folders of frames')
+    overlays = sorted(p.name for p in (tmp_path / 'out' / 'overlays').rglob('*.png'))
+    assert overlays == ['a-2.png', 'a.png', 'b.png']
+    (tmp_path / 'list.txt').write_text(f'{tmp_path}/videos/a 7 1\n')
+    expected = DATASETS.build(dict(cfg.test_dataloader.dataset, _scope_='mmaction'))[0]
+    found = predictor.prepare(given[1]).sample
+    assert torch.equal(found['inputs'], expected['inputs'])
+    (tmp_path / 'none').mkdir()
+    with pytest.raises(ValueError, match='holds no folder of frames, the first of them 0001'):
+        infer(predictor, [str(tmp_path / 'none')], tmp_path / 'out')
