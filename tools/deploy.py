@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from mmengine.config import DictAction
+
 from ssn_mm.checkpoints.files import add_trust
 from ssn_mm.deploy.run import deploy
 from ssn_mm.engine.run import load_config, run_tool
@@ -31,7 +33,7 @@ def parse_args() -> argparse.Namespace:
         default=0,
         metavar='N',
         help='compare outputs and labels of all networks on N samples of the test data (default: '
-        '16), or on photographs where the data is not there',
+        '16), else of the validation data, else on photographs',
     )
     parser.add_argument(
         '--force',
@@ -49,6 +51,13 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--seconds', type=float, default=5.0, help='how long the networks are timed (default: 5)'
     )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='override config entries',
+    )
     add_trust(parser)
     args = parser.parse_args()
     if args.verify < 0:
@@ -60,7 +69,7 @@ def main() -> None:
     args = parse_args()
     out = args.out or Path(args.checkpoint).with_suffix('.pt2')
     deploy(
-        load_config(args.config),
+        load_config(args.config, options=args.cfg_options),
         args.checkpoint,
         out,
         args.shape,

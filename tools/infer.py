@@ -14,7 +14,8 @@ from ssn_mm.engine.run import load_config, run_tool
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Run a trained network on pictures, videos or a webcam: overlays to look at, '
-        'label maps for segmentation, and all labels with their scores as predictions.json.',
+        'label maps for segmentation, and all labels with their scores as predictions.json. The '
+        "config's own loading step and test pipeline are used, so that labels equal a test's.",
         epilog='exit code: 0 everything was looked at, 1 an input could not be read (it is named, '
         'the others are done), 2 the command, the config or the weights are wrong',
     )
@@ -26,7 +27,8 @@ def parse_args() -> argparse.Namespace:
         'inputs',
         nargs='+',
         metavar='INPUT',
-        help='picture, video, folder of them, or number of a webcam (Ctrl-C ends it)',
+        help='picture, video, folder of them, or number of a webcam (Ctrl-C ends it); folder of '
+        "frames, where the config's pipeline reads these",
     )
     parser.add_argument(
         '--out',

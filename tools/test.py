@@ -10,7 +10,9 @@ from ssn_mm.engine.run import evaluate, load_config, run_tool
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Evaluate a checkpoint on a config's test data.")
+    parser = argparse.ArgumentParser(
+        description="Evaluate a checkpoint on a config's test data, else on its validation data."
+    )
     parser.add_argument('config', help='config file the model was trained with')
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument('--work-dir', help='folder for logs (default: work_dirs/<config name>)')
@@ -23,7 +25,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--tta',
         action='store_true',
-        help="average over the config's tta_pipeline (multi-scale for segmentation)",
+        help="average over the config's tta_pipeline (multi-scale for segmentation; mmpretrain: a "
+        'picture and its mirror image, where the config says nothing else)',
     )
     parser.add_argument(
         '--cfg-options',

@@ -39,7 +39,7 @@ def scope_of(cfg: Config) -> str:
     return cfg.get('default_scope') or found or 'mmengine'
 
 
-def tested_dataset(cfg: Config) -> dict[str, Any]:
+def dataset_of_tests(cfg: Config) -> dict[str, Any]:
     """The dataset that a config is tested on: its settings, with ``pipeline`` and ``_scope_``.
 
     It is the first of ``test_dataloader``, inside whatever wraps it, else of ``val_dataloader``;
@@ -72,10 +72,10 @@ def tested_dataset(cfg: Config) -> dict[str, Any]:
     )
 
 
-def tested_steps(cfg: Config) -> dict[str, Mapping]:
+def steps_of_tests(cfg: Config) -> dict[str, Mapping]:
     """The steps of a config's test pipeline by the names of their types; none if it has none."""
     try:
-        pipeline = tested_dataset(cfg)['pipeline']
+        pipeline = dataset_of_tests(cfg)['pipeline']
     except ValueError:
         return {}
     return {type_name(step): step for step in pipeline if isinstance(step, Mapping)}
@@ -114,7 +114,7 @@ class Preparation:
     """
 
     def __init__(self, cfg: Config) -> None:
-        self.dataset = tested_dataset(cfg)
+        self.dataset = dataset_of_tests(cfg)
         names = [type_name(step) for step in self.dataset['pipeline']]
         for name in names:
             if _OTHERS.search(name):

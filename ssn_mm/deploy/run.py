@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ..analysis.benchmark import Competitor, interleave
 from ..analysis.benchmark_rows import table
 from ..checkpoints.files import check_checkpoint
-from ..datasets.pipelines import tested_steps
+from ..datasets.pipelines import steps_of_tests
 from ..files import check_writes
 from ..layers import ssn_layers
 from .export import check_outputs, export_onnx, export_program
@@ -184,7 +184,7 @@ def _leading(cfg: Config, model: nn.Module, task: str) -> list[int]:
         return []
     if takes_clips(model):
         return [2]
-    sampler = _sampler(tested_steps(cfg))
+    sampler = _sampler(steps_of_tests(cfg))
     return [max(2, sampler.get('clip_len', 1) * sampler.get('num_clips', 8))]
 
 
@@ -195,7 +195,7 @@ def _sampler(steps: Mapping[str, Mapping]) -> Mapping:
 
 def _input_size(cfg: Config, model: nn.Module) -> tuple[int, ...] | None:
     """Height and width of what the network sees, of a video the frames too, if the config tells."""
-    steps = tested_steps(cfg)
+    steps = steps_of_tests(cfg)
     preprocessor = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
     size = preprocessor.get('size')  # segmentation pads to it
     size = size or (cfg.model.get('test_cfg') or {}).get('crop_size') or cfg.get('crop_size')

@@ -14,7 +14,7 @@ from sklearn.datasets import load_sample_images
 from torch import Tensor
 
 from ..analysis.benchmark_rows import table
-from ..datasets.pipelines import tested_dataset
+from ..datasets.pipelines import dataset_of_tests
 from ..datasets.preflight import DatasetMissingError, check_datasets
 from .export import check_outputs
 from .networks import equal_labels, predictions, run_by
@@ -68,7 +68,7 @@ def _batches(
     missing = f'{split} data is not there'
     try:
         check_datasets(cfg, (split,))
-        node = tested_dataset(cfg)
+        node = dataset_of_tests(cfg)
     except DatasetMissingError:
         node = {}
     except ValueError:
