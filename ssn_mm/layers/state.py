@@ -79,7 +79,8 @@ def take_order(
                 f'num_groups={num_groups}; set num_groups={groups}, or leave {_WAYS}'
             )
     if names != tuple(normalizers):
-        state[key] = logits[:, [names.index(name) for name in normalizers]]
+        # by columns, which sharded logits have, too
+        state[key] = torch.stack([logits[:, names.index(name)] for name in normalizers], -1)
     return None
 
 

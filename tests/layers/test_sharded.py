@@ -14,7 +14,8 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
-from ssn_mm import set_choices
+from ssn_mm import SSN, set_choices
+from ssn_mm.layers.sharded import is_sharded
 
 WHOLE = StateDictOptions(full_state_dict=True)
 
@@ -59,6 +60,44 @@ def carry_over(rank):
 
 def test_a_sharded_network_loads_relearns_and_prints(tmp_path):
     on_ranks(2, tmp_path, carry_over)
+
+
+def load_another_order(rank):
+    trained, order = net(), ('BN', 'IN', 'LN')
+    nn.init.normal_(trained[4].ratio_logits, generator=torch.Generator().manual_seed(0))
+    other = net()
+    other[4] = SSN(4, order).double()
+    sharded = shard(other)
+    set_model_state_dict(sharded, trained.state_dict(), options=WHOLE)
+    expected = trained[4].ratio_logits[:, [2, 0, 1]]
+    torch.testing.assert_close(sharded[4].ratio_logits.full_tensor(), expected)
+    other = net()
+    other[4] = SSN(4, ('BN', 'IN', 'GN'), num_groups=2).double()
+    with pytest.raises(RuntimeError, match=r'for the normalizers IN, LN, BN, .* BN, IN, GN'):
+        set_model_state_dict(shard(other), trained.state_dict(), options=WHOLE)
+
+
+def test_a_sharded_network_takes_logits_in_its_own_order(tmp_path):
+    on_ranks(2, tmp_path, load_another_order)
+
+
+def build_on_meta(rank):
+    with torch.device('meta'):
+        model = net()
+    shard(model).to_empty(device='cpu')
+    for module in model.modules():
+        if hasattr(module, 'reset_parameters'):
+            module.reset_parameters()
+    for layer, plain in zip(ssn(model), ssn(net()), strict=True):
+        for (key, value), (_, expected) in zip(
+            layer.state_dict().items(), plain.state_dict().items(), strict=True
+        ):
+            gathered = value.full_tensor() if is_sharded(value) else value
+            assert torch.equal(gathered, expected), key
+
+
+def test_a_network_sharded_on_meta_starts_with_reset_parameters(tmp_path):
+    on_ranks(2, tmp_path, build_on_meta)
 
 
 def refuse_fsdp1(rank):
