@@ -52,6 +52,25 @@ def test_ops_and_layers_need_pytorch_alone(folder):
     assert found <= {'torch', 'ssn_mm'} | extra | set(sys.stdlib_module_names)
 
 
+@pytest.mark.parametrize('folder', ['ops', 'layers'])
+def test_tests_of_ops_and_layers_are_collected_with_torch_triton_and_pytest_alone(folder):
+    """What needs more is imported behind ``pytest.importorskip`` or an ``if``."""
+    files = sorted((ROOT / 'tests' / folder).glob('*.py'))
+    assert files
+    helpers = {file.stem for file in [*files, *(ROOT / 'tests').glob('*.py')]}
+    rooms = {'ssn_mm', 'ssn_mm.ops', 'ssn_mm.layers', 'ssn_mm.deploy'}
+    allowed = {'torch', 'pytest', *sys.stdlib_module_names, *helpers}
+    for file in files:
+        for node in ast.parse(file.read_text()).body:
+            names = [alias.name for alias in getattr(node, 'names', [])]
+            if isinstance(node, ast.ImportFrom):
+                names = [node.module]
+            for name in names if isinstance(node, ast.Import | ast.ImportFrom) else []:
+                room = '.'.join(name.split('.')[:2]) in rooms or name.split('.')[0] in allowed
+                skipping = 'importorskip' in file.read_text()
+                assert room or skipping, f'{file.relative_to(ROOT)} imports {name}'
+
+
 @pytest.mark.parametrize('module', ['files', 'commands'])
 def test_what_all_rooms_share_needs_the_standard_library_alone(module):
     found = {name.split('.')[0] for name in imports(ROOT / f'ssn_mm/{module}.py')}
@@ -70,6 +89,7 @@ def test_the_package_imports_without_openmmlab():
         'find = u.find_spec\n'
         "u.find_spec = lambda n, *a: None if n in ('mmengine', 'mmcv') else find(n, *a)\n"
         'import torch, ssn_mm\n'
+        'from ssn_mm.deploy import fold, freeze\n'
         'print(ssn_mm.SSN(4)(torch.randn(2, 4, 3, 3)).shape)'
     )
     done = subprocess.run(

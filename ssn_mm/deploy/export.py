@@ -13,8 +13,8 @@ from torch.export import Dim
 from torch.fx.experimental import _config
 
 from ..files import write_atomically
-from .networks import TensorMode
 from .onnx_program import META_KEY, OnnxProgram, require_onnx
+from .tensor_mode import TensorMode
 
 TOLERANCE = 1e-4  # of the largest output; float32 reaches 1e-6 or so
 

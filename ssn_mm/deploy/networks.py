@@ -1,7 +1,7 @@
 """The networks of the three libraries: what they tell, and programs in their place."""
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from ..datasets.pipelines import class_of, scope_of
 from ..datasets.samples import type_name
+from .tensor_mode import TensorMode, is_a
 
 _TASKS = {
     'BaseSegmentor': 'segmentation',
@@ -74,26 +75,7 @@ def input_channels(model: nn.Module) -> int:
 
 def takes_clips(model: nn.Module) -> bool:
     """Whether a network sees clips of several frames at once, (N, M, C, T, H, W)."""
-    return _is(model, 'Recognizer3D')
-
-
-class TensorMode(nn.Module):
-    """An OpenMMLab model as a function of its preprocessed input alone, to what its head gives."""
-
-    model: Any
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        if _is(self.model, 'BaseRecognizer'):
-            features, settings = self.model.extract_feat(inputs, test_mode=True)
-            outputs = self.model.cls_head(features, **settings)
-        else:
-            outputs = self.model(inputs, mode='tensor')
-        # of several, such as DANet's, the first is what it predicts from
-        return outputs[0] if isinstance(outputs, list | tuple) else outputs
+    return is_a(model, 'Recognizer3D')
 
 
 def run_by(model: Any, program: Callable[[Tensor], Tensor]) -> Any:
@@ -107,9 +89,9 @@ def run_by(model: Any, program: Callable[[Tensor], Tensor]) -> Any:
         A model for ``test_step``.
     """
     served, head = copy.copy(model), head_of(model)
-    if _is(model, 'BaseSegmentor'):
+    if is_a(model, 'BaseSegmentor'):
         served.encode_decode = lambda inputs, metas: head.predict_by_feat(program(inputs), metas)
-    elif _is(model, 'BaseRecognizer'):
+    elif is_a(model, 'BaseRecognizer'):
         served.predict = lambda inputs, samples, **_: head.predict_by_feat(program(inputs), samples)
     else:
         served._modules = dict(model._modules)
@@ -121,7 +103,7 @@ def run_by(model: Any, program: Callable[[Tensor], Tensor]) -> Any:
 
 def predictions(model: Any, inputs: Tensor, samples: list | None = None) -> list:
     """What a model's library makes of preprocessed inputs."""
-    if samples is None and _is(model, 'BaseRecognizer'):
+    if samples is None and is_a(model, 'BaseRecognizer'):
         from mmaction.structures import ActionDataSample  # only there where it is needed
 
         samples = [ActionDataSample() for _ in inputs]
@@ -169,11 +151,3 @@ def check_program(model: Any, inputs: Tensor) -> None:
 
 def _backbone(model: nn.Module) -> nn.Module:
     return getattr(model, 'backbone', None) or model
-
-
-def _is(model: nn.Module, name: str) -> bool:
-    return name in _names(type(model))
-
-
-def _names(kind: type) -> Iterator[str]:
-    return (base.__name__ for base in kind.__mro__)

@@ -1,0 +1,29 @@
+"""A network of the three libraries as a function of tensors; needs PyTorch alone."""
+
+from typing import Any
+
+from torch import Tensor, nn
+
+
+class TensorMode(nn.Module):
+    """An OpenMMLab model as a function of its preprocessed input alone, to what its head gives."""
+
+    model: Any
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        if is_a(self.model, 'BaseRecognizer'):
+            features, settings = self.model.extract_feat(inputs, test_mode=True)
+            outputs = self.model.cls_head(features, **settings)
+        else:
+            outputs = self.model(inputs, mode='tensor')
+        # of several, such as DANet's, the first is what it predicts from
+        return outputs[0] if isinstance(outputs, list | tuple) else outputs
+
+
+def is_a(model: nn.Module, name: str) -> bool:
+    """Whether a model's class, or one that it derives from, has this name."""
+    return any(base.__name__ == name for base in type(model).__mro__)
