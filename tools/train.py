@@ -21,7 +21,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--resume',
         nargs='?',
-        const='auto',
+        const=True,
         metavar='FILE',
         help='go on from FILE, or without one from the newest intact checkpoint of the work dir; '
         'where there is none yet the training begins, with load_from if the config has it. After '
@@ -56,7 +56,7 @@ def parse_args() -> argparse.Namespace:
     add_trust(parser)
     args = parser.parse_args()
     if args.config is None and str(args.resume).endswith(('.py', '.yaml', '.yml', '.json')):
-        args.config, args.resume = args.resume, 'auto'  # --resume CONFIG
+        args.config, args.resume = args.resume, True  # --resume CONFIG
     if args.config is None:
         parser.error('the following arguments are required: config')
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))

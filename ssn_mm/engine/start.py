@@ -207,7 +207,8 @@ def _set_aside(runner: Runner, place: WorkDir, files: list[Path], why: str) -> d
     files = [file for file in files if file.resolve() not in used]
     if not files:
         return {}
-    records = (place.path / name for name in (POINTER, RATIOS_FILE))
+    records = [place.path / name for name in (POINTER, RATIOS_FILE)]
+    records += place.path.glob('queue*.pth')  # of SwAVHook, which loads what it finds
     originals = {file: file.resolve() for file in files}
     moved = place.set_aside(
         [*files, *(file for file in records if file.is_file())], f'before_{runner.timestamp}'
