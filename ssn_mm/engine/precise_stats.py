@@ -76,7 +76,7 @@ def measure_statistics(
     if not layers:
         return []
     measured = {name: Moments.none(layer.running_mean) for name, layer in layers.items()}  # type: ignore[arg-type]
-    with _random_numbers_kept(), _batch_statistics(model, layers.values()):
+    with _random_numbers_kept(model), _batch_statistics(model, layers.values()):
         _watch(layers, measured, batches, forward)
     merged = _over_processes(measured)
     for name, found in merged.items():
@@ -166,9 +166,9 @@ def _batch_statistics(model: nn.Module, layers: Iterable[nn.Module]) -> Iterator
 
 
 @contextmanager
-def _random_numbers_kept() -> Iterator[None]:
+def _random_numbers_kept(model: nn.Module) -> Iterator[None]:
     python, numpy_state = random.getstate(), np.random.get_state()
-    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    devices = sorted({p.device.index for p in model.parameters() if p.is_cuda})
     try:
         with torch.random.fork_rng(devices):
             yield

@@ -40,7 +40,7 @@ def choices_by_stage(layers: Mapping[str, SwitchNorm], ratios: list) -> list[str
 def layer_ratios(layers: Mapping[str, SwitchNorm]) -> list:
     """Ratios of all layers as nested lists, with a single transfer from the device."""
     ratios = [layer.ratios().flatten() for layer in layers.values()]
-    flat = iter(torch.cat(ratios).tolist())
+    flat = iter(torch.cat([p.to(ratios[0].device) for p in ratios]).tolist())  # of several GPUs
     return [
         [[next(flat) for _ in layer.normalizers] for _ in range(2)] for layer in layers.values()
     ]

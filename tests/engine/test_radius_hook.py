@@ -1,3 +1,4 @@
+import copy
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -6,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from distributed import on_ranks
+from like_gpu import LikeGPU
 from mmengine.hooks import EMAHook, Hook
 from mmengine.model import BaseModel, MMFullyShardedDataParallel
 from mmengine.runner import Runner
@@ -14,6 +16,7 @@ from torch.utils.data import Dataset
 
 from ssn_mm import SSN
 from ssn_mm.engine import SSNRadiusHook
+from ssn_mm.layers import ssn_layers
 
 
 class Digits(Dataset):
@@ -266,3 +269,17 @@ def begin_under_fsdp1(rank):
 
 def test_mmengines_fsdp_is_refused_before_the_first_iteration(tmp_path):
     on_ranks(2, tmp_path, begin_under_fsdp1)
+
+
+def test_the_hook_waits_for_no_gpu_between_two_records():
+    """A step is the runner's; what the hook does around it is queued on a GPU, copies included."""
+    net = nn.Sequential(SSN(4), SSN(4, normalizers=('IN', 'BN')))
+    average = EMAHook()
+    average.ema_model = SimpleNamespace(module=copy.deepcopy(net))
+    hook = SSNRadiusHook(interval=50)
+    hook.layers, hook.recorded = dict(ssn_layers(net)), {}
+    runner = SimpleNamespace(model=net, iter=3, max_iters=100, hooks=[hook, average])
+    with LikeGPU():
+        hook.before_train_iter(runner, 3)
+        hook.after_train_iter(runner, 3)
+    assert net[0].radius == average.ema_model.module[0].radius > 0
