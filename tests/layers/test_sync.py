@@ -144,6 +144,28 @@ def test_processes_talk_once_each_way_and_not_at_all_without_batch_norm(tmp_path
     on_ranks(2, tmp_path, count_exchanges, selected, seconds=30)
 
 
+def compare_second_derivatives(rank):
+    """Of a process' own loss, which is a part of the joint one."""
+    generator = torch.Generator().manual_seed(0)
+    x, v = torch.randn(2, 5, 3, 3, 2, generator=generator).double()
+    p, mine = torch.tensor([[0.3, 0.7], [0.6, 0.4]]).double(), (slice(0, 2), slice(2, 5))[rank]
+
+    def times_hessian(x, v, sync):
+        x = x.clone().requires_grad_()
+        y = switch_norm(x, p, ('IN', 'BN'), training=True, sync=sync)
+        (g,) = torch.autograd.grad(y.pow(3).sum(), x, create_graph=True)
+        return torch.autograd.grad((g * v).sum(), x)[0]
+
+    expected = times_hessian(x, v, sync=False)[mine]
+    for name in ('', 'reference'):
+        os.environ['SSN_MM_BACKEND'] = name
+        torch.testing.assert_close(times_hessian(x[mine], v[mine], sync=True), expected)
+
+
+def test_second_derivatives_of_the_joint_batch_are_exact(tmp_path):
+    on_ranks(2, tmp_path, compare_second_derivatives, seconds=60)
+
+
 @pytest.fixture
 def two_processes():
     """This one, and one that says nothing."""
@@ -167,16 +189,20 @@ class Operators(TorchDispatchMode):
         return function(*args, **(kwargs or {}))
 
 
+@pytest.mark.parametrize(
+    ('source', 'names', 'zeros'), [('logits', 'IN,LN,BN', []), ('chosen', 'BN,LN', ['zeros_like'])]
+)
 def test_a_synchronised_layer_on_triton_launches_kernels_and_nothing_else(
-    two_processes, monkeypatch
+    source, names, zeros, two_processes, monkeypatch
 ):
     kernels = pytest.importorskip('ssn_mm.ops.backends.triton')
     launched = []
     monkeypatch.setattr(kernels, '_run', lambda kernel, *_, **__: launched.append(kernel.__name__))
     monkeypatch.setattr(fused, 'load_kernels', lambda *_: kernels)
     x = torch.randn(8, 64, 14, 14)
-    logits, c, radius = torch.ones(2, 3), torch.ones(64), torch.tensor(0.3)
-    options = ('logits', 'IN,LN,BN', 1e-5, 32, True, '')
+    logits, c = torch.ones(2, 3), torch.ones(64)
+    radius = torch.tensor(0.3) if source == 'logits' else None
+    options = (source, names, 1e-5, 32, True, '')
     with Operators() as forward:
         given = (x, logits, c, c, radius, None, None)
         y, ratios, state, batch = fused._forward(*given, *options)
@@ -186,10 +212,10 @@ def test_a_synchronised_layer_on_triton_launches_kernels_and_nothing_else(
     launched.clear()
     with Operators() as backward:
         saved = (x, logits, c, None, None, ratios, state, batch)
-        fused._backward(y, *saved, 'logits', 'IN,LN,BN', 32, True, '')
+        fused._backward(y, *saved, source, names, 32, True, '')
     small = ['columns_kernel', 'mix_grad_kernel']
     assert launched == ['reduce_kernel', *small, 'affine_kernel']
-    assert backward.ran == ['allreduce_']
+    assert backward.ran == ['allreduce_', *zeros]  # the gradient of logits that do not learn
 
 
 def test_a_synchronised_layer_is_local_without_a_process_group():

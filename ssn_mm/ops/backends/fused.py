@@ -92,17 +92,16 @@ def _forward(
             *(source, normalizers, eps, num_groups),
         )
     small = module if hasattr(module, 'mix') else plain
-    names = normalizers.split(',')
-    if source == 'chosen':
-        logits = plain.selected_ratios(logits, len(names))
     mean, var = module.moments(x)
     if sync:
         batch, share = small.joint_moments(mean, var, x.numel() // x.size(1))
         running_mean, running_var = batch.unbind()
     else:
         share = mean.new_ones(1)
-    options = (weight, running_mean, running_var, names, eps, num_groups)
-    mixed = small.mix(mean, var, logits, radius, *options)
+    mixed = small.mix(
+        *(mean, var, None if source == 'chosen' else logits, radius, weight),
+        *(running_mean, running_var, normalizers.split(','), eps, num_groups),
+    )
     y = module.affine(x, mixed.shift, mixed.scale, bias)
     stats = (mean, var, mixed.shift, mixed.rstd, mixed.scale)
     state = torch.cat([*(t.flatten() for t in stats), mixed.stretch, mixed.bend, share])

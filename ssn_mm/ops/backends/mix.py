@@ -53,7 +53,7 @@ class Mixed(NamedTuple):
 def mix(
     mean: Tensor,
     var: Tensor,
-    logits: Tensor,
+    logits: Tensor | None,
     radius: Tensor | None,
     weight: Tensor | None,
     running_mean: Tensor | None,
@@ -67,7 +67,8 @@ def mix(
     Args:
         mean: (N, C), float32 or float64, as is every tensor here.
         var: (N, C), biased.
-        logits: (2, K); the ratios themselves where ``radius`` is None.
+        logits: (2, K); the ratios themselves where ``radius`` is None. None: both rows have
+            selected, the mean the first of the normalizers and the variance the last.
         radius: 0-d, of SparsestMax.
         weight: (C,), γ, or None for 1.
         running_mean: (C,), what BN uses in place of the batch, or None.
@@ -76,6 +77,10 @@ def mix(
         eps: Added to the variance.
         num_groups: GN's.
     """
+    if logits is None:
+        k = len(normalizers)
+        first = torch.eye(2, k, dtype=mean.dtype, device=mean.device)
+        logits = first if k > 1 else torch.ones_like(first)
     ratios, stretch, bend = logits.clone(), logits.new_ones(2), logits.new_zeros(2)
     if radius is not None:
         ratios, stretch, bend = solve(logits, radius)
@@ -157,13 +162,6 @@ def mix_backward(
             bent = (mixed.ratios, mixed.stretch[:, None], mixed.bend[:, None])
             dlogits = jacobian_product(dlogits, logits, *bent)
     return dvar * (2 / area), dmean / area, dlogits, (rstd * dot).sum(0), total.sum(0)
-
-
-def selected_ratios(like: Tensor, k: int) -> Tensor:
-    """Ratios (2, K) of a layer whose mean has selected the first name, and variance the last."""
-    if k == 1:
-        return like.new_ones(2, 1)
-    return torch.eye(2, k, dtype=like.dtype, device=like.device)
 
 
 def joint_moments(mean: Tensor, var: Tensor, elements: int) -> tuple[Tensor, Tensor]:

@@ -126,15 +126,14 @@ def mix(
     normalizers: Sequence[str], eps: float, num_groups: int,
     out: Sequence[Tensor] = (),
 ) -> Mixed:  # fmt: skip
-    """As ``backends.mix.mix``; without logits mean and variance have selected a name each.
+    """As ``backends.mix.mix``.
 
     ``out`` takes Mixed's tensors between ratios and batch, and this process' share (1,), 1.
     """
     (n, c), k = mean.shape, len(normalizers)
     if _is_too_wide(mean, normalizers, num_groups):
-        ratios = plain.selected_ratios(mean, k) if logits is None else logits
         options = (radius, weight, running_mean, running_var, normalizers, eps, num_groups)
-        mixed = plain.mix(mean, var, ratios, *options)
+        mixed = plain.mix(mean, var, logits, *options)
         for kept, t in zip(out, mixed[1:6], strict=False):
             kept.copy_(t)
         if out:
