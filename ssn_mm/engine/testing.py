@@ -65,12 +65,17 @@ def enable_painting(cfg: Config, show_dir: str) -> None:
     """Has the library's own hook paint predictions into a folder.
 
     Raises:
-        ValueError: The config has no such hook.
+        ValueError: The config has no such hook, or it is mmaction2's, which does not run.
     """
     hooks = [*cfg.get('default_hooks', {}).values(), *(cfg.get('custom_hooks') or [])]
     painting = [h for h in hooks if isinstance(h, dict) and type_name(h) in _HOOKS]
     if not painting:
         raise ValueError('--show-dir needs default_hooks.visualization, the config has none')
+    if scope_of(cfg) == 'mmaction':
+        raise ValueError(
+            '--show-dir: the painting hook of mmaction2 and its visualizer do not fit each other; '
+            'tools/infer.py paints what is predicted of videos'
+        )
     for hook in painting:
         hook.update(interval=1, **{_HOOKS[type_name(hook)]: True})
     if not cfg.get('visualizer'):

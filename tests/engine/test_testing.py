@@ -16,7 +16,7 @@ from ssn_mm.apis import Predictor
 from ssn_mm.deploy.networks import build_network
 from ssn_mm.deploy.run import deploy
 from ssn_mm.engine.run import _enable_amp, evaluate, load_config
-from ssn_mm.engine.testing import enable_tta
+from ssn_mm.engine.testing import enable_painting, enable_tta
 
 LAZY = """
 from mmcv.transforms import LoadImageFromFile, RandomFlip, TestTimeAug
@@ -194,6 +194,23 @@ def test_mmaction_says_that_its_pipeline_has_the_views():
     cfg = Config(dict(default_scope='mmaction', model=dict(type='Recognizer3D')))
     with pytest.raises(ValueError, match='tta_model, the config has none; its test pipeline has'):
         enable_tta(cfg)
+
+
+def test_painting_videos_by_mmaction_is_refused_with_what_does(data):
+    model, hooks = dict(type='Recognizer3D'), dict(show=dict(type='VisualizationHook'))
+    cfg = Config(dict(default_scope='mmaction', model=model, default_hooks=hooks))
+    with pytest.raises(ValueError, match=r'tools/infer\.py paints'):
+        enable_painting(cfg, 'shown')
+
+
+@pytest.mark.parametrize('place', ['default_hooks', 'custom_hooks'])
+def test_predictions_are_painted_wherever_the_hook_stands_and_without_a_visualizer(place, data):
+    cfg = segmentor(data)
+    checkpoint = weights(cfg, data)
+    hook = dict(type='SegVisualizationHook')
+    cfg[place] = [hook] if place == 'custom_hooks' else dict(painting=hook)
+    evaluate(cfg, str(checkpoint), show_dir=str(data / 'shown'))
+    assert len(list((data / 'shown').rglob('*.png'))) == 1
 
 
 def test_a_config_of_classes_tests_infers_deploys_paints_and_averages(data):
