@@ -70,7 +70,9 @@ def from_published(
                 rows[index] = nn.functional.one_hot(row.argmax(), len(row)).to(row)
                 drifted = max(drifted, (rows[index] - row).abs().max().item())
         state[f'{layer}.ratio_logits'] = torch.stack(rows)
-        state[f'{layer}.{CODES}'] = encode(NORMALIZERS[: len(rows[0])], 0)
+        state[f'{layer}.{CODES}'] = encode(
+            NORMALIZERS[: len(rows[0])], 0, sparse=f'{layer}.radius' in state
+        )
         if f'{layer}.radius' in state:
             state[f'{layer}.radius'] = state[f'{layer}.radius'].float().view(())
         for name in ('weight', 'bias', 'running_mean', 'running_var'):

@@ -44,10 +44,10 @@ class SwitchNorm(nn.Module):
 
     Attributes:
         ratio_logits: (2, K) parameter, starts at 1; row 0 for means, row 1 for variances.
-        normalizer_codes: (2, K) integer buffer, which normalizers the logits are for: places in
-            ('IN', 'LN', 'BN', 'GN'), and GN's number of groups. A state in another order is
-            brought into this one where it is loaded; of other normalizers, or groups, it is an
-            error. Without it, a state is taken to be in the layer's order.
+        normalizer_codes: (3, K) integer buffer, what the logits are for: places of the normalizers
+            in ('IN', 'LN', 'BN', 'GN'), GN's number of groups, and 1 for SSN, 0 for SN. A state in
+            another order is brought into this one where it is loaded; of other normalizers, or
+            groups, it is an error. Without it, a state is taken to be in the layer's order.
 
     Raises:
         ValueError: Names or groups do not fit; in the forward pass a shape that does not.
@@ -62,6 +62,7 @@ class SwitchNorm(nn.Module):
     normalizer_codes: Tensor
 
     eps = EpsOfLayer()  # added to the variance
+    _sparse = False  # whether ratios are SparsestMax's
     _abbr_ = 'bn'  # the attribute that OpenMMLab's networks and BN checkpoints call it by
 
     def __init__(
@@ -109,14 +110,18 @@ class SwitchNorm(nn.Module):
             self.register_buffer(name, torch.empty(self.num_features, **like) if tracks else None)
         batches = torch.tensor(0, device=like['device']) if tracks else None
         self.register_buffer('num_batches_tracked', batches)
-        self.register_buffer(CODES, encode(self.normalizers, self.num_groups, like['device']))
+        self.register_buffer(
+            CODES, encode(self.normalizers, self.num_groups, self._sparse, like['device'])
+        )
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         self.__dict__.setdefault('track_running_stats', True)
         if CODES not in self._buffers:  # pickled as a whole before there were any
             device = self.ratio_logits.device
-            self.register_buffer(CODES, encode(self.normalizers, self.num_groups, device))
+            self.register_buffer(
+                CODES, encode(self.normalizers, self.num_groups, self._sparse, device)
+            )
 
     def reset_running_stats(self) -> None:
         """Sets BN's running statistics to their start, as ``nn.BatchNorm2d`` does."""
@@ -136,7 +141,7 @@ class SwitchNorm(nn.Module):
             nn.init.ones_(self.weight)
             nn.init.zeros_(self.bias)  # type: ignore[arg-type]
         nn.init.ones_(self.ratio_logits)
-        self.normalizer_codes.copy_(encode(self.normalizers, self.num_groups))
+        self.normalizer_codes.copy_(encode(self.normalizers, self.num_groups, self._sparse))
 
     def ratios(self) -> Tensor:
         """Importance ratios p and p' of Eq. 1, (2, K), rows summing to 1, differentiable."""
@@ -231,7 +236,8 @@ class SwitchNorm(nn.Module):
         if logits in state or f'{prefix}correction' in state:  # else another norm's says nothing
             self.correction = int(state.pop(f'{prefix}correction', 0))
         optional = [CODES]
-        refusal = take_order(state, prefix, self.normalizers, self.num_groups)
+        radius = self._buffers.get('radius')
+        refusal = take_order(state, prefix, self.normalizers, self.num_groups, radius)
         if refusal is not None:
             # once is enough, where all layers have other normalizers
             what = refusal.partition(' ')[2]

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ..ops.normalizers import NORMALIZERS
 from ..ops.sparsestmax import sparsestmax
+from .memory import selected_names
 from .sharded import whole
 
 CODES = 'normalizer_codes'
@@ -22,34 +23,55 @@ class OtherNormWarning(UserWarning):
 
 
 def encode(
-    normalizers: Sequence[str], num_groups: int, device: torch.device | str | int | None = None
+    normalizers: Sequence[str],
+    num_groups: int,
+    sparse: bool,
+    device: torch.device | str | int | None = None,
 ) -> Tensor:
-    """(2, K): the normalizers' places in NORMALIZERS; GN's number of groups, 0 for the others."""
+    """(3, K): what logits are for.
+
+    The normalizers' places in NORMALIZERS; GN's number of groups, 0 for the others; and 1 for
+    SparsestMax (SSN), 0 for softmax (SN), K times.
+    """
     groups = [num_groups if name == 'GN' else 0 for name in normalizers]
     places = [NORMALIZERS.index(name) for name in normalizers]
-    return torch.tensor([places, groups], device=device)
+    return torch.tensor([places, groups, [int(sparse)] * len(places)], device=device)
 
 
-def decode(codes: Tensor) -> tuple[tuple[str, ...], int]:
-    """The names, and GN's number of groups or 0, of what :func:`encode` made.
+def decode(codes: Tensor) -> tuple[tuple[str, ...], int, bool]:
+    """Names, GN's number of groups or 0, and whether SparsestMax, of what :func:`encode` made.
 
     Raises:
         ValueError: It made no such tensor.
     """
-    if codes.dim() != 2 or len(codes) != 2:
-        raise ValueError(f'{CODES} must be (2, K), got {tuple(codes.shape)}')
-    places, groups = codes.tolist()
+    if codes.dim() != 2 or len(codes) != 3:
+        raise ValueError(f'{CODES} must be (3, K), got {tuple(codes.shape)}')
+    places, groups, sparse = codes.tolist()
     if not all(place in range(len(NORMALIZERS)) for place in places):
         raise ValueError(f'{CODES} must be places in {NORMALIZERS}, got {places}')
-    return tuple(NORMALIZERS[place] for place in places), max(groups, default=0)
+    names = tuple(NORMALIZERS[place] for place in places)
+    return names, max(groups, default=0), any(sparse)
 
 
 def take_order(
-    state: dict[str, Tensor], prefix: str, normalizers: Sequence[str], num_groups: int
+    state: dict[str, Tensor],
+    prefix: str,
+    normalizers: Sequence[str],
+    num_groups: int,
+    own_radius: Tensor | None,
 ) -> str | None:
     """Brings the logits of a state into a layer's order, and puts the layer's codes in it.
 
     A state without codes is of before they were written: its order is taken to be the layer's.
+    With them a radius is there afterwards if, and only if, the logits are SSN's: states are
+    merged and filtered by name.
+
+    Args:
+        state: Of the layer, and perhaps of others.
+        prefix: Of the layer's names in it.
+        normalizers: The layer's.
+        num_groups: The layer's.
+        own_radius: The layer's, None for SN.
 
     Returns:
         Why the logits are not for this layer; None if they are, or if there are none.
@@ -58,7 +80,8 @@ def take_order(
     logits, codes = state.get(key), state.get(f'{prefix}{CODES}')
     like = next((t for k, t in state.items() if k.startswith(prefix)), None)
     if like is not None:
-        state[f'{prefix}{CODES}'] = encode(normalizers, num_groups, like.device)
+        sparse = own_radius is not None
+        state[f'{prefix}{CODES}'] = encode(normalizers, num_groups, sparse, like.device)
     if logits is None or logits.dim() != 2:
         return None
     if codes is None or codes.is_meta:
@@ -66,11 +89,19 @@ def take_order(
             return None
         return _refusal(prefix, f'{logits.size(1)} normalizers', normalizers)
     try:
-        names, groups = decode(codes)
+        names, groups, sparse = decode(codes)
     except ValueError as error:
         return f'{prefix}{error}'
     if set(names) != set(normalizers) or len(names) != logits.size(1):
         return _refusal(prefix, f'the normalizers {", ".join(names)}', normalizers)
+    if not sparse:
+        state.pop(f'{prefix}radius', None)
+    elif f'{prefix}radius' not in state:
+        known = own_radius is not None and not own_radius.is_meta
+        if own_radius is None and selected_names(whole(logits).tolist(), names) is None:
+            return f"{prefix}ratio_logits are SSN's, and the state lacks the radius they belong to"
+        radius = own_radius.detach().clone() if known else torch.zeros(())  # type: ignore[union-attr]
+        state[f'{prefix}radius'] = radius.to(logits.device)
     if 'GN' in names and groups != num_groups:
         radius = state.get(f'{prefix}radius')
         if radius is None or sparsestmax(whole(logits).float(), radius)[:, names.index('GN')].any():

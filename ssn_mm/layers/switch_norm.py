@@ -49,6 +49,7 @@ class SSN(SwitchNorm):
 
     radius: Tensor
 
+    _sparse = True
     _warned_radius = False  # of the class: once a process is enough
     _radius_managed = False
     _memory: Memory

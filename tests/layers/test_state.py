@@ -59,7 +59,35 @@ def test_logits_are_brought_into_the_order_of_the_layer_that_loads_them(source, 
     load(second, first.state_dict())
     x = torch.randn(4, 6, 5, 5)
     torch.testing.assert_close(second(x), first(x))
-    assert second.state_dict()['0.normalizer_codes'].tolist() == [[2, 3, 0, 1], [0, 3, 0, 0]]
+    codes = second.state_dict()['0.normalizer_codes'].tolist()
+    assert codes == [[2, 3, 0, 1], [0, 3, 0, 0], [int(target is SSN)] * 4]
+
+
+@pytest.mark.parametrize('source', [SN, SSN])
+def test_merged_and_filtered_states_are_told_apart_by_what_logits_are_for(source):
+    """``own.update(theirs)`` brings a radius of its own, and a filter by name may drop theirs."""
+    first, x = trained(source), torch.randn(4, 6, 5, 5)
+    for target in (SN, SSN):
+        second = nn.Sequential(target(6, ORDERS[0], num_groups=3)).eval()
+        if target is SSN:
+            set_radius(second, 0.4)
+        second.load_state_dict({**second.state_dict(), **first.state_dict()}, strict=False)
+        torch.testing.assert_close(second(x), first(x))
+
+
+def test_logits_of_ssn_without_their_radius_are_kept_or_refused():
+    first, x = trained(SSN), torch.randn(4, 6, 5, 5)
+    state = {k: v for k, v in first.state_dict().items() if k != '0.radius'}
+    second, third = trained(SSN), nn.Sequential(SN(6, ORDERS[0], num_groups=3))
+    nn.init.ones_(second[0].ratio_logits)
+    second.load_state_dict(state, strict=False)
+    torch.testing.assert_close(second(x), first(x))  # with a radius of its own, the same here
+    with pytest.raises(RuntimeError, match="SSN's, and the state lacks the radius"):
+        third.load_state_dict(state, strict=False)
+    with torch.no_grad():
+        first[0].ratio_logits.copy_(torch.eye(4)[[1, 2]])  # which are so at every radius
+    third.eval().load_state_dict(state)
+    torch.testing.assert_close(third(x), first(x))
 
 
 @pytest.mark.parametrize('load', LOADERS)

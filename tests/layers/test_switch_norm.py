@@ -91,7 +91,7 @@ def test_parameters_and_buffers_start_as_documented():
         'weight': (6,),
         'bias': (6,),
         'ratio_logits': (2, 2),
-        'normalizer_codes': (2, 2),
+        'normalizer_codes': (3, 2),
         'running_mean': (6,),
         'running_var': (6,),
         'num_batches_tracked': (),
