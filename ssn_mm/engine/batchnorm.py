@@ -12,7 +12,6 @@ from collections.abc import Iterable
 from importlib import import_module
 from importlib.util import find_spec
 from itertools import chain
-from types import ModuleType
 from typing import Any
 
 from mmengine.logging import print_log
@@ -20,77 +19,28 @@ from mmengine.model import BaseModule
 from mmengine.optim.optimizer import optimizer_wrapper
 from mmengine.runner import Runner
 from mmengine.utils.dl_utils.misc import is_norm
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..importing import after_import
 from ..layers import MixedNorm, SwitchNorm
-
-# what these ask of batch norm is right for SSN and SN as it stands: norm_eval of networks that are
-# no mmengine modules, and the first β of ShuffleNetV1
-_SELF_RELIANT = (
-    'mmaction.models.backbones.x3d',
-    'mmaction.models.backbones.resnet_audio',
-    'mmpretrain.models.backbones.shufflenet_v1',
-)
+from .networks import REPAIRS, SELF_RELIANT, WithRunningStatistics
 
 
 def apply() -> None:
     """Makes backbones and mmcv's fold know SSN and SN; `import ssn_mm` calls it."""
     BaseModule.train = _train  # type: ignore[method-assign]
     vars(optimizer_wrapper)['has_batch_norm'] = _has_batch_norm
-    after_import(dict.fromkeys(_SELF_RELIANT, _count_in) | _REFUSING)
+    after_import(REPAIRS)
     if find_spec('mmcv'):
         own = import_module('mmcv.cnn.utils.fuse_conv_bn')
         for module in (own, sys.modules['mmcv.cnn.utils'], sys.modules['mmcv.cnn']):
             vars(module)['fuse_conv_bn'] = _fuse_conv_bn
 
 
-def _count_in(module: ModuleType) -> None:
-    """Lets what a module says of batch norm hold for SSN and SN, which it passes on to nobody."""
-    vars(module)['_BatchNorm'] = _WithRunningStatistics
-
-
-def _refuse_masks(sparse_resnet: ModuleType) -> None:
-    """SparK's ResNet measures what its mask leaves; it exchanges batch norm for what can."""
-    own = sparse_resnet.SparseResNet.dense_model_to_sparse
-
-    def dense_model_to_sparse(self: nn.Module, m: nn.Module, enable_sync_bn: bool) -> nn.Module:
-        if isinstance(m, SwitchNorm):
-            raise ValueError(
-                f'SparseResNet normalizes what its mask leaves, which {type(m).__name__} cannot: '
-                "pretrain with norm_cfg=dict(type='SparseSyncBatchNorm2d'), and start a ResNet of "
-                'SSN from these weights'
-            )
-        return own(self, m, enable_sync_bn)
-
-    sparse_resnet.SparseResNet.dense_model_to_sparse = dense_model_to_sparse
-
-
-def _refuse_pictures(resnet_omni: ModuleType) -> None:
-    """OmniResNet normalizes pictures by the parameters of its layers, not by the layers."""
-    own = resnet_omni.batch_norm
-
-    def batch_norm(inputs: Tensor, module: nn.Module, training: bool | None = None) -> Tensor:
-        if isinstance(module, SwitchNorm | MixedNorm):
-            raise ValueError(
-                f'OmniResNet takes {type(module).__name__} for batch norm where its input is '
-                'pictures; leave its nn.BatchNorm3d, or give it clips only'
-            )
-        return own(inputs, module, training)
-
-    vars(resnet_omni)['batch_norm'] = batch_norm
-
-
-_REFUSING = {
-    'mmpretrain.models.backbones.sparse_resnet': _refuse_masks,
-    'mmaction.models.backbones.resnet_omni': _refuse_pictures,
-}
-
-
 def _has_batch_norm(model: nn.Module) -> bool:
     """What an optimizer wrapper asks before it accumulates gradients, and warns of."""
-    return any(isinstance(module, _WithRunningStatistics) for module in model.modules())
+    return any(isinstance(module, WithRunningStatistics) for module in model.modules())
 
 
 def settle(runner: Runner, model: nn.Module) -> None:
@@ -114,7 +64,7 @@ def settle(runner: Runner, model: nn.Module) -> None:
             layer.sync = True
     for kind in chain.from_iterable(type(hook).__mro__ for hook in runner.hooks):
         if kind.__name__ == 'PreciseBNHook':  # its module asks for this name, once a recomputation
-            vars(sys.modules[kind.__module__])['_BatchNorm'] = _WithRunningStatistics
+            vars(sys.modules[kind.__module__])['_BatchNorm'] = WithRunningStatistics
     _check_optimizer(runner.optim_wrapper, layers)
 
 
@@ -147,7 +97,7 @@ def _stop(layers: Iterable[SwitchNorm], affine: bool) -> None:
 
 def _check_norm_eval(model: nn.Module) -> None:
     for name, module in model.named_modules():
-        known = isinstance(module, BaseModule) or type(module).__module__ in _SELF_RELIANT
+        known = isinstance(module, BaseModule) or type(module).__module__ in SELF_RELIANT
         if getattr(module, 'norm_eval', False) and not known and _switch_norms(module):
             raise ValueError(
                 f'{type(module).__name__} ({name}) has norm_eval=True, which stops the running '
@@ -176,16 +126,6 @@ def _fuse_conv_bn(module: nn.Module) -> nn.Module:
         else:
             _fuse_conv_bn(child)
     return module
-
-
-class _HasRunningStatistics(type):
-    def __instancecheck__(cls, module: Any) -> bool:
-        ours = isinstance(module, SwitchNorm) and module.running_mean is not None
-        return ours or isinstance(module, _BatchNorm)
-
-
-class _WithRunningStatistics(metaclass=_HasRunningStatistics):
-    """Batch norm, and SSN and SN with 'BN' among their normalizers."""
 
 
 def _check_optimizer(optim_wrapper: Any, layers: Iterable[SwitchNorm]) -> None:
