@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import mmpretrain.models
 import pytest
@@ -14,6 +15,7 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import Dataset
 
+from ssn_mm.engine import batchnorm
 from ssn_mm.layers import SSN, SwitchNorm
 
 OURS = 'SSNOptimWrapperConstructor'
@@ -185,3 +187,19 @@ def test_sync_bn_synchronises_bns_part_and_nothing_else_does(tmp_path):
         assert [rank['sync'] for rank in run_of_ranks] == [[synchronised] * 20] * 2
         mine, theirs = (torch.tensor(rank['mean']) for rank in run_of_ranks)
         assert torch.allclose(mine, theirs, rtol=1e-4) == synchronised
+
+
+@pytest.mark.parametrize('place', ['cfg', 'strategy'])
+def test_sync_bn_is_read_from_a_runners_config_or_its_strategy(place):
+    model = Net()
+    given = (
+        dict(cfg={}, strategy=SimpleNamespace())
+        | {
+            'cfg': dict(cfg=dict(sync_bn='torch')),
+            'strategy': dict(strategy=SimpleNamespace(sync_bn='torch')),
+        }[place]
+    )
+    groups = [dict(params=list(model.parameters()))]
+    wrapper = SimpleNamespace(param_groups=groups)
+    batchnorm.settle(SimpleNamespace(hooks=[], optim_wrapper=wrapper, **given), model)
+    assert all(layer.sync for layer in switch_norms(model))
