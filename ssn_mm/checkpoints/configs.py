@@ -1,6 +1,7 @@
 """Configs as plain data: read from strangers without running anything of theirs."""
 
 import ast
+import copy
 import json
 import re
 from contextlib import nullcontext
@@ -88,6 +89,9 @@ def build_network(cfg: Config, trust: bool = False) -> nn.Module:
     imports = _imports(cfg)
     if not isinstance(cfg.get('model'), dict):
         raise ValueError(f'the config has no model, or none that is a dict: {cfg.get("model")!r}')
+    if cfg.get('data_preprocessor') is not None:  # mmengine's Runner gives it to the model
+        cfg = copy.deepcopy(cfg)
+        cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
     if not trust:
         check_harmless(cfg, imports)
     for name in imports:

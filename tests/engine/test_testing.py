@@ -13,6 +13,7 @@ from narrow import narrow
 from segmentors import photograph, save, segmentor, weights
 
 from ssn_mm.apis import Predictor
+from ssn_mm.checkpoints import configs
 from ssn_mm.deploy.networks import build_network
 from ssn_mm.deploy.run import deploy
 from ssn_mm.engine.run import _enable_amp, evaluate, load_config
@@ -188,6 +189,19 @@ def test_mmpretrain_averages_a_picture_and_its_mirror_image_without_being_told_h
     evaluate(cfg, str(tmp_path / 'weights.pth'), tta=True, out=str(tmp_path / 'scores.pkl'))
     (result,) = pickle.loads((tmp_path / 'scores.pkl').read_bytes())
     np.testing.assert_allclose(result['pred_score'].numpy(), expected, atol=1e-5)
+
+
+def test_a_preprocessor_beside_the_model_as_mmpretrain_writes_it_is_the_models(tmp_path):
+    cfg = narrow('resnet')
+    torch.manual_seed(0)
+    torch.save(dict(state_dict=build_network(cfg).state_dict()), tmp_path / 'weights.pth')
+    image = np.ascontiguousarray(photograph()[:48, :48])
+    (expected,) = Predictor(cfg, tmp_path / 'weights.pth').predict([image])
+    cfg.data_preprocessor = cfg.model.pop('data_preprocessor')
+    (found,) = Predictor(cfg, tmp_path / 'weights.pth').predict([image])
+    np.testing.assert_array_equal(found.scores, expected.scores)
+    published = configs.build_network(cfg).data_preprocessor
+    assert torch.equal(published.mean.flatten(), torch.tensor(cfg.data_preprocessor.mean))
 
 
 def test_mmaction_says_that_its_pipeline_has_the_views():
