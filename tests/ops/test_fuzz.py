@@ -298,7 +298,7 @@ def test_kernels_are_as_exact_as_rounding_allows(long, monkeypatch):
 
 def test_triton_kernels_are_as_exact_as_rounding_allows(long, monkeypatch):
     kernels = pytest.importorskip('ssn_mm.ops.backends.triton')
-    monkeypatch.setattr(kernels, '_PROGRAMS', 2)  # its interpreter takes long for each
+    monkeypatch.setattr(kernels.plans, '_PROGRAMS', 2)  # its interpreter takes long for each
     small = cases(most=4, dtypes=DTYPES[:3])  # and truncates to bfloat16
     run_cases(lambda case: check(case, ('triton',), monkeypatch), small, 12, 30, 300, long)
 

@@ -20,7 +20,7 @@ def _backend(request, monkeypatch):
     on_gpu = request.param == 'triton' and torch.cuda.is_available()
     if request.param == 'triton' and not on_gpu:
         kernels = pytest.importorskip('ssn_mm.ops.backends.triton')
-        monkeypatch.setattr(kernels, '_PROGRAMS', 2)  # the interpreter takes long for each
+        monkeypatch.setattr(kernels.plans, '_PROGRAMS', 2)  # the interpreter takes long for each
     torch.set_default_device('cuda' if on_gpu else None)
     yield
     torch.set_default_device(None)
@@ -140,7 +140,7 @@ def test_odd_maps_agree_with_float64(shape, last, dtype):
 
 def test_a_map_of_a_million_pixels_agrees_with_float64(monkeypatch):
     if os.environ['SSN_MM_BACKEND'] == 'triton' and not torch.cuda.is_available():
-        monkeypatch.setattr('ssn_mm.ops.backends.triton._CELLS', 1 << 17)  # fewer programs
+        monkeypatch.setattr('ssn_mm.ops.backends.triton.plans._CELLS', 1 << 17)  # fewer programs
     x, dy = torch.randn(1, 2, 1024, 1024) + 3, torch.randn(1, 2, 1024, 1024)
     ratios = torch.tensor([[0.2, 0.3, 0.5], [0.5, 0.3, 0.2]])
 

@@ -25,7 +25,7 @@ NAMES = ('IN', 'LN', 'BN', 'GN')
 @pytest.fixture(autouse=True)
 def _few_programs(monkeypatch):
     if DEVICE == 'cpu':  # the interpreter takes milliseconds for each
-        monkeypatch.setattr(kernels, '_PROGRAMS', 2)
+        monkeypatch.setattr(kernels.plans, '_PROGRAMS', 2)
 
 
 def randn(*shape, dtype=torch.float64):
@@ -75,7 +75,7 @@ def test_passes_take_maps_without_pixels_without_channels_and_of_one_pixel():
 
 @pytest.mark.parametrize('layout', LAYOUTS)
 def test_pixels_split_over_steps_and_programs_agree_with_torch(layout, monkeypatch):
-    monkeypatch.setattr(kernels, '_CELLS', 64)
+    monkeypatch.setattr(kernels.plans, '_CELLS', 64)
     check_maps([(1, 3, 263), (2, 17, 10)], torch.float32, layout)
 
 
@@ -162,7 +162,7 @@ def check_layer(names, radius, running=False, weighted=True, shape=(3, 6, 5), dt
 @pytest.mark.parametrize('k', [1, 2, 3, 4])
 def test_a_layer_of_any_normalizers_agrees_with_autograd(k, monkeypatch):
     for i, names in enumerate(itertools.permutations(NAMES, k)):
-        monkeypatch.setattr(kernels, '_WHOLE', 8192 if i % 2 else 1)  # 1 splits the samples
+        monkeypatch.setattr(kernels.plans, '_WHOLE', 8192 if i % 2 else 1)  # 1 splits the samples
         check_layer(names, 0.3)
 
 
@@ -170,13 +170,13 @@ def test_a_layer_of_any_normalizers_agrees_with_autograd(k, monkeypatch):
 @pytest.mark.parametrize('radius', [None, 0.0, 0.6, 0.9])
 @pytest.mark.parametrize('running', [False, True])
 def test_a_layer_at_any_radius_agrees_with_autograd(radius, running, whole, monkeypatch):
-    monkeypatch.setattr(kernels, '_WHOLE', whole)
+    monkeypatch.setattr(kernels.plans, '_WHOLE', whole)
     check_layer(('BN', 'IN', 'LN'), radius, running, weighted=False)
     check_layer(('GN', 'BN'), radius, running, shape=(1, 4, 1, 3), dtype=torch.float32)
 
 
 def test_a_sample_of_more_channels_than_a_program_takes_is_left_to_torch(monkeypatch):
-    monkeypatch.setattr(kernels, '_WIDEST', 1)
+    monkeypatch.setattr(kernels.plans, '_WIDEST', 1)
     check_layer(NAMES, 0.3)
     check_layer(('BN', 'LN'), None, running=True)
     x, c = randn(3, 6, 5), randn(6)
@@ -185,7 +185,7 @@ def test_a_sample_of_more_channels_than_a_program_takes_is_left_to_torch(monkeyp
         given = (x, torch.eye(2, device=DEVICE).double(), c, c, radius, None, None)
         got = kernels.forward(*given, source, names, EPS, GROUPS)
         with monkeypatch.context() as patch:
-            patch.setattr(kernels, '_WIDEST', 4096)
+            patch.setattr(kernels.plans, '_WIDEST', 4096)
             expected = kernels.forward(*given, source, names, EPS, GROUPS)
         for ours, want in zip(got, expected, strict=True):
             close(ours, want, 1e-9)
@@ -193,13 +193,15 @@ def test_a_sample_of_more_channels_than_a_program_takes_is_left_to_torch(monkeyp
 
 @pytest.mark.parametrize('n', [70_000, 131_072])
 def test_more_samples_than_a_block_can_have_are_gone_through_in_a_loop(n, monkeypatch):
-    monkeypatch.setattr(kernels, '_SPLIT', 1 << 15)  # fewer programs, for the interpreter
+    monkeypatch.setattr(kernels.plans, '_SPLIT', 1 << 15)  # fewer programs, for the interpreter
     check_layer(('BN', 'IN', 'LN'), 0.3, shape=(n, 2, 2))
 
 
 def test_more_programs_than_a_block_can_have_are_summed_in_a_loop(monkeypatch):
-    monkeypatch.setattr(kernels, '_SPLIT', 1)
-    monkeypatch.setattr(kernels, '_pad', lambda count, pad=kernels._pad: min(pad(count), 8))
+    monkeypatch.setattr(kernels.plans, '_SPLIT', 1)
+    monkeypatch.setattr(
+        kernels.plans, 'pad', lambda count, pad=kernels.plans.pad: min(pad(count), 8)
+    )
     check_layer(('BN', 'LN'), 0.3, shape=(37, 2, 2))
 
 
@@ -226,8 +228,8 @@ def test_one_logit_out_of_one_is_chosen_and_not_a_number_stays_visible():
 
 @pytest.mark.parametrize('layout', LAYOUTS)
 def test_runs_agree_bit_for_bit(layout, monkeypatch):
-    monkeypatch.setattr(kernels, '_CELLS', 64)
-    monkeypatch.setattr(kernels, '_WHOLE', 1)
+    monkeypatch.setattr(kernels.plans, '_CELLS', 64)
+    monkeypatch.setattr(kernels.plans, '_WHOLE', 1)
     x, dy = (make_map((2, 4, 70), torch.float32, layout) for _ in range(2))
     logits, weight, bias = (randn(*s, dtype=torch.float32) for s in ((2, 4), (4,), (4,)))
     r = torch.tensor(0.2, device=DEVICE)

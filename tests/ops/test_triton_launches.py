@@ -27,7 +27,7 @@ from ssn_mm.ops.backends.triton.kernels import _locate, _own
 @pytest.mark.parametrize('layout', LAYOUTS)
 def test_a_layer_takes_at_most_four_launches_and_five_back(shape, layout, monkeypatch):
     launched = []
-    monkeypatch.setattr(kernels, '_PROGRAMS', 512)
+    monkeypatch.setattr(kernels.plans, '_PROGRAMS', 512)
     monkeypatch.setattr(kernels, '_run', lambda kernel, *_, **__: launched.append(kernel))
     x = torch.empty(shape, dtype=torch.bfloat16, device='meta')
     if layout == 'channels last':
@@ -117,8 +117,8 @@ def test_offsets_in_a_plane_of_more_than_2_to_the_31_elements_do_not_wrap(rows, 
     'shape', [(129, 16, 56, 56), (3, 1000, 57, 57), (8, 512, 28, 28), (2, 64, 512, 512)]
 )
 def test_pixels_are_split_until_all_processors_have_work(shape, processors, monkeypatch):
-    monkeypatch.setattr(kernels, '_PROGRAMS', 4)
-    monkeypatch.setattr(kernels, '_processors', lambda device: processors)
+    monkeypatch.setattr(kernels.plans, '_PROGRAMS', 4)
+    monkeypatch.setattr(kernels.plans, '_processors', lambda device: processors)
     programs = []
     monkeypatch.setattr(kernels, '_run', lambda kernel, count, *_, **__: programs.append(count))
     for layout in (torch.contiguous_format, torch.channels_last):
@@ -131,10 +131,10 @@ def test_pixels_are_split_until_all_processors_have_work(shape, processors, monk
 def test_splits_follow_the_processors_of_the_maps_own_device(monkeypatch):
     properties = {0: SimpleNamespace(multi_processor_count=132)}
     monkeypatch.setattr(torch.cuda, 'get_device_properties', properties.__getitem__)
-    kernels._processors.cache_clear()
-    assert kernels._processors(0) == 132
-    assert kernels._processors(-1) == 1
-    kernels._processors.cache_clear()
+    kernels.plans._processors.cache_clear()
+    assert kernels.plans._processors(0) == 132
+    assert kernels.plans._processors(-1) == 1
+    kernels.plans._processors.cache_clear()
 
 
 @pytest.mark.parametrize('backend', ['cpu', 'cpp', 'triton'])

@@ -26,7 +26,7 @@ def read(path):
 def rows(tmp_path, monkeypatch):
     # the interpreter takes long for each program, and a kernel for each shape
     kernels = pytest.importorskip('ssn_mm.ops.backends.triton')
-    monkeypatch.setattr(kernels, '_PROGRAMS', 1)
+    monkeypatch.setattr(kernels.plans, '_PROGRAMS', 1)
     return Rows(tmp_path / 'rows.jsonl', 'part', 600)
 
 

@@ -1,0 +1,125 @@
+"""Which programs share a map, and the (N, C) numbers between its passes.
+
+Where rows are too few to fill a GPU, pixels are split over programs and their parts merged. One
+program mixes up to _WHOLE cells of (N, C). Above that samples are split: what BN needs of all
+samples is reduced in a launch before, what the ratios need in one after. A sample with more
+channels than _WIDEST is left to PyTorch's operators.
+"""
+
+import math
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_CELLS = 4096  # of a tile of the map, 16 for each of 256 threads
+_PROGRAMS = 4  # for each multiprocessor, some, which hides the latency of its loads
+_WHOLE = 4096  # cells of float32 in one program of the small stage, half with GN: more spill
+_WIDEST = 4096  # such cells of one sample
+_SPLIT = 1024  # cells of a program where samples are split
+_PARTS = 1024  # that a program merges; of more, each program some, and another launch those
+
+_KINDS = {'IN': 0, 'LN': 1, 'BN': 2, 'GN': 3}  # two bits of `kinds` each
+
+
+def plan_map(x: Tensor, reduces: bool) -> tuple[int, tuple[int, ...], dict[str, Any]]:
+    """How many programs share a map; its rows and area, their splits and steps; constants."""
+    n, c = x.shape[:2]
+    area = x.numel() // (n * c)
+    last = not x.is_contiguous()
+    if last and not x.movedim(1, -1).is_contiguous():
+        raise ValueError(f'a map must be contiguous or channels last, got strides {x.stride()}')
+    outer, rows, fast = (n, c, c) if last else (1, n * c, area)
+    most, least = max(1, _CELLS // 2 // pad(area)), 1
+    if last:  # 16 channels of a half type are 32 bytes, the least a GPU reads
+        most, least = 64, 16 if reduces else 64
+    block_r, wanted = min(pad(rows), most), _PROGRAMS * _processors(x.get_device())
+    while block_r > least and outer * cdiv(rows, block_r) < wanted:
+        block_r //= 2
+    block_s = min(pad(area), _CELLS // (block_r if last else 1))
+    blocks, tiles = outer * cdiv(rows, block_r), cdiv(area, block_s)
+    steps = tiles
+    if not reduces:  # in channels last, further steps of large maps need not load the factors
+        steps = 4 if last and blocks * tiles >= 8 * wanted else 1
+    elif 2 * blocks <= wanted:
+        steps = max(min(2, tiles), cdiv(tiles, cdiv(wanted, blocks)))
+    splits = cdiv(tiles, steps)
+    constants = dict(align=math.gcd(fast, 16), last=last, block_r=block_r, block_s=block_s)
+    warps = _warps(block_r * block_s, 16, 8)
+    return blocks * splits, (rows, area, splits, steps), dict(constants, num_warps=warps)
+
+
+@cache
+def _processors(device: int) -> int:
+    """Of a GPU, which many programs keep busy; 1 for what is none."""
+    return 1 if device < 0 else torch.cuda.get_device_properties(device).multi_processor_count
+
+
+def is_too_wide(mean: Tensor, normalizers: Sequence[str], num_groups: int) -> bool:
+    _, _, block_g, block_j = _row(mean, normalizers, num_groups)
+    return block_g * block_j * mean.itemsize > 4 * _WIDEST
+
+
+def _row(mean: Tensor, normalizers: Sequence[str], num_groups: int) -> tuple[int, int, int, int]:
+    """GN's groups, 1 without it, and their size; both as powers of 2."""
+    groups = num_groups if 'GN' in normalizers else 1
+    size = mean.size(1) // groups
+    return groups, size, pad(groups), pad(size)
+
+
+def plan_cells(
+    mean: Tensor, normalizers: Sequence[str], num_groups: int
+) -> tuple[int, tuple[int, ...], dict[str, Any]]:
+    """How many programs share (N, C); samples, groups, their size; constants."""
+    n = len(mean)
+    groups, size, block_g, block_j = _row(mean, normalizers, num_groups)
+    row = block_g * block_j
+    whole = pad(n) * row * mean.itemsize <= 4 * (_WHOLE if groups == 1 else _WHOLE // 2)
+    block_n = pad(n) if whole else max(1, _SPLIT // row)
+    constants = dict(
+        kinds=sum(_KINDS[name] << 2 * i for i, name in enumerate(normalizers)),
+        k=len(normalizers),
+        block_k=max(2, pad(len(normalizers))),
+        block_n=block_n,
+        block_g=block_g,
+        block_j=block_j,
+        num_warps=_warps(block_n * row, 8, 16),
+    )
+    return cdiv(n, block_n), (n, groups, size), constants
+
+
+def plan_columns(rows: int) -> tuple[dict[str, int], int, int]:
+    """Blocks of a program that goes through rows of some columns; groups of rows, their size."""
+    groups = cdiv(rows, _PARTS)
+    block_n = min(pad(rows), 256)
+    block_c = max(1, min(16, 4096 // block_n))
+    blocks = dict(block_n=block_n, block_c=block_c, num_warps=_warps(block_n * block_c, 8, 16))
+    return blocks, groups, _PARTS if groups > 1 else rows
+
+
+def plan_choice(k: int) -> dict[str, int]:
+    block_k = max(2, pad(k))
+    return dict(k=k, block_k=block_k, block_r=max(1, 1024 // block_k**2), num_warps=4)
+
+
+def plan_parts(k: int, parts: int) -> dict[str, int]:
+    """Blocks of the program that sums parts of the two rows' gradients."""
+    return dict(plan_choice(k), block_p=min(pad(parts), 256), block_r=2)
+
+
+def full_radius(k: int) -> float:
+    return math.sqrt((k - 1) / k) - 1e-6  # the slack is for radii stored in float32
+
+
+def cdiv(a: int, b: int) -> int:  # triton's takes microseconds, as does its next_power_of_2
+    return -(-a // b)
+
+
+def pad(count: int) -> int:
+    return 1 << (count - 1).bit_length()
+
+
+def _warps(cells: int, per_thread: int, most: int) -> int:
+    return min(most, max(1, cells // (32 * per_thread)))
