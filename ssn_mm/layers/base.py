@@ -12,13 +12,14 @@ from ..ops.normalizers import (
     check_normalizers,
     competing,
     has_area,
+    without_elements,
     world_size,
 )
 from ..ops.switch_norm import switch_norm
 from ..ops.tracing import is_batched, is_recomputing, is_transformed
 from .eps import EpsOfLayer
 from .sharded import is_whole
-from .state import CODES, RATIO_KEYS, encode, take_order, tell_of_other_norm
+from .state import CODES, RATIO_KEYS, add_once, encode, take_order, tell_of_other_norm
 from .symbolic import as_one_call, is_symbolic, refuse_script
 
 
@@ -239,10 +240,7 @@ class SwitchNorm(nn.Module):
         radius = self._buffers.get('radius')
         refusal = take_order(state, prefix, self.normalizers, self.num_groups, radius)
         if refusal is not None:
-            # once is enough, where all layers have other normalizers
-            what = refusal.partition(' ')[2]
-            if not any(message.partition(' ')[2] == what for message in error_msgs):
-                error_msgs.append(refusal)
+            add_once(refusal, error_msgs)
             optional += [key for key in RATIO_KEYS if state.pop(f'{prefix}{key}', None) is not None]
         elif logits not in state and f'{prefix}{CODES}' in state:
             optional += RATIO_KEYS
@@ -300,8 +298,3 @@ class SwitchNorm(nn.Module):
             f'{self.num_features}, eps={self._eps}, momentum={self.momentum}, '
             f'affine={self.affine}{groups}{ratios}'
         )
-
-
-def without_elements(x: Tensor, *parameters: Tensor) -> Tensor:
-    """A map that has no elements, passed on as by ``nn.BatchNorm2d``; gradients are 0."""
-    return x + sum((p.sum() * 0 for p in parameters), x.new_zeros(()))

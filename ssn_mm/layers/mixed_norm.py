@@ -7,9 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from ..ops.moments import Moments, group_moments, layer_moments
-from ..ops.normalizers import NORMALIZERS, check_groups, has_area
+from ..ops.normalizers import NORMALIZERS, check_groups, has_area, without_elements
 from ..ops.tracing import is_transformed
-from .base import without_elements
 from .eps import EpsOfLayer
 from .state import PAIR_CODES, encode_pair, pair_mismatch
 from .symbolic import as_one_call, is_symbolic, refuse_script

@@ -156,6 +156,13 @@ def _refusal(prefix: str, theirs: str, own: Sequence[str]) -> str:
     )
 
 
+def add_once(refusal: str, messages: list[str]) -> None:
+    """Adds why a layer cannot load; once, where all layers have other normalizers."""
+    what = refusal.partition(' ')[2]
+    if not any(message.partition(' ')[2] == what for message in messages):
+        messages.append(refusal)
+
+
 def tell_of_other_norm(prefix: str, load: list) -> None:
     """Warns that ratios keep their start, once a call of ``load_state_dict``.
 
