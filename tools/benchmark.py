@@ -4,7 +4,6 @@ import argparse
 import sys
 from pathlib import Path
 
-from mmengine.config import DictAction
 from rich.console import Console
 
 from ssn_mm.analysis.board import Board
@@ -15,6 +14,7 @@ from ssn_mm.analysis.suite_job import Commands
 from ssn_mm.analysis.suite_run import results_of, run_suite
 from ssn_mm.analysis.tables import failures, mixed, tables
 from ssn_mm.commands import command
+from ssn_mm.engine.options import KeyValues
 from ssn_mm.engine.run import run_tool
 from ssn_mm.files import check_folder, check_writes
 
@@ -50,7 +50,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--cluster-options',
         nargs='+',
-        action=DictAction,
+        action=KeyValues,
         metavar='KEY=VALUE',
         help="submitit's parameters, such as slurm_partition=gpu gpus_per_node=8 timeout_min=600",
     )

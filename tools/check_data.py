@@ -4,11 +4,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from mmengine.config import DictAction
 from rich.console import Console
 
 from ssn_mm.datasets.check import SPLITS, check
 from ssn_mm.datasets.check_report import print_report, write_report
+from ssn_mm.engine.options import add_cfg_options
 from ssn_mm.engine.run import load_config, run_tool
 from ssn_mm.files import check_writes
 
@@ -26,13 +26,7 @@ def parse_args() -> argparse.Namespace:
         'is wrong or missing; notes are no faults',
     )
     parser.add_argument('config', help='config file, such as configs/deeplab_ssn_ade20k.py')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='override config entries, such as train_dataloader.dataset.data_root=FOLDER',
-    )
+    add_cfg_options(parser, ', such as train_dataloader.dataset.data_root=FOLDER')
     parser.add_argument(
         '--split', nargs='+', choices=SPLITS, help='what to check (default: all the config has)'
     )

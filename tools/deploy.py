@@ -3,10 +3,9 @@
 import argparse
 from pathlib import Path
 
-from mmengine.config import DictAction
-
 from ssn_mm.checkpoints.files import add_trust
 from ssn_mm.deploy.run import deploy
+from ssn_mm.engine.options import add_cfg_options
 from ssn_mm.engine.run import load_config, run_tool
 
 
@@ -51,13 +50,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--seconds', type=float, default=5.0, help='how long the networks are timed (default: 5)'
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='override config entries',
-    )
+    add_cfg_options(parser)
     add_trust(parser)
     args = parser.parse_args()
     if args.verify < 0:

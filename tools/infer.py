@@ -4,10 +4,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from mmengine.config import DictAction
-
 from ssn_mm.apis import Predictor, infer
 from ssn_mm.checkpoints.files import add_trust
+from ssn_mm.engine.options import add_cfg_options
 from ssn_mm.engine.run import load_config, run_tool
 
 
@@ -51,13 +50,7 @@ def parse_args() -> argparse.Namespace:
         'a webcam the first N (default: until Ctrl-C)',
     )
     parser.add_argument('--device', choices=('cpu', 'cuda'), default='cpu', help='default: cpu')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='override config entries',
-    )
+    add_cfg_options(parser)
     add_trust(parser)
     return parser.parse_args()
 

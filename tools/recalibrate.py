@@ -4,9 +4,8 @@ import argparse
 import os
 from pathlib import Path
 
-from mmengine.config import DictAction
-
 from ssn_mm.checkpoints.files import add_trust
+from ssn_mm.engine.options import add_cfg_options
 from ssn_mm.engine.recalibrate import recalibrate
 from ssn_mm.engine.run import load_config, run_tool
 
@@ -33,13 +32,7 @@ def parse_args() -> argparse.Namespace:
         '--in-place', action='store_true', help='write the statistics into CHECKPOINT itself'
     )
     parser.add_argument('--work-dir', help='folder for logs (default: work_dirs/<config name>)')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='override config entries, such as train_dataloader.num_workers=0',
-    )
+    add_cfg_options(parser, ', such as train_dataloader.num_workers=0')
     parser.add_argument(
         '--launcher',
         choices=('none', 'pytorch', 'slurm', 'mpi'),

@@ -3,9 +3,8 @@
 import argparse
 import os
 
-from mmengine.config import DictAction
-
 from ssn_mm.checkpoints.files import add_trust
+from ssn_mm.engine.options import add_cfg_options
 from ssn_mm.engine.run import evaluate, load_config, run_tool
 
 
@@ -28,13 +27,7 @@ def parse_args() -> argparse.Namespace:
         help="average over the config's tta_pipeline (multi-scale for segmentation; mmpretrain: a "
         'picture and its mirror image, where the config says nothing else)',
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='override config entries, such as test_dataloader.num_workers=0',
-    )
+    add_cfg_options(parser, ', such as test_dataloader.num_workers=0')
     parser.add_argument(
         '--launcher',
         choices=('none', 'pytorch', 'slurm', 'mpi'),

@@ -3,10 +3,9 @@
 import argparse
 import os
 
-from mmengine.config import DictAction
-
 from ssn_mm.checkpoints.files import add_trust
 from ssn_mm.engine.amp import DTYPES
+from ssn_mm.engine.options import add_cfg_options
 from ssn_mm.engine.run import load_config, run_tool, train
 
 
@@ -38,13 +37,9 @@ def parse_args() -> argparse.Namespace:
         help='train in mixed precision, of bfloat16 or float16 (default: float16 on a GPU, '
         'bfloat16 on a CPU); write it after the config',
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='override config entries, such as train_cfg.max_iters=100 '
-        'custom_hooks.0.schedule.at=0.5; lists as key="[a,b]", without spaces',
+    add_cfg_options(
+        parser,
+        ', such as train_cfg.max_iters=100 custom_hooks.0.schedule.at=0.5; lists as key="[a,b]"',
     )
     parser.add_argument(
         '--launcher',

@@ -3,10 +3,9 @@
 import argparse
 from pathlib import Path
 
-from mmengine.config import DictAction
-
 from ssn_mm.checkpoints.convert import convert
 from ssn_mm.checkpoints.files import add_trust
+from ssn_mm.engine.options import add_cfg_options
 from ssn_mm.engine.run import load_config, run_tool
 
 
@@ -45,9 +44,7 @@ def parse_args() -> argparse.Namespace:
         help="of published layers: 1 (default) keeps their unbiased IN variance; 0 is torch's, "
         'faster to go on training with, 2 %% less on a 7x7 map',
     )
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='K=V', help='override the config'
-    )
+    add_cfg_options(parser)
     add_trust(parser)
     args = parser.parse_args()
     if args.bn_ratio is not None and not 0 < args.bn_ratio < 1:
