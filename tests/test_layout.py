@@ -35,7 +35,8 @@ def test_imports_flow_one_way(folder):
     files = sorted((ROOT / 'ssn_mm' / folder).rglob('*.py'))
     assert files
     below = LAYERS[: LAYERS.index(folder)] if folder in LAYERS else BESIDE[folder]
-    shared = set() if folder in ('ops', 'layers') else {'files', 'commands', 'importing'}
+    everywhere = {'files', 'commands', 'config_files', 'importing'}
+    shared = set() if folder in ('ops', 'layers') else everywhere
     allowed = {*below, folder, *(['datasets', 'checkpoints'] if folder == 'engine' else [])}
     for file in files:
         for name in imports(file):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from ssn_mm.config_files import files_of
 from ssn_mm.datasets.check import SPLITS, check
 from ssn_mm.datasets.check_report import print_report, write_report
 from ssn_mm.engine.options import add_cfg_options
@@ -51,7 +52,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     cfg = load_config(args.config, options=args.cfg_options)
-    check_writes([args.json] if args.json else [], [args.config])  # not after hours of decoding
+    check_writes([args.json] if args.json else [], files_of(cfg))  # not after hours of decoding
     found = check(cfg, args.split, args.workers, args.limit)
     print_report(found, Console())
     if args.json:

@@ -26,8 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config
-
+from ..config_files import read_config
 from .metafiles import load_results
 
 KINDS: dict[str, type] = dict(
@@ -131,11 +130,7 @@ def read_suite(path: str | Path) -> Suite:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise FileNotFoundError(f'no suite {str(path)!r}; see configs/suites/ for those that ship')
-    if path.suffix not in ('.py', '.yaml', '.yml', '.json'):
-        raise ValueError(f'a suite ends in .py, .yaml, .yml or .json, got {str(path)!r}')
-    stated = Config.fromfile(path).to_dict()
+    stated = read_config(path, kind='suite', folder='configs/suites/').to_dict()
     if missing := [key for key in NEEDED if key not in stated]:
         raise ValueError(f'{path} says no {", ".join(missing)}; a suite needs {", ".join(NEEDED)}')
     if unknown := sorted(stated.keys() - KINDS.keys()):

@@ -17,6 +17,7 @@ from typing import Any
 from mmengine.config import Config
 
 from ..checkpoints.work_dir import last_checkpoint
+from ..config_files import read_config
 from ..files import write_atomically
 from .benchmark_rows import environment
 from .suite import Run, Suite
@@ -60,7 +61,8 @@ def train_run(
             return
         for path in folder.iterdir():
             if path.name != LOCK:
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+                is_folder = path.is_dir() and not path.is_symlink()
+                shutil.rmtree(path) if is_folder else path.unlink()
         result = about(suite, run) | dict(versions=own)
         try:
             result |= _train(suite, run, folder, commands, portion, lock.fileno())
@@ -74,6 +76,22 @@ def read_result(folder: Path) -> Result | None:
     """What :func:`train_run` wrote; None where it has not."""
     file = folder / RESULT
     return json.loads(file.read_text()) if file.is_file() else None
+
+
+def check_own(folder: Path) -> None:
+    """Checks that a folder, which a run empties before it begins, is a run's or a new one.
+
+    Raises:
+        ValueError: It is a file, or holds what no run of a suite has left there.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f'{folder} is a file, and a run needs a folder there; move it')
+    own = any((folder / name).exists() for name in (LOCK, RESULT))
+    if folder.is_dir() and not own and any(folder.iterdir()):
+        raise ValueError(
+            f'{folder} holds files that no run of a suite has written, and would be emptied; move '
+            'them, or give another --work-dir'
+        )
 
 
 def versions_of(run: Run) -> dict[str, str]:
@@ -94,9 +112,7 @@ def last_lines(folder: Path) -> list[str]:
 
 
 def _config(run: Run) -> Config:
-    cfg = Config.fromfile(run.config)
-    cfg.merge_from_dict(dict(run.options))
-    return cfg
+    return read_config(run.config, run.options)
 
 
 def _train(

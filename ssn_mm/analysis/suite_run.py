@@ -17,6 +17,7 @@ from .suite_job import (
     Commands,
     Result,
     about,
+    check_own,
     last_lines,
     read_result,
     train_run,
@@ -105,7 +106,8 @@ def plan(suite: Suite, folder: Path, stale: str = 'refuse') -> list[Run]:
             'rerun'.
 
     Raises:
-        ValueError: There are stale results, and they are refused.
+        ValueError: There are stale results, and they are refused; or a folder of a run holds
+            somebody else's files.
     """
     to_do, other = [], {}
     for run in suite.runs:
@@ -123,7 +125,10 @@ def plan(suite: Suite, folder: Path, stale: str = 'refuse') -> list[Run]:
             'again with --stale rerun, or mix them, which tables will say, with --stale keep'
         )
     names = {run.name for run in to_do}
-    return [run for run in suite.runs if run.name in names or run.after in names]
+    planned = [run for run in suite.runs if run.name in names or run.after in names]
+    for run in planned:
+        check_own(folder / run.name)
+    return planned
 
 
 def results_of(suite: Suite, folder: Path) -> list[Result]:

@@ -10,11 +10,11 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import DATASETS, init_default_scope
-from mmengine.runner import CheckpointLoader
 from mmengine.runner.amp import autocast
 
-from ..checkpoints.files import check_checkpoint
+from ..checkpoints.files import check_checkpoint, read_checkpoint, state_of
 from ..checkpoints.publish import fill
+from ..config_files import files_of
 from ..datasets.pipelines import Preparation, Prepared, class_of, scope_of
 from ..deploy import OnnxProgram, load_frozen
 from ..deploy.networks import build_network, head_of, run_by, task_of
@@ -50,6 +50,7 @@ class Predictor:
             'videos' or 'frames'.
         classes: Their names; numbers where nobody knows them.
         palette: (classes, 3) RGB, or None.
+        files: Those that it was made of.
 
     Raises:
         FileNotFoundError: There are no such weights.
@@ -62,6 +63,7 @@ class Predictor:
         if device == 'cuda' and not torch.cuda.is_available():
             raise ValueError("device 'cuda': PyTorch sees no GPU; use 'cpu'")
         init_default_scope(scope_of(cfg))
+        self.files = [str(weights), *files_of(cfg)]
         self.task = task_of(cfg)
         self.preparation = Preparation(cfg)
         self._model: Any = build_network(cfg)
@@ -107,12 +109,12 @@ class Predictor:
             program = OnnxProgram(weights)
             self._model = run_by(self._model, program)
             return program.meta
-        checkpoint = CheckpointLoader.load_checkpoint(str(weights), map_location='cpu')
+        checkpoint = read_checkpoint(weights)
         meta = checkpoint.get('meta') or {}
         if 'frozen' in meta:
             load_frozen(self._model, checkpoint)
         else:
-            fill(self._model, checkpoint.get('state_dict', checkpoint), weights)
+            fill(self._model, state_of(checkpoint, weights), weights)
         return meta.get('dataset_meta') or {}
 
     def _read(self, result: Any) -> Prediction:

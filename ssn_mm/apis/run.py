@@ -61,7 +61,10 @@ def infer(
     sources = find_sources(inputs, predictor.preparation, out)
     written = [out / folder / f'{s.name}.png' for s in sources for folder in ('overlays', 'labels')]
     written += [out / 'overlays' / f'{s.name}.mp4' for s in sources]
-    check_writes([out / 'predictions.json', *written], [source.path for source in sources])
+    check_writes(
+        [out / 'predictions.json', *written],
+        [*predictor.files, *(source.path for source in sources)],
+    )
     job = _Job(predictor, out, batch_size, top_k, frames)
     columns = (TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn())
     bar = Progress(

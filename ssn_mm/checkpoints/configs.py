@@ -13,6 +13,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
+from ..config_files import check_parts
 from .harmless import check_harmless, registered_classes_alone
 
 _OWN = ('work_dir', 'load_from', 'resume', 'launcher')  # of the author's machine and run
@@ -87,8 +88,7 @@ def build_network(cfg: Config, trust: bool = False) -> nn.Module:
             networks). Of any: there is no model, or ``custom_imports`` lists no modules.
     """
     imports = _imports(cfg)
-    if not isinstance(cfg.get('model'), dict):
-        raise ValueError(f'the config has no model, or none that is a dict: {cfg.get("model")!r}')
+    check_parts(cfg)
     if cfg.get('data_preprocessor') is not None:  # mmengine's Runner gives it to the model
         cfg = copy.deepcopy(cfg)
         cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)

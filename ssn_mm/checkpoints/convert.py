@@ -6,13 +6,13 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.runner import CheckpointLoader
 from torch import nn
 
+from ..config_files import files_of
 from ..files import check_writes, write_atomically
 from ..layers import SSN, SwitchNorm
 from .configs import build_network
-from .files import check_checkpoint, state_of
+from .files import read_checkpoint, state_of
 from .loading import Loading, load_weights
 from .pretrained import start_at_bn
 from .publish import kept_meta, weights_file
@@ -50,12 +50,11 @@ def convert(
             network; or a plain norm would stand where an SSN chose another norm, or did not choose;
             or an option has no effect.
     """
-    check_writes([out], [*sources, *filter(None, [cfg.filename])])
+    check_writes([out], [*sources, *files_of(cfg)])
     state: dict[str, Any] = {}
     meta: dict[str, Any] = {}
     for source in sources:
-        check_checkpoint(source)
-        checkpoint = CheckpointLoader.load_checkpoint(str(source), 'cpu')
+        checkpoint = read_checkpoint(source)
         part = state_of(checkpoint, source)
         if num_batches is not None and not is_published(part):
             raise ValueError(f'num_batches={num_batches}, but {source} is no published checkpoint')

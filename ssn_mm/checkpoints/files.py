@@ -5,6 +5,7 @@ import hashlib
 import logging
 import os
 import re
+import tarfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,10 @@ from typing import Any
 
 import torch
 from mmengine.logging import print_log
+from mmengine.runner import CheckpointLoader
+
+_PICKLED = b'\x80'  # what torch.save wrote before 1.6, and others that PyTorch's loader takes
+_OTHERS = ('.onnx', '.safetensors')  # which their readers know
 
 
 def add_trust(parser: argparse.ArgumentParser) -> None:
@@ -58,18 +63,51 @@ def check_checkpoint(checkpoint: str | Path) -> None:
     Raises:
         FileNotFoundError: There is no such file.
         ValueError: It was cut short or altered, by its checksums, or by the hash in its name where
-            ``metafile.yml`` beside it says that this package has published it.
+            ``metafile.yml`` beside it says that this package has published it; or it is no
+            checkpoint at all.
     """
     if not Path(checkpoint).is_file():
+        what = ', which is a folder' if Path(checkpoint).is_dir() else ''
         raise FileNotFoundError(
-            f"no checkpoint '{checkpoint}'; training writes them to its work dir"
+            f"no checkpoint '{checkpoint}'{what}; training writes them to its work dir"
         )
     with open(checkpoint, 'rb') as file:
-        zipped = file.read(4) == b'PK\x03\x04'  # what torch.save has written since 1.6
-        empty = not file.tell()
-    if empty or (zipped and not is_intact(checkpoint)):
+        start = file.read(24)
+    zipped = start.startswith(b'PK\x03\x04')  # what torch.save has written since 1.6
+    if not start or (zipped and not is_intact(checkpoint)):
         raise ValueError(f'{checkpoint} is damaged (cut short or altered); copy it again')
+    known = zipped or start.startswith(_PICKLED) or Path(checkpoint).suffix in _OTHERS
+    if not (known or tarfile.is_tarfile(checkpoint)):
+        raise ValueError(
+            f'{checkpoint} is no checkpoint, it begins with {start!r}; of Git LFS, and of a '
+            'download that failed, such files are text: get the file itself'
+        )
     _check_named_hash(Path(checkpoint))
+
+
+def read_checkpoint(checkpoint: str | Path) -> Mapping[str, Any]:
+    """Reads a checkpoint into the CPU's memory.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: See :func:`check_checkpoint`; or it holds something else.
+    """
+    check_checkpoint(checkpoint)
+    content = CheckpointLoader.load_checkpoint(str(checkpoint), 'cpu')
+    check_content(content, checkpoint)
+    return content
+
+
+def check_content(content: Any, source: str | Path) -> None:
+    """Checks that what was read is a checkpoint.
+
+    Raises:
+        ValueError: It is something else, such as a list or a single tensor.
+    """
+    if not isinstance(content, Mapping):
+        raise ValueError(
+            f'{source} is no checkpoint: it holds a {type(content).__name__}, not weights by name'
+        )
 
 
 def state_of(checkpoint: Any, source: str | Path) -> Mapping[str, Any]:

@@ -7,13 +7,13 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.runner import CheckpointLoader
 from torch import nn
 
+from ..config_files import files_of
 from ..files import check_replaceable, write_folder
 from .card import render_card
 from .configs import build_network, plain_config, read_config
-from .files import check_checkpoint
+from .files import check_checkpoint, check_content, read_checkpoint, state_of
 from .publish import fill, kept_meta, weights_file
 from .safetensors import load_from_safetensors
 
@@ -53,14 +53,13 @@ def save_pretrained(
     """
     folder = Path(folder)
     paths = [] if isinstance(source, nn.Module) else [source]
-    check_replaceable(folder, force, [*paths, *filter(None, [cfg.filename])])
+    check_replaceable(folder, force, [*paths, *files_of(cfg)])
     if isinstance(source, nn.Module):
         state: Mapping[str, Any] = source.state_dict()
         found: Mapping[str, Any] = {}
     else:
-        check_checkpoint(source)
-        stored = CheckpointLoader.load_checkpoint(str(source), 'cpu')
-        state, found = stored.get('state_dict', stored), stored.get('meta') or {}
+        stored = read_checkpoint(source)
+        state, found = state_of(stored, source), stored.get('meta') or {}
     model = build_network(cfg, trust=True)  # the user's own
     fill(model, state, 'what is to be saved')
     kept = kept_meta(found if meta is None else meta)
@@ -107,7 +106,8 @@ def from_pretrained(
         stored = load_from_safetensors(str(weights))
     else:  # as weights only, whatever the environment says: a stranger's
         stored = torch.load(weights, 'cpu', weights_only=True)
-    fill(model, stored.get('state_dict', stored), weights)
+    check_content(stored, weights)
+    fill(model, state_of(stored, weights), weights)
     meta = stored.get('meta') or {}
     model.dataset_meta = meta.get('dataset_meta')  # type: ignore[assignment]
     return model

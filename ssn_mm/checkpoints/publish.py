@@ -10,13 +10,13 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
+from ..config_files import files_of
 from ..files import check_replaceable, write_folder
 from .card import render_card, render_metafile
 from .configs import build_network, parse_config, plain_config
-from .files import check_checkpoint
+from .files import read_checkpoint, state_of
 from .safetensors import to_safetensors
 
 FORMATS = ('pth', 'safetensors')
@@ -61,18 +61,17 @@ def publish(
     """
     if file_format not in FORMATS:
         raise ValueError(f'the format is one of {FORMATS}, got {file_format!r}')
-    check_checkpoint(checkpoint)
+    stored = read_checkpoint(checkpoint)
     checkpoint = Path(checkpoint)
-    stored = CheckpointLoader.load_checkpoint(str(checkpoint), 'cpu')
     meta = stored.get('meta') or {}
     trusted = cfg is not None  # the user's own
     cfg = cfg or _config_of(meta, checkpoint)
     name = _name(cfg, checkpoint)
     folder = Path(out or Path('published') / name)
-    check_replaceable(folder, force, [checkpoint, *filter(None, [cfg.filename])])
+    check_replaceable(folder, force, [checkpoint, *files_of(cfg)])
     if 'frozen' in meta:
         raise ValueError(f'{checkpoint} is of a frozen network; publish what it was frozen from')
-    state = stored.get('state_dict', stored)
+    state = state_of(stored, checkpoint)
     model = build_network(cfg, trusted)
     fill(model, state, checkpoint)
     kept = kept_meta(meta)

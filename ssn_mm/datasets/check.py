@@ -20,7 +20,16 @@ from .preflight import check_datasets
 from .probes import Finding, Probe
 from .reading import Fault
 from .sample_check import SampleCheck
-from .samples import leaves, loading_steps, location, name_of, odd_lines, task_of, type_name
+from .samples import (
+    empty_dataset,
+    leaves,
+    loading_steps,
+    location,
+    name_of,
+    odd_lines,
+    task_of,
+    type_name,
+)
 
 SPLITS = ('train', 'val', 'test')
 UNITS = {'classification': 'images', 'segmentation': 'pixels', 'video': 'videos'}
@@ -219,7 +228,7 @@ def _build(node: dict) -> Any:
     try:
         return DATASETS.build(node)
     except ValueError as error:
-        if 'need at least one array' not in str(error):
+        if empty_dataset(error) is None:
             raise
         return DATASETS.build(node | dict(serialize_data=False))  # mmengine fails on an empty list
 

@@ -91,7 +91,7 @@ def write_once(root: str | Path, settings: dict, fill: Callable[[Path], None]) -
     """Fills the folder ``root`` completely or not at all, once, whoever asks.
 
     Args:
-        root: The folder to make; its siblings ``<root>.lock`` and ``<root>.tmp`` are used too.
+        root: The folder to make; hidden files beside it, ``.<root>.ssn_mm*``, are used too.
         settings: What defines the content; JSON types. Kept in ``meta.json``.
         fill: Writes the content into the empty folder it is given.
 
@@ -107,10 +107,10 @@ def write_once(root: str | Path, settings: dict, fill: Callable[[Path], None]) -
         return Path(root)
     try:
         world.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f'{world}.lock'):
+        with FileLock(world.with_name(f'.{world.name}.ssn_mm.lock')):
             if _is_written(world, settings):
                 return Path(root)
-            partial = world.with_name(f'{world.name}.tmp')
+            partial = world.with_name(f'.{world.name}.ssn_mm.tmp')
             shutil.rmtree(partial, ignore_errors=True)  # of a writer that was killed
             partial.mkdir()
             try:

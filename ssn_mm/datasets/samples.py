@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Iterator, Mapping
+from traceback import walk_tb
 from typing import Any
 
 import numpy as np
@@ -108,6 +109,15 @@ def location(node: dict) -> str:
     first = next(iter(prefix.values()), '') if isinstance(prefix, dict) else prefix
     path = os.path.join(node.get('data_root') or '', node.get('ann_file') or first or '')
     return path.rstrip('/') or path
+
+
+def empty_dataset(error: BaseException) -> Any:
+    """The dataset without samples whose list mmengine failed on; None if it was another error."""
+    if 'need at least one array' not in str(error):
+        return None
+    frames = [frame for frame, _ in walk_tb(error.__traceback__)]
+    found = [f.f_locals.get('self') for f in frames if f.f_code.co_name == '_serialize_data']
+    return next(iter(found), None)
 
 
 def odd_lines(node: dict, where: str) -> Iterator[Fault]:

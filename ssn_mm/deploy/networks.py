@@ -10,6 +10,7 @@ from mmengine.registry import MODELS, init_default_scope
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
+from ..config_files import check_parts
 from ..datasets.pipelines import class_of, scope_of
 from ..datasets.samples import type_name
 from .tensor_mode import TensorMode, is_a
@@ -30,6 +31,7 @@ def task_of(cfg: Config) -> str:
     Raises:
         ValueError: It tells something else, or no library here has it.
     """
+    check_parts(cfg)
     kind = cfg.model.get('type')
     found = class_of(MODELS, kind, scope_of(cfg))
     names = [base.__name__ for base in getattr(found, '__mro__', ())]

@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.runner import load_checkpoint
+from mmengine.runner.checkpoint import _load_checkpoint_to_model
 from torch import Tensor, nn
 
 from ..analysis.benchmark import Competitor, interleave
 from ..analysis.benchmark_rows import table
-from ..checkpoints.files import check_checkpoint
+from ..checkpoints.files import check_checkpoint, read_checkpoint
+from ..config_files import files_of
 from ..datasets.pipelines import steps_of_tests
 from ..files import check_writes
 from ..layers import ssn_layers
@@ -78,7 +79,7 @@ def deploy(
     check_writes([out])
     files = {'trained': Path(checkpoint), 'frozen': out.with_suffix('.frozen.pth')}
     written = [out, files['frozen'], *filter(None, [onnx])]
-    check_writes(written, [checkpoint, *filter(None, [cfg.filename])])
+    check_writes(written, [checkpoint, *files_of(cfg)])
     if onnx:
         require_onnx()  # told now, not after minutes
     task = task_of(cfg)
@@ -86,7 +87,11 @@ def deploy(
     if task == 'action' and model.test_cfg:
         model.test_cfg.pop('max_testing_views', None)  # splits batches, changes no result
     shape = _checked(shape or _input_size(cfg, model), model)
-    stored = load_checkpoint(model, checkpoint, map_location='cpu', strict=True)
+    stored = read_checkpoint(checkpoint)
+    try:
+        _load_checkpoint_to_model(model, stored, strict=True)
+    except RuntimeError as error:
+        raise ValueError(f'{checkpoint} is of another network: {error}') from error
     dataset_meta = (stored.get('meta') or {}).get('dataset_meta')
     leading = _leading(cfg, model, task)
     inputs = torch.randn(2, *leading, input_channels(model), *shape)

@@ -12,6 +12,7 @@ from mmengine.evaluator import DumpResults
 from mmengine.registry import METRICS, RUNNERS
 from mmengine.runner import Runner
 
+from ..config_files import check_parts, files_of
 from ..files import check_folder, check_writes, write_atomically
 
 
@@ -29,16 +30,17 @@ def build_runner(cfg: Config, training: bool = True) -> Runner:
     """The runner of a config, of whichever type it asks for.
 
     mmengine's writes the config, with its overrides, to the work dir under the name of its file.
-    Where that is the file that was read, or may be a training's and this is none, it goes to the
+    Where that is a file that was read, or may be a training's and this is none, it goes to the
     folder of this run's logs instead: :func:`written_config`.
 
     Raises:
-        ValueError: The work dir is a file.
+        ValueError: The work dir is a file, or the config has no network.
         OSError: The work dir cannot be written to.
     """
+    check_parts(cfg)
     check_folder(cfg.work_dir)
     name = cfg.filename and Path(cfg.work_dir, Path(cfg.filename).name)
-    aside = name and not (training and not _same(name, cfg.filename))
+    aside = name and not (training and not any(_same(name, file) for file in files_of(cfg)))
     if not aside:
         return _build(cfg)
     nameless = copy.deepcopy(cfg)
@@ -61,18 +63,20 @@ def written_config(runner: Runner) -> Path | None:
 
 
 def check_start(cfg: Config) -> None:
-    """Checks that a training does not write over the checkpoint that it starts from.
+    """Checks that a training does not write over a checkpoint that it starts from.
 
     Raises:
-        ValueError: ``load_from`` lies in the work dir, under a name that the training will use.
+        ValueError: ``load_from``, or weights that the config names for a part of its network, lie
+            in the work dir, under a name that the training will use.
     """
-    start, folder = str(cfg.get('load_from') or ''), cfg.work_dir
     kind = 'epoch' if 'max_epochs' in (cfg.get('train_cfg') or {}) else 'iter'
-    if re.fullmatch(rf'{kind}_\d+\.pth', Path(start).name) and _same(Path(start).parent, folder):
-        raise ValueError(
-            f'the training would write over {start}, which it starts from; give another '
-            '--work-dir, or go on from there with --resume'
-        )
+    for start in (str(cfg.get('load_from') or ''), *files_of(cfg)):
+        own = re.fullmatch(rf'{kind}_\d+\.pth', Path(start).name)
+        if own and _same(Path(start).parent, cfg.work_dir):
+            raise ValueError(
+                f'the training would write over {start}, which it starts from; give another '
+                '--work-dir, or go on from there with --resume'
+            )
 
 
 def check_label_maps(dataset: Any, out: str | Path) -> None:

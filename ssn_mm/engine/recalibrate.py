@@ -5,10 +5,10 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config
-from mmengine.runner import CheckpointLoader
 
-from ..checkpoints.files import check_checkpoint
+from ..checkpoints.files import check_checkpoint, read_checkpoint, state_of
 from ..checkpoints.publish import fill
+from ..config_files import check_parts, files_of
 from ..datasets.preflight import check_datasets
 from ..files import check_writes, write_atomically
 from .outputs import build_runner
@@ -54,10 +54,11 @@ def recalibrate(
         raise ValueError(f'in_place writes to {checkpoint} itself; leave out {out}')
     read = [] if in_place else [checkpoint]
     out = checkpoint if in_place else out or Path(checkpoint).with_suffix('.recalibrated.pth')
-    check_writes([out], [*read, *filter(None, [cfg.filename])])
+    check_writes([out], [*read, *files_of(cfg)])
+    check_parts(cfg, 'train_dataloader')
     check_datasets(cfg, ('train',))
-    stored = CheckpointLoader.load_checkpoint(checkpoint, 'cpu')
-    weights = stored.get('state_dict', stored)
+    stored = read_checkpoint(checkpoint)
+    weights = state_of(stored, checkpoint)
     runner = build_runner(cfg, training=False)
     model = unwrapped(runner)
     fill(model, weights, checkpoint)

@@ -1,22 +1,20 @@
 """What tools/train.py and tools/test.py do, for any config of the three libraries."""
 
+import os
 import sys
-import sysconfig
-import traceback
-from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from mmengine.config import Config
-from mmengine.runner import CheckpointLoader, Runner
+from mmengine.runner import Runner
 
-from ..checkpoints.files import check_checkpoint, explain_refusal
+from ..checkpoints.files import read_checkpoint
 from ..checkpoints.work_dir import last_checkpoint
 from ..commands import command, short
+from ..config_files import check_parts, files_of, read_config
 from ..datasets.pipelines import scope_of
 from ..datasets.preflight import check_datasets
 from ..datasets.samples import type_name
@@ -26,9 +24,9 @@ from .amp import DTYPES, let_mmaction_score_bfloat16
 from .outputs import build_runner, check_label_maps, check_start, written_config
 from .ratios import RATIOS_FILE
 from .ratios_hook import unwrapped
-from .samples import BrokenSampleError
 from .start import StartHook
 from .testing import complete_test, enable_painting, enable_tta, keep_predictions
+from .tool import is_interrupt, run_tool  # noqa: F401, as tools import it
 
 
 def load_config(
@@ -44,15 +42,9 @@ def load_config(
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is not a Python, YAML or JSON config.
+        ValueError: It is no config, or the overrides do not fit it, see :func:`read_config`.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f'no config file {path!r}; see configs/ for those that ship')
-    if Path(path).suffix not in ('.py', '.yaml', '.yml', '.json'):
-        raise ValueError(f'a config ends in .py, .yaml, .yml or .json, got {path!r}')
-    cfg = Config.fromfile(path)
-    if options:
-        cfg.merge_from_dict(options)
+    cfg = read_config(path, options)
     if scope_of(cfg) != 'mmengine':
         cfg.default_scope = scope_of(cfg)
     for name in ('train', 'val', 'test'):
@@ -83,6 +75,7 @@ def train(cfg: Config, resume: bool | str = False, amp: bool | str = False) -> N
             cannot.
         SystemExit: 130 after Ctrl-C, with a message that says how to go on.
     """
+    check_parts(cfg, 'train_dataloader', 'train_cfg', 'optim_wrapper')
     check_datasets(cfg)
     if amp:
         _enable_amp(cfg, None if amp is True else amp)
@@ -91,18 +84,16 @@ def train(cfg: Config, resume: bool | str = False, amp: bool | str = False) -> N
         check_start(cfg)
     runner = build_runner(cfg)
     runner._resume = resume
-    if not any(isinstance(hook, StartHook) for hook in runner.hooks):
-        runner.register_hook(StartHook())
+    _register_start(runner)
     if amp:
         let_mmaction_score_bfloat16()
     try:
         runner.train()
     except BaseException as error:
-        if not _is_interrupt(error):
+        if not is_interrupt(error):
             raise
-        last = last_checkpoint(cfg.work_dir)
-        kept = f'the last checkpoint is {last}' if last else 'there is no checkpoint yet'
-        print(f'\nInterrupted at iteration {runner.iter}; {kept}. Go on with --resume.')
+        if runner.rank == 0:
+            print(_how_to_go_on(runner), flush=True)
         sys.exit(130)
     if runner.rank == 0:
         print('\n'.join(_closing_lines(runner)), flush=True)
@@ -134,10 +125,11 @@ def evaluate(
             ``tta_pipeline``, ``show_dir`` for one without a visualization hook, a config without
             test and validation data or without metrics, or the checkpoint of a frozen network.
     """
-    check_checkpoint(checkpoint)
+    stored = read_checkpoint(checkpoint)
     complete_test(cfg)
+    check_parts(cfg)
     check_datasets(cfg, ('test',))
-    if 'frozen' in CheckpointLoader.load_checkpoint(checkpoint, 'cpu').get('meta', {}):
+    if 'frozen' in (stored.get('meta') or {}):
         raise ValueError(
             f'{checkpoint} is of a frozen network, which the config does not describe; test the '
             'checkpoint that it was frozen from, its outputs are the same, or use tools/infer.py'
@@ -149,7 +141,7 @@ def evaluate(
     if out and not maps:
         if not out.endswith(('.pkl', '.pickle')):
             raise ValueError(f'--out is a file of pickled predictions, .pkl, got {out!r}')
-        check_writes([out], [checkpoint, *filter(None, [cfg.filename])])
+        check_writes([out], [checkpoint, *files_of(cfg)])
     if out:
         keep_predictions(cfg, out)
     if not cfg.test_evaluator and not show_dir:
@@ -160,69 +152,15 @@ def evaluate(
     if tta:
         enable_tta(cfg)
     runner = build_runner(cfg, training=False)
+    _register_start(runner)
     if maps:
         check_label_maps(runner.test_loop.dataloader.dataset, maps)
     return runner.test()
 
 
-def run_tool(main: Callable[[], object]) -> None:
-    """Runs a tool's main; an error that this package raises becomes its message and exit code 2.
-
-    Ctrl-C ends with exit code 130. What other code raises keeps its traceback.
-    """
-    try:
-        main()
-    except BrokenSampleError as error:  # from a worker of a data loader, with its traceback
-        print(
-            f'\nerror: {str(error).rpartition(f"{BrokenSampleError.__name__}: ")[2]}',
-            file=sys.stderr,
-        )
-        sys.exit(2)
-    except UnpicklingError as error:
-        print(f'\nerror: {explain_refusal(error)}', file=sys.stderr)
-        sys.exit(2)
-    except (OSError, ImportError, ValueError, TypeError) as error:
-        if not _is_own(error):
-            raise
-        print(f'\nerror: {_message(error)}', file=sys.stderr)
-        sys.exit(2)
-    except BaseException as error:
-        if not _is_interrupt(error):
-            raise
-        print('\nInterrupted.', file=sys.stderr)
-        sys.exit(130)
-
-
-def _is_own(error: Exception) -> bool:
-    """Whether this package or one of its tools raised it, or a file that they opened."""
-    files = [frame.f_code.co_filename for frame, _ in traceback.walk_tb(error.__traceback__)]
-    library = sysconfig.get_path('stdlib')
-    while isinstance(error, OSError) and _lies_in(files[-1], library):
-        files.pop()
-    package = Path(__file__).parents[1]
-    return any(_lies_in(files[-1], place) for place in (package, package.with_name('tools')))
-
-
-def _lies_in(file: str, folder: str | Path) -> bool:
-    path = Path(file).absolute()  # of a script it is as the command named it
-    return path.is_relative_to(folder) and 'site-packages' not in path.relative_to(folder).parts
-
-
-def _message(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return f'{error.strerror}: {error.filename!r}' if error.filename else error.strerror
-    return str(error)
-
-
-def _is_interrupt(error: BaseException | None) -> bool:
-    """Whether Ctrl-C began it; the code that it falls into may make another error of it.
-
-    mmengine raises a SyntaxError where it formats a config, PyTorch a RuntimeError where it
-    writes a checkpoint.
-    """
-    if error is None or isinstance(error, SystemExit):
-        return False
-    return isinstance(error, KeyboardInterrupt) or _is_interrupt(error.__context__)
+def _register_start(runner: Runner) -> None:
+    if not any(isinstance(hook, StartHook) for hook in runner.hooks):  # ReliabilityHook is one
+        runner.register_hook(StartHook())
 
 
 def _fit_to_workers(loader: Any) -> None:
@@ -257,6 +195,18 @@ def _enable_amp(cfg: Config, dtype: str | None) -> None:
     cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
     if dtype:
         cfg.optim_wrapper.dtype = dtype
+
+
+def _how_to_go_on(runner: Runner) -> str:
+    """What to say of a training that was interrupted; its command on a line of its own."""
+    last = last_checkpoint(runner.work_dir)
+    kept = f'the last checkpoint is {last}' if last else 'there is no checkpoint yet'
+    told = f'\nInterrupted at iteration {runner.iter}; {kept}. Go on with '
+    if runner.launcher != 'none':
+        return f'{told}the command that started it, and --resume.'
+    trusted = ['--trust-checkpoint'] if 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD' in os.environ else []
+    again = command('train.py', written_config(runner), '--resume', *trusted)
+    return f'{told}it:\n    {again}'
 
 
 def _closing_lines(runner: Runner) -> list[str]:

@@ -14,11 +14,14 @@ from mmengine.dist import all_gather_object, broadcast_object_list
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.logging import print_log
 from mmengine.runner import BaseLoop, Runner
+from torch import nn
 
-from ..checkpoints.files import check_checkpoint
+from ..checkpoints.files import check_checkpoint, check_content
 from ..checkpoints.work_dir import NAMES, POINTER, WorkDir
 from ..files import write_atomically
+from .loaded import refuse_to_run, watch_loading
 from .ratios import RATIOS_FILE
+from .ratios_hook import unwrapped
 
 _RESTARTS = ('TORCHELASTIC_RESTART_COUNT', 'SLURM_RESTART_COUNT')  # above 0 after a restart
 _LAUNCHERS = '.launchers'  # in the work dir: who started the training that goes on there
@@ -29,7 +32,8 @@ class StartHook(Hook):
 
     Raises:
         FileNotFoundError: The file to start from is not there.
-        ValueError: It is damaged, or cannot be resumed from; or all of the work dir's are damaged.
+        ValueError: It is damaged, or cannot be resumed from; or all of the work dir's are damaged;
+            or the training has no iteration.
     """
 
     priority = 'VERY_HIGH'
@@ -43,12 +47,25 @@ class StartHook(Hook):
             _check(runner._load_from)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Refuses to resume from weights alone; warns where less than all can go on."""
+        """Refuses to resume from weights alone; warns where less than all can go on.
+
+        Of another network it refuses to resume, and to evaluate layers without weights.
+        """
+        check_content(checkpoint, str(runner._load_from))
+        training = isinstance(runner._train_loop, BaseLoop)
         if runner._resume:
             _check_state(runner, checkpoint)
+        if runner._resume or not training:
+            _expect_all_weights(runner, checkpoint)
 
     def before_train(self, runner: Runner) -> None:
-        """Says so where nothing is left to train."""
+        """Says so where nothing is left to train, and refuses to train nothing at all."""
+        if not runner.max_iters:
+            raise ValueError(
+                'there is nothing to train: an epoch of train_dataloader has no batch, or the '
+                'training no iteration. It has fewer samples than a batch, and drop_last, or '
+                'train_cfg ends at 0'
+            )
         if runner.iter and (runner.iter >= runner.max_iters or runner.epoch >= runner.max_epochs):
             _say(
                 f'Nothing is left to train: {runner._load_from or "the checkpoint"} is of iteration'
@@ -249,6 +266,22 @@ def _check_state(runner: Runner, checkpoint: Mapping) -> None:
             'and save_param_scheduler keep them, and files named best_ never have them',
             logging.WARNING,
         )
+
+
+def _expect_all_weights(runner: Runner, checkpoint: Mapping) -> None:
+    source, resume = runner._load_from, runner._resume
+
+    def found(model: nn.Module, names: list[str]) -> None:
+        more = ', ...' if len(names) > 3 else ''
+        why = (
+            f'{source} is of another network: it has no weights that fit {len(names)} parameters, '
+            f'{", ".join(names[:3])}{more}'
+        )
+        if resume:
+            raise ValueError(why)
+        refuse_to_run(model, names, why)
+
+    watch_loading(unwrapped(runner), checkpoint.get('state_dict', checkpoint), found)
 
 
 def _say(text: str, level: int = logging.INFO) -> None:

@@ -96,6 +96,28 @@ def reached(rows):
     return {row['run']: row['metrics']['acc'] for row in rows if row['status'] == 'done'}
 
 
+def test_a_folder_of_somebody_else_is_not_emptied(suite, tmp_path):
+    grid = suite()
+    notes = tmp_path / 'runs/SSN-seed1/notes.txt'
+    notes.parent.mkdir(parents=True)
+    notes.write_text('mine')
+    with pytest.raises(ValueError, match=r'SSN-seed1 holds files that no run of a suite'):
+        go(grid, tmp_path)
+    assert [path.name for path in (tmp_path / 'runs').rglob('*')] == ['SSN-seed1', 'notes.txt']
+    notes.unlink()
+    (tmp_path / 'data').mkdir()
+    (tmp_path / 'data/kept.txt').write_text('mine')
+    (notes.parent / '.lock').touch()  # of a run that was killed
+    (notes.parent / 'link').symlink_to(tmp_path / 'data')
+    assert len(reached(go(grid, tmp_path))) == 4
+    assert not (notes.parent / 'link').is_symlink()
+    assert (tmp_path / 'data/kept.txt').read_text() == 'mine'
+    (tmp_path / 'files').mkdir()
+    (tmp_path / 'files/BN-seed0').write_text('mine')
+    with pytest.raises(ValueError, match='BN-seed0 is a file'):
+        go(grid, tmp_path, folder='files')
+
+
 def test_the_grid_is_trained_seed_by_seed_and_what_is_done_is_not_repeated(suite, tmp_path):
     variants = {'small': {'more': 0}, 'large batch': {'more': 5}}
     grid = suite(variants=variants, seeds=[1, 2], paper={'BN, small': 76.4})

@@ -141,7 +141,7 @@ def test_a_writer_that_dies_leaves_no_world_and_the_next_succeeds(monkeypatch, t
         patch.setattr(classification, 'draw_picture', failing)
         with pytest.raises(KeyboardInterrupt):
             write_classification(tmp_path / 'w', **TINY, progress=False)
-    assert {path.name for path in tmp_path.iterdir()} <= {'w.lock'}
+    assert {path.name for path in tmp_path.iterdir()} <= {'.w.ssn_mm.lock'}
     root = write_classification(tmp_path / 'w', **TINY, progress=False)
     assert contents(root) == contents(world)
 

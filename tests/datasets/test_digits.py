@@ -196,17 +196,27 @@ def test_a_writer_that_dies_leaves_no_world_and_the_next_succeeds(monkeypatch, t
         fail_at(patch, call=3)
         with pytest.raises(KeyboardInterrupt):
             write_segmentation(root, **TINY)
-    assert {path.name for path in tmp_path.iterdir()} <= {'ade.lock'}
+    assert {path.name for path in tmp_path.iterdir()} <= {'.ade.ssn_mm.lock'}
     assert contents(write_segmentation(root, **TINY)).keys() > {'meta.json'}
 
 
 def test_what_a_killed_writer_left_is_cleared(tmp_path):
-    left = tmp_path / 'ade.tmp' / 'images' / 'training' / 'half.jpg'
+    partial = tmp_path / '.ade.ssn_mm.tmp'
+    left = partial / 'images' / 'training' / 'half.jpg'
     left.parent.mkdir(parents=True)
     left.write_bytes(b'half')
     root = write_segmentation(tmp_path / 'ade', **TINY)
-    assert not (tmp_path / 'ade.tmp').exists()
+    assert not partial.exists()
     assert not any('half' in name for name in contents(root))
+
+
+def test_files_beside_the_dataset_are_left_alone(tmp_path):
+    names = [f'ade.{ending}' for ending in ('tmp', 'lock', 'bak')]
+    for name in names:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / 'mine.txt').write_text('mine')
+    write_segmentation(tmp_path / 'ade', **TINY)
+    assert all((tmp_path / name / 'mine.txt').read_text() == 'mine' for name in names)
 
 
 WRITER = """
@@ -223,7 +233,8 @@ print(len(drawn))
 
 def test_of_two_processes_at_once_one_writes(tmp_path):
     root = tmp_path / 'ade'
-    with FileLock(f'{root}.lock'):  # so that both find no world and have to wait
+    lock = tmp_path / '.ade.ssn_mm.lock'
+    with FileLock(lock):  # so that both find no world and have to wait
         command = [sys.executable, '-c', WRITER, str(Path(digits.__file__).parent), str(root)]
         writers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
         assert [writer.stdout.readline() for writer in writers] == ['ready\n'] * 2

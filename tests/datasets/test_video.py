@@ -192,7 +192,7 @@ def test_a_writer_that_dies_leaves_no_world_and_the_next_succeeds(monkeypatch, t
         patch.setattr(video, '_write_video', failing)
         with pytest.raises(KeyboardInterrupt):
             write_video_world(root, **TINY)
-    assert {path.name for path in tmp_path.iterdir()} <= {'kinetics.lock'}
+    assert {path.name for path in tmp_path.iterdir()} <= {'.kinetics.ssn_mm.lock'}
     files = contents(write_video_world(root, **TINY))
     assert b'half' not in files.values()
 

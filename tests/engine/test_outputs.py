@@ -39,6 +39,16 @@ def test_a_config_in_the_work_dir_is_not_replaced_by_what_a_run_makes_of_it(tmp_
     assert runner.cfg.filename == str(file)
 
 
+def test_what_a_config_inherits_from_is_not_replaced_either(tmp_path):
+    (tmp_path / 'shared').mkdir()
+    base, file = tmp_path / 'shared/mine.py', tmp_path / 'mine.py'
+    base.write_text(TEXT)
+    file.write_text("_base_ = 'shared/mine.py'\n")
+    runner = build(file, tmp_path / 'shared', 'inherits')
+    assert base.read_text() == TEXT
+    assert Config.fromfile(written_config(runner)).train_cfg.max_epochs == 7
+
+
 def test_a_test_does_not_replace_the_config_that_its_training_left(tmp_path):
     file = tmp_path / 'mine.py'
     file.write_text(TEXT)
@@ -87,6 +97,11 @@ def test_a_training_that_would_write_over_its_start_is_refused(tmp_path):
     check_start(Config({**cfg, 'train_cfg': dict(max_epochs=3)}))  # writes epoch_1.pth
     check_start(Config({**cfg, 'load_from': str(tmp_path / 'best_iter_600.pth')}))
     check_start(Config({**cfg, 'load_from': None}))
+    start.touch()
+    part = dict(init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'x/../iter_600.pth')))
+    (tmp_path / 'x').mkdir()
+    with pytest.raises(ValueError, match=r'would write over .*iter_600\.pth'):
+        check_start(Config({**cfg, 'load_from': None, 'model': dict(backbone=part)}))
 
 
 def test_dumped_predictions_are_those_of_mmengine(tmp_path):

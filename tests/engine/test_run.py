@@ -1,4 +1,5 @@
 import io
+import shlex
 from datetime import timedelta
 
 import pytest
@@ -13,7 +14,11 @@ from ssn_mm.engine.start import StartHook
 class Interrupted(io.BytesIO):
     """A runner that Ctrl-C reaches where PyTorch makes a RuntimeError of it."""
 
-    iter, hooks = 7, (StartHook(),)
+    iter, hooks, rank, launcher = 7, (StartHook(),), 0, 'none'
+
+    def __init__(self, cfg):
+        super().__init__()
+        self.cfg, self.work_dir, self.log_dir = cfg, cfg.work_dir, f'{cfg.work_dir}/now'
 
     def train(self):
         torch.save({'weight': torch.zeros(10_000)}, self)
@@ -25,12 +30,18 @@ class Interrupted(io.BytesIO):
 
 
 def test_an_interrupt_that_became_another_error_is_one(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(run, 'build_runner', lambda cfg: Interrupted())
+    monkeypatch.setattr(run, 'build_runner', Interrupted)
+    names = ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper')
+    parts = {name: dict(type='X') for name in names}
+    (tmp_path / 'my.py').write_text('')
+    cfg = Config(dict(work_dir=str(tmp_path / 'a b'), **parts), filename=str(tmp_path / 'my.py'))
     with pytest.raises(RuntimeError, match='unexpected pos'):
-        Interrupted().train()
+        Interrupted(cfg).train()
     with pytest.raises(SystemExit, match='130'):
-        run.train(Config(dict(work_dir=str(tmp_path))))
-    assert 'Interrupted at iteration 7; there is no checkpoint yet' in capsys.readouterr().out
+        run.train(cfg)
+    told, again = capsys.readouterr().out.strip().splitlines()
+    assert told == 'Interrupted at iteration 7; there is no checkpoint yet. Go on with it:'
+    assert shlex.split(again)[-2:] == [str(tmp_path / 'a b/my.py'), '--resume']
 
 
 @pytest.mark.parametrize(

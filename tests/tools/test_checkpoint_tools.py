@@ -36,7 +36,7 @@ def tool():
         ]
         more = [f'experiment_name=run{next(runs)}', *data, *options]
         command = [name, *arguments]
-        if name != 'publish_model.py':
+        if name in ('train.py', 'test.py', 'recalibrate.py'):
             command += ['--work-dir', folder / 'run', '--cfg-options', *more]
         patch.setattr(sys, 'argv', [str(word) for word in command])
         patch.chdir(folder)
@@ -73,6 +73,39 @@ def test_the_tool_writes_a_checkpoint_that_tests_and_differs_in_statistics_alone
     assert {key.rpartition('.')[2] for key in changed} == {'running_mean', 'running_var'}
     assert tool('test.py', trained, DEMO, out) == 0
     assert 'accuracy/top1' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    'tool_name', ['test.py', 'deploy.py', 'recalibrate.py', 'infer.py', 'publish_model.py']
+)
+@pytest.mark.parametrize(
+    ('name', 'content', 'message'),
+    [
+        ('another.pth', None, 'another.pth is of another network: '),
+        ('list.pth', [1, 2], 'list.pth is no checkpoint: it holds a list'),
+        ('text.pth', b'version https://git-lfs.github.com/spec/v1', "begins with b'version https"),
+        ('folder.pth', '', "folder.pth', which is a folder"),
+    ],
+)
+def test_no_tool_takes_what_is_no_checkpoint_or_of_another_network(
+    tool, trained, tmp_path, capsys, tool_name, name, content, message
+):
+    file = tmp_path / name
+    if isinstance(content, bytes):
+        file.write_bytes(content)
+    elif content == '':
+        file.mkdir()
+    elif content is not None:
+        torch.save(content, file)
+    else:
+        stored = torch.load(trained / 'run/epoch_1.pth', weights_only=True)
+        stored['state_dict'].pop('head.fc.weight')
+        torch.save(stored, file)
+    command = [file, '--config', DEMO] if tool_name == 'publish_model.py' else [DEMO, file]
+    command += ['none.png'] if tool_name == 'infer.py' else []
+    assert tool(tool_name, trained, *command) == 2
+    assert message in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == [file]
 
 
 def test_an_interrupted_tool_leaves_no_file_and_the_old_one_as_it_was(tool, trained, monkeypatch):

@@ -1,19 +1,37 @@
 """No tool writes over what it reads."""
 
+import io
+import json
 import sys
 from pathlib import Path
 
 import pytest
 import torch
 
+from ssn_mm.checkpoints.configs import build_network
+from ssn_mm.engine.run import load_config
+
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / 'configs/demo/resnet_ssn_digits.py'
 
 
+@pytest.fixture(scope='module')
+def net():
+    """Weights that fit, and the config as JSON."""
+    cfg, file = load_config(DEMO), io.BytesIO()
+    torch.save(dict(state_dict=build_network(cfg, trust=True).state_dict()), file)
+    return file.getvalue(), json.dumps(cfg.to_dict())
+
+
 @pytest.fixture
-def files(tmp_path):
+def files(tmp_path, net):
     """A folder with a config and a checkpoint, which are read in vain where a check comes late."""
-    (tmp_path / 'mine.py').write_text(f'_base_ = {str(DEMO)!r}\n')
+    (tmp_path / 'base.py').write_text(f'_base_ = {str(DEMO)!r}\n')
+    (tmp_path / 'mine.py').write_text("_base_ = 'base.py'\n")
+    (tmp_path / 'net.pth').write_bytes(net[0])
+    (tmp_path / 'predictions.json').write_text(net[1])
+    (tmp_path / 'start.pth').write_bytes(b'start')
+    (tmp_path / 'picture.png').touch()
     torch.save(dict(state_dict=dict(weight=torch.zeros(1)), meta={}), tmp_path / 'iter_8.pth')
     (tmp_path / 'link.pth').symlink_to('iter_8.pth')
     (tmp_path / 'iter_8.frozen.pth').hardlink_to(tmp_path / 'iter_8.pth')
@@ -34,6 +52,7 @@ RECALIBRATE = ['recalibrate.py', 'mine.py', 'iter_8.pth', '--work-dir', 'run']
         ([*DEPLOY, '--out', 'iter_8.pth'], 'would overwrite'),
         ([*DEPLOY, '--out', './link.pth'], 'would overwrite'),
         ([*DEPLOY, '--out', 'mine.py'], 'would overwrite'),
+        ([*DEPLOY, '--out', 'base.py'], 'would overwrite'),
         ([*DEPLOY, '--out', 'iter_8.pt2'], 'iter_8.frozen.pth would overwrite iter_8.pth'),
         ([*DEPLOY, '--out', 'a.pt2', '--onnx', 'iter_8.pth'], 'would overwrite'),
         ([*DEPLOY, '--out', 'a.pt2', '--onnx', 'a.pt2'], 'would be written to one file'),
@@ -42,6 +61,15 @@ RECALIBRATE = ['recalibrate.py', 'mine.py', 'iter_8.pth', '--work-dir', 'run']
         ([*DEPLOY, '--out', 'mine.py/a.pt2'], 'is a file, so nothing can be written to'),
         ([*RECALIBRATE, '--out', 'iter_8.frozen.pth'], 'would overwrite'),
         ([*RECALIBRATE, '--out', 'mine.py'], 'would overwrite'),
+        (
+            [*RECALIBRATE, '--out', 'start.pth', '--cfg-options', 'load_from=start.pth'],
+            'would overwrite',
+        ),
+        (
+            ['infer.py', 'predictions.json', 'net.pth', 'picture.png', '--out', '.'],
+            'would overwrite',
+        ),
+        (['check_data.py', 'mine.py', '--json', 'base.py'], 'would overwrite'),
         ([*RECALIBRATE, '--out', 'a.pth', '--in-place'], 'leave out a.pth'),
         (['model_converters/convert.py', 'mine.py', 'iter_8.pth', 'link.pth'], 'would overwrite'),
         (['test.py', 'mine.py', 'iter_8.pth', '--out', 'iter_8.pth'], 'pickled predictions, .pkl'),

@@ -315,12 +315,14 @@ def read_all(folder: Path) -> tuple[list[Run], str]:
     files = sorted(folder.glob('*.jsonl'))
     runs = [read_run(file) for file in files]
     if not runs:
-        sys.exit(f'error: no rows (*.jsonl) in {folder}; run the other tools of tools/benchmarks')
+        raise FileNotFoundError(
+            f'no rows (*.jsonl) in {folder}; run the other tools of tools/benchmarks'
+        )
     for file, run in zip(files, runs, strict=True):
         if run.tool not in TITLES:
-            sys.exit(f'error: {file} is of {run.tool!r}; expected one of {", ".join(TITLES)}')
+            raise ValueError(f'{file} is of {run.tool!r}; expected one of {", ".join(TITLES)}')
         if (base := run.settings['baselines'][0]) not in competitors(run.rows):
-            sys.exit(f'error: {file} lacks {base}, which all is relative to; measure with it')
+            raise ValueError(f'{file} lacks {base}, which all is relative to; measure with it')
     return runs, hashlib.sha256(b''.join(file.read_bytes() for file in files)).hexdigest()
 
 
