@@ -4,6 +4,7 @@ concurrent.futures gives up a whole pool when one of its processes dies, and can
 item. Here a process holds one item at a time, so that its death is that item's result.
 """
 
+import faulthandler
 import os
 import signal
 import time
@@ -104,6 +105,7 @@ class _Worker:
 def _serve(function: Callable[[Any], Any], connection: Any, parents: Any) -> None:
     parents.close()  # so that the end of the parent ends the connection
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's
+    faulthandler.disable()  # a decoder that dies is told of by ``take``
     with open(os.devnull, 'w') as nowhere:
         os.dup2(nowhere.fileno(), 2)  # decoders complain there, in the midst of a progress bar
     with suppress(EOFError, OSError):
