@@ -1,10 +1,11 @@
-"""What the OpenMMLab libraries ask of numpy that numpy 2 no longer does, one function each.
+"""What the OpenMMLab libraries ask of numpy and SciPy that they no longer do, one function each.
 
 They are pinned to an older numpy by nobody. Names that it removed, and conversions that it now
 refuses, stop metrics after an evaluation and augmentations in the middle of a training. With an
 older numpy every repair is left out, or changes nothing.
 """
 
+from importlib import import_module
 from types import ModuleType
 from typing import Any
 
@@ -17,6 +18,7 @@ CLIPS = 'mmaction.datasets.transforms.processing'
 TUBES = 'mmaction.evaluation.functional.multisports_utils'
 PROPOSALS = 'mmaction.evaluation.metrics.anet_metric'
 PHOTOMETRIC = 'mmcv.image.photometric'
+SPLINES = 'scipy.interpolate'
 
 
 def apply() -> None:
@@ -28,6 +30,7 @@ def apply() -> None:
             CLIPS: let_hue_of_clips_turn_back,
             TUBES: convert_arrays_of_one,
             PROPOSALS: give_progress_bar,
+            SPLINES: interpolate_grids,
         }
     )
 
@@ -90,6 +93,26 @@ def give_progress_bar(module: ModuleType) -> None:
 
     if not hasattr(module.mmcv, 'ProgressBar'):
         module.mmcv.ProgressBar = ProgressBar
+
+
+def interpolate_grids(splines: ModuleType) -> None:
+    """Gives SciPy ``interp2d``, by which position biases of BEiT and Swin change their size.
+
+    Of it, what they ask for: values on a grid, and a spline of degree 1, 3 or 5 through them.
+    """
+
+    class Interp2d:
+        def __init__(self, x: ArrayLike, y: ArrayLike, z: ArrayLike, kind: str = 'linear') -> None:
+            degree = {'linear': 1, 'cubic': 3, 'quintic': 5}[kind]
+            z = np.asarray(z).reshape(np.size(y), np.size(x))
+            self._spline = splines.RectBivariateSpline(x, y, z.T, kx=degree, ky=degree)
+
+        def __call__(self, x: ArrayLike, y: ArrayLike) -> np.ndarray:
+            return self._spline(x, y).T
+
+    version = import_module('scipy').__version__.split('.')
+    if tuple(map(int, version[:2])) >= (1, 14):  # where it is there only to raise
+        splines.interp2d = Interp2d  # type: ignore[attr-defined]
 
 
 def _in1d(ar1: ArrayLike, ar2: ArrayLike, **options: Any) -> np.ndarray:

@@ -13,9 +13,10 @@ from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import checkpoint as mmengine_checkpoint
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.instancenorm import _InstanceNorm
 
-from ..layers import SwitchNorm
-from ..layers.state import CODES, OtherNormWarning, decode
+from ..layers import MixedNorm, SwitchNorm
+from ..layers.state import CODES, PAIR_CODES, OtherNormWarning, decode
 from ..ops.normalizers import NORMALIZERS
 from ..ops.sparsestmax import sparsestmax
 from .published import from_published, is_published
@@ -23,6 +24,7 @@ from .published import from_published, is_published
 _SHOWN = 3  # names of a kind that a log line has
 # what other libraries, and mmcv's ConvModule, call the parts of a ResNet
 _SYNONYMS = (
+    (r'(^|\.)_orig_mod\.', r'\1'),
     (r'^module\.', ''),
     (r'^backbone\.', ''),
     (r'^head\.fc\.', 'fc.'),
@@ -104,7 +106,7 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor]) -> Loading:
     """
     while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
         model = model.module  # type: ignore[assignment]
-    state = from_published(state)
+    state = _rewritten(model, from_published(state))
     own = model.state_dict()
     wanted: dict[str, Tensor | None] = dict(own)
     for name, module in model.named_modules():
@@ -116,7 +118,7 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor]) -> Loading:
     for key, value in wanted.items():
         source = key if key in state else by_synonym.get(_synonym(key))
         if source is None:
-            if value is not None and not key.endswith(CODES):
+            if value is not None and not key.endswith((CODES, PAIR_CODES)):
                 report.initial.append(key)
             continue
         used.add(source)
@@ -190,6 +192,18 @@ def _synonym(key: str) -> str:
     return key
 
 
+def _rewritten(model: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A state after modules had their way with it, as PyTorch lets them before they load it.
+
+    They bring positional embeddings to another resolution, and take names of before.
+    """
+    state = dict(state)
+    for name, module in model.named_modules():
+        for hook in module._load_state_dict_pre_hooks.values():
+            hook(state, f'{name}.' if name else '', {}, False, [], [], [])
+    return state
+
+
 def _has_codes(state: Mapping[str, Tensor], key: str) -> bool:
     """Whether these are logits of which the state tells whose they are: the layer then judges."""
     codes = state.get(key.removesuffix('ratio_logits') + CODES)
@@ -246,9 +260,24 @@ def _is_chosen(
     """Whether a module is what logits say, which without codes are for IN, LN, BN, GN in order."""
     if isinstance(module, SwitchNorm):
         return True
-    names = NORMALIZERS if codes is None else decode(codes)[0]
-    names = names[: logits.size(1)]
-    if radius is None or 'BN' not in names or not isinstance(module, _BatchNorm):
+    own = _stands_for(module)
+    if radius is None or own is None:
         return False
-    chosen = sparsestmax(logits.float(), radius.float())[:, names.index('BN')] == 1
-    return bool(chosen.all())
+    names, groups, _ = (NORMALIZERS, 0, True) if codes is None else decode(codes)
+    rows = (sparsestmax(logits.float(), radius.float()) == 1).tolist()
+    chosen = tuple(names[row.index(True)] if True in row else '' for row in rows)
+    return chosen == own[0] and ('GN' not in chosen or groups in (0, own[1]))
+
+
+def _stands_for(module: nn.Module) -> tuple[tuple[str, str], int] | None:
+    """Normalizers of the mean and the variance of a norm without ratios, and GN's groups."""
+    if isinstance(module, MixedNorm):
+        one = len(module.mean) == len(module.var) == 1
+        return ((module.mean[0], module.var[0]), module.num_groups) if one else None
+    if isinstance(module, nn.GroupNorm):
+        name = 'LN' if module.num_groups == 1 else 'GN'
+        return (name, name), module.num_groups
+    for kind, name in ((_BatchNorm, 'BN'), (_InstanceNorm, 'IN')):
+        if isinstance(module, kind):
+            return (name, name), 0
+    return None

@@ -49,7 +49,9 @@ def fold(model: nn.Module, *inputs: Any) -> nn.Module:
     Raises:
         ValueError: A module of ``model`` is in training.
     """
-    if training := [name for name, module in model.named_modules() if module.training]:
+    # torch.fx leaves the containers of a traced network in training, which mean nothing
+    modules = [(name, m) for name, m in model.named_modules() if type(m) is not nn.Module]
+    if training := [name for name, module in modules if module.training]:
         raise ValueError(f'{training[0] or "the model"} is in training; call model.eval() first')
     names = {module: name for name, module in model.named_modules()}
     for layer, norm in _foldable(model, inputs):

@@ -93,8 +93,11 @@ def _plain(layer: SSN, rank: int) -> nn.Module:
         plain = nn.GroupNorm(groups, layer.num_features, eps)
     own = layer.state_dict()
     state = {key: own.get(key, value) for key, value in plain.state_dict().items()}
-    plain.load_state_dict(state)
-    return plain.to(layer.ratio_logits.device).train(layer.training)
+    plain.to(layer.ratio_logits).load_state_dict(state)
+    for name, param in plain.named_parameters():
+        own_param = getattr(layer, name)
+        param.requires_grad_(own_param is not None and own_param.requires_grad)
+    return plain.train(layer.training)
 
 
 def _stand_ins(layer: SSN, name: str) -> tuple[str, ...]:

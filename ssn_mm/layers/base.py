@@ -6,6 +6,7 @@ from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses import FakeTensor
 
 from ..ops.normalizers import (
     check_groups,
@@ -18,7 +19,7 @@ from ..ops.normalizers import (
 from ..ops.switch_norm import switch_norm
 from ..ops.tracing import is_batched, is_recomputing, is_transformed
 from .eps import EpsOfLayer
-from .sharded import is_whole
+from .sharded import has_values, is_whole
 from .state import CODES, RATIO_KEYS, add_once, encode, take_order, tell_of_other_norm
 from .symbolic import as_one_call, is_symbolic, refuse_script
 
@@ -152,9 +153,9 @@ class SwitchNorm(nn.Module):
     def selected(self) -> tuple[str | None, str | None]:
         """The normalizers chosen for mean and variance; None for a row not yet one-hot.
 
-        On the meta device, where there are no values, none is.
+        On the meta device, and of fake tensors, where there are no values, none is.
         """
-        if self.ratio_logits.is_meta:
+        if self.ratio_logits.is_meta or isinstance(self.ratio_logits, FakeTensor):
             return None, None
         mean, var = (
             self.normalizers[row.index(1.0)] if 1.0 in row else None
@@ -283,9 +284,8 @@ class SwitchNorm(nn.Module):
         refuse_script(self)
 
     def extra_repr(self) -> str:
-        ratios = ''
-        # of sharded logits other processes would have to print, too; meta ones have no values
-        if is_whole(self.ratio_logits) and not self.ratio_logits.is_meta:
+        ratios = ''  # of sharded logits other processes would have to print them, too
+        if is_whole(self.ratio_logits) and has_values(self.ratio_logits):
             mean, var = (
                 ' '.join(f'{n} {p:.2f}' for n, p in zip(self.normalizers, row, strict=True))
                 for row in self.ratios().tolist()

@@ -2,7 +2,10 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor
+
+from .sharded import has_values
 
 
 class GuardedEps(float):
@@ -52,9 +55,14 @@ class GuardedEps(float):
 
     def _is_own(self, other: Any) -> bool:
         own = self.running_var
-        return (
-            isinstance(other, Tensor) and own is not None and (other is own or other.is_set_to(own))
-        )
+        if own is None or not isinstance(other, Tensor):
+            return False
+        if other is own or other.is_set_to(own):
+            return True
+        # careful folds begin with it in another precision
+        if other.dtype == own.dtype or other.shape != own.shape or other.device != own.device:
+            return False
+        return has_values(own) and has_values(other) and torch.equal(own.to(other.dtype), other)
 
 
 class EpsOfLayer:

@@ -62,11 +62,19 @@ class Memory:
     def note_run(
         self, logits: Tensor, ratios: Tensor | None, chosen: tuple[str, str] | None
     ) -> None:
-        """Notes a forward pass with ``ratios``; None: both rows are the vertices ``chosen``."""
+        """Notes a forward pass with ``ratios``; None: both rows are the vertices ``chosen``.
+
+        Of several steps since ``keep_selected``, as of L-BFGS or of two losses, a row keeps what it
+        had selected in the first.
+        """
         if ratios is None:
             kept = self.kept
             same = kept is not None and kept[0] is logits and self.chosen == chosen
             ratios = kept[3] if kept is not None and same else logits.detach().clone()
+        if not torch.compiler.is_compiling() and self.is_stepped(logits):
+            before = self.ran[2].to(ratios)  # type: ignore[index]
+            held = (before == 1).any(-1, keepdim=True) & _is_near(logits.detach(), before)
+            ratios = before.where(held, ratios)
         self.ran = (logits, _version(logits), ratios)
 
     def note_kept(self, logits: Tensor, vertices: Tensor) -> None:
@@ -94,8 +102,12 @@ class Memory:
         if self.kept is None or self.kept[0] is not logits:
             return now
         vertices = self.kept[3].to(now)
-        drifted = (values - vertices).abs().amax(-1, keepdim=True) < _DRIFT
-        return vertices.where(drifted, now)
+        return vertices.where(_is_near(values, vertices), now)
+
+
+def _is_near(logits: Tensor, vertices: Tensor) -> Tensor:
+    """(2, 1): rows that steps may have moved off their vertex, rather than somebody's hand."""
+    return (logits - vertices).abs().amax(-1, keepdim=True) < _DRIFT
 
 
 def pin(logits: Tensor, then: Tensor, now: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..ops.tracing import is_traced
+
 
 def is_sharded(logits: Tensor) -> bool:
     """Whether FSDP2 has made it a DTensor."""
@@ -18,6 +20,11 @@ def is_sharded(logits: Tensor) -> bool:
 def is_whole(logits: Tensor) -> bool:
     """Whether it is an ordinary parameter (2, K): neither sharded, nor flattened by FSDP1."""
     return isinstance(logits, nn.Parameter) and logits.dim() == 2 and not is_sharded(logits)
+
+
+def has_values(logits: Tensor) -> bool:
+    """Whether they are there to be read: not on the meta device, nor fake, batched or recorded."""
+    return not (logits.is_meta or is_traced(logits))
 
 
 def whole(logits: Any) -> Tensor:

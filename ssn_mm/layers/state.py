@@ -47,8 +47,13 @@ def decode(codes: Tensor) -> tuple[tuple[str, ...], int, bool]:
     if codes.dim() != 2 or len(codes) != 3:
         raise ValueError(f'{CODES} must be (3, K), got {tuple(codes.shape)}')
     places, groups, sparse = codes.tolist()
+    # as floats too: states are cast as a whole, and averaged
     if not all(place in range(len(NORMALIZERS)) for place in places):
-        raise ValueError(f'{CODES} must be places in {NORMALIZERS}, got {places}')
+        raise ValueError(
+            f'{CODES} must be places in {NORMALIZERS}, got {places}; a state averaged of layers '
+            'whose normalizers differ, or have another order, is none'
+        )
+    places, groups = [int(place) for place in places], [int(group) for group in groups]
     names = tuple(NORMALIZERS[place] for place in places)
     return names, max(groups, default=0), any(sparse)
 

@@ -1,5 +1,6 @@
 """Every plausible starting checkpoint, given to every network, and what is said of it."""
 
+import copy
 import random
 
 import pytest
@@ -15,8 +16,11 @@ from torch.nn.functional import cross_entropy, one_hot
 
 from ssn_mm import SN, SSN, set_radius
 from ssn_mm.checkpoints.loading import load_weights
+from ssn_mm.deploy import freeze
 from ssn_mm.layers import SwitchNorm
 
+OMEGA = ('IN', 'LN', 'BN', 'GN')
+PAIRS = [(name, name) for name in OMEGA] + [('IN', 'BN'), ('GN', 'LN')]
 SMALL = dict(depth=18, base_channels=8)
 LIBRARIES = {
     'mmpretrain': dict(type='mmpretrain.ResNet', stem_channels=8, **SMALL),
@@ -321,6 +325,19 @@ def test_plain_norms_in_the_place_of_ssn_are_warned_of(sources):
         for k, v in sources['SSN'].items()
     }
     assert not load_weights(resnet(dict(type='BN')), chose_bn).unlike
+
+
+def test_a_frozen_network_is_what_the_training_of_its_choices_left():
+    net = nn.Sequential(*(SSN(8, OMEGA, num_groups=4) for _ in PAIRS))
+    net(torch.randn(2, 8, 5, 5))
+    with torch.no_grad():
+        for layer, pair in zip(net, PAIRS, strict=True):
+            layer.ratio_logits.copy_(torch.eye(4)[[OMEGA.index(name) for name in pair]])
+    frozen = freeze(copy.deepcopy(net).eval())
+    report = load_weights(frozen, net.state_dict())
+    assert (report.unlike, report.initial, report.mismatched) == ([], [], {})
+    others = nn.Sequential(*frozen[1:], frozen[0])
+    assert load_weights(others, net.state_dict()).unlike == list('012345')
 
 
 def test_batch_norm_comes_back_from_an_ssn_that_chose_it(sources):

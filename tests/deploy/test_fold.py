@@ -272,6 +272,16 @@ def test_a_path_that_the_input_does_not_take_is_left_alone():
     assert type(model.spare[1]) is nn.BatchNorm2d
 
 
+def test_a_network_that_was_traced_in_evaluation_folds():
+    model = nn.Sequential(nn.Sequential(nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4)), nn.ReLU())
+    traced = torch.fx.symbolic_trace(with_statistics(model))
+    assert traced.get_submodule('0').training  # what torch.fx makes of containers
+    x = image()
+    expected = model(x)
+    torch.testing.assert_close(fold(traced, x)(x), expected, rtol=1e-4, atol=1e-5)
+    assert not norms(traced)
+
+
 def test_a_model_in_training_is_refused():
     model = nn.Sequential(nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4)).eval()
     model[1].train()

@@ -37,6 +37,17 @@ def test_a_frozen_network_equals_the_trained_one(mean, var, rank):
     torch.testing.assert_close(frozen(x), expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize('pair', [('BN', 'BN'), ('IN', 'IN'), ('LN', 'LN'), ('GN', 'BN')])
+def test_a_frozen_layer_has_the_precision_of_the_trained_one_and_learns_as_little(pair):
+    model = trained(*pair).double()
+    model[1].weight.requires_grad = False
+    x = torch.randn(2, 3, 6, 6, dtype=torch.float64)
+    expected = model(x).detach()
+    freeze(model)
+    torch.testing.assert_close(model(x), expected)  # as float64 can
+    assert [p.requires_grad for p in model[1].parameters()] == [False, True]
+
+
 @pytest.mark.parametrize('name', OMEGA)
 def test_one_choice_for_both_becomes_a_torch_module(name):
     assert type(freeze(trained(name, name))[1]) is PLAIN[name]

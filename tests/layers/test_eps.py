@@ -36,6 +36,7 @@ FOLDS = {
     'fuse_linear_bn_eval': (nn.Linear(3, 4), fusion.fuse_linear_bn_eval),
     'by hand': (nn.Conv2d(3, 4, 1), by_hand),
     'by hand, eps first': (nn.Conv2d(3, 4, 1), lambda _, n: torch.rsqrt(n.eps + n.running_var)),
+    'by hand, in float64': (nn.Conv2d(3, 4, 1), lambda _, n: n.running_var.double() + n.eps),
     'by hand, of .data': (nn.Conv2d(3, 4, 1), lambda _, n: n.running_var.data.add(n.eps) ** -0.5),
 }
 

@@ -144,6 +144,26 @@ def test_a_selected_layer_keeps_its_selection_whether_it_ran_or_not(ran):
         assert torch.equal(layer.ratio_logits, vertices('IN', 'BN'))
 
 
+def test_a_row_that_the_first_of_several_steps_had_selected_is_kept_unless_set_by_hand():
+    layer = chosen('IN', 'BN')
+    set_radius(layer, 0)
+    step = torch.optim.SGD([layer.ratio_logits], lr=0.1, weight_decay=0.1, momentum=0.9)
+    for _ in range(3):  # two losses, closures of L-BFGS, gradients of a validation
+        layer(X)
+        layer.ratio_logits.grad = torch.tensor([[0.2, -0.2, -0.3], [0.3, -0.2, 0.1]])
+        step.step()
+    assert layer.selected == (None, None)
+    saved = layer.state_dict()
+    keep_selected(layer)
+    assert layer.selected == ('IN', 'BN')
+    assert torch.equal(saved['ratio_logits'], vertices('IN', 'BN'))
+    layer(X)
+    by_hand(layer, CENTRE)
+    layer(X)
+    keep_selected(layer)
+    assert torch.equal(layer.ratio_logits, CENTRE)
+
+
 def test_a_model_that_was_moved_is_kept_with_what_it_was_trained_with():
     layer = chosen('IN', 'BN')
     layer(X)

@@ -8,6 +8,7 @@ import pytest
 import references
 import torch
 from torch import nn
+from torch._subclasses import FakeTensorMode
 from torch.nn.utils import parametrize
 
 from ssn_mm import SN, SSN, keep_selected, set_choices, set_radius
@@ -139,6 +140,16 @@ def test_on_meta_everything_that_reads_no_values_works(monkeypatch):
         set_choices(model, 'freeze')
     trained = SSN(6).to('meta')  # as a training does that gives its memory back
     keep_selected(trained)
+
+
+def test_fake_tensors_are_printed_and_kept_as_meta_ones_are():
+    with FakeTensorMode():
+        model = nn.Sequential(SSN(6), SN(6))
+        set_radius(model, 0.5)
+        model(torch.empty(2, 6, 9, 9)).sum().backward()
+        keep_selected(model)
+    assert 'SSN(6, eps=1e-05, momentum=0.1, affine=True)' in repr(model)
+    assert model[0].selected == model[1].selected == (None, None)
 
 
 def test_a_layer_built_in_inference_mode_evaluates_prints_and_starts_a_training_as_a_copy(kind):

@@ -117,6 +117,25 @@ def test_other_groups_are_refused_unless_gn_has_no_share(kind):
         assert second[0].selected == ('IN', 'BN')
 
 
+@pytest.mark.parametrize('dtype', [torch.float16, torch.float32])
+@pytest.mark.parametrize('load', LOADERS)
+def test_a_state_that_was_cast_or_averaged_as_a_whole_loads(load, dtype):
+    first, second = trained(SSN), nn.Sequential(SSN(6, ORDERS[1], num_groups=3)).eval()
+    state = {key: ((value + value) / 2).to(dtype) for key, value in first.state_dict().items()}
+    load(second, state)
+    x = torch.randn(4, 6, 5, 5)
+    torch.testing.assert_close(second(x), first(x), rtol=1e-2, atol=1e-2)
+    assert second.state_dict()['0.normalizer_codes'].dtype == torch.int64
+
+
+def test_an_average_over_states_of_different_order_is_refused():
+    swapped = ('LN', 'IN', 'BN', 'GN')
+    first, second = (trained(SSN, order).state_dict() for order in (ORDERS[0], swapped))
+    state = {key: (first[key] + second[key]) / 2 for key in first}
+    with pytest.raises(RuntimeError, match='averaged of layers whose normalizers differ'):
+        trained(SSN).load_state_dict(state)
+
+
 @pytest.mark.parametrize('kind', [SN, SSN])
 def test_a_state_of_before_there_were_codes_is_in_the_order_of_the_layer(kind):
     first, second = trained(kind, ORDERS[1]), nn.Sequential(kind(6, ORDERS[1], num_groups=3))
