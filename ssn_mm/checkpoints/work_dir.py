@@ -37,17 +37,36 @@ class WorkDir:
         What tools made of one (iter_8.frozen.pth) is none. With ``best``, those are among them
         that were kept for their metric, too.
         """
-        numbered = (re.sub(r'\\\{.*?\\\}', r'\\d+', re.escape(name)) for name in self.names)
-        pattern = re.compile(f'{"(best_.+_)?" if best else ""}({"|".join(numbered)})')
         found = {
             file.resolve(): file
             for folder in (self.path, *self.elsewhere)
             for file in folder.glob('*')
-            if pattern.fullmatch(file.name) and file.is_file()
+            if self._number(file)[0]
+            and (best or not file.name.startswith('best_'))
+            and file.is_file()
         }
         return sorted(
-            found.values(), key=lambda file: (file.stat().st_mtime, file.name), reverse=True
+            found.values(),
+            key=lambda file: (file.stat().st_mtime, self._number(file)[::-1]),
+            reverse=True,
         )
+
+    def later_than(self, file: Path) -> list[Path]:
+        """Checkpoints that a training which goes on from a file would write again, or not have.
+
+        They are newer, or of a higher number: clocks say little where files were copied. All, if
+        the file is none of them.
+        """
+        found, file = self.checkpoints(best=True), file.resolve()
+        if file not in [one.resolve() for one in found]:
+            return found
+        time, (name, number) = file.stat().st_mtime, self._number(file)
+        return [
+            one
+            for one in found
+            if one.stat().st_mtime > time
+            or (self._number(one)[0] == name and self._number(one)[1] > number)
+        ]
 
     def newest_intact(self) -> str | None:
         """The newest checkpoint that is intact, which ``last_checkpoint`` then names.
@@ -109,6 +128,15 @@ class WorkDir:
             moved[file] = file.rename(file.parent / name / file.name)
         return moved
 
+    def _number(self, file: Path) -> tuple[str, int]:
+        """A checkpoint's kind of name and its number; no name for other files."""
+        for name in self.names:
+            pattern = re.sub(r'\\\{.*?\\\}', r'(\\d+)', re.escape(name))
+            match = re.fullmatch(f'(?:best_.+_)?{pattern}', file.name)
+            if match:
+                return name, int(match[1])
+        return '', -1
+
     def _pointer(self) -> str:
         pointer = self.path / POINTER
         return pointer.read_text().strip() if pointer.is_file() else ''
@@ -116,7 +144,7 @@ class WorkDir:
     def _named(self, text: str) -> Path | None:
         if not text:
             return None
-        places = (Path(text), *(f / Path(text).name for f in (self.path, *self.elsewhere)))
+        places = (*(f / Path(text).name for f in (self.path, *self.elsewhere)), Path(text))
         return next((place for place in places if place.is_file()), None)
 
 

@@ -1,6 +1,7 @@
 """Passes over a loader, in which whatever hooks exchange takes effect, and resuming is exact."""
 
 import copy
+import logging
 from collections.abc import Callable
 from itertools import islice
 from types import FunctionType
@@ -101,6 +102,7 @@ class Pass:
         self._reader, self._loader = reader, loader
         self._is_followed = reader.successor(loader) is loader
         self._iterator: Any = None
+        self._is_warned = False
         self._open(first)
 
     def __iter__(self) -> 'Pass':
@@ -116,7 +118,7 @@ class Pass:
 
     def __next__(self) -> Any:
         if self._has_changed():
-            print_log('The training data was exchanged and is read again from here', 'current')
+            self._tell_of_change()
             self._open(self.done)
         batch = next(self._iterator)
         self.done += 1
@@ -138,9 +140,12 @@ class Pass:
     def _open(self, first: int) -> None:
         loader, self.done = self._now(), first
         self._iterator = None  # its workers end before others begin
-        self._loader, self._parts = loader, _parts(loader)
+        if loader is not self._loader:
+            vars(self._loader)['_iterator'] = None  # or this pass and its workers outlast the loop
+        self._opened, self._loader, self._parts = first, loader, _parts(loader)
         self._as_read: DataLoader = copy.copy(loader)
         own = vars(self._as_read)
+        own['_iterator'] = None
         own.pop('_get_iterator', None)
         if is_readable(loader):
             self._batches: Batches = self._reader.batches(loader, first)
@@ -148,6 +153,18 @@ class Pass:
             own['collate_fn'] = self._reader.collate(loader.collate_fn)
             own['batch_sampler'] = self._batches
         self._iterator = self._as_read._get_iterator()
+
+    def _tell_of_change(self) -> None:
+        if self.done != self._opened + 1:
+            print_log('The data was exchanged and is read again from here', 'current')
+        elif self._loader.num_workers and not self._is_warned:
+            self._is_warned = True
+            print_log(
+                'The data is exchanged at every batch, and its workers begin again each time; '
+                'with num_workers=0 that takes no time',
+                'current',
+                logging.WARNING,
+            )
 
     def _now(self) -> DataLoader:
         return (self._is_followed and self._reader.successor(self._loader)) or self._loader
@@ -186,7 +203,7 @@ def _collect(owner: Any, found: list, seen: set[int]) -> None:
     if id(owner) in seen:
         return
     seen.add(id(owner))
-    for value in vars(owner).values():
+    for value in getattr(owner, '__dict__', {}).values():  # a list is a dataset, too
         short = isinstance(value, list | tuple) and len(value) <= _FEW
         for item in value if short else [value]:
             found.append(item)

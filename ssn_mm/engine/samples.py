@@ -40,7 +40,8 @@ class Samples(Dataset):
         self.dataset, self.check, self.seed, self.broken = dataset, check, seed, broken
 
     def __getattr__(self, name: str) -> Any:
-        if name == 'dataset':  # while it is unpickled in a worker
+        # it is unpickled in a worker; or asked for what reads past it, __getitems__
+        if name == 'dataset' or name.startswith('__'):
             raise AttributeError(name)
         return getattr(self.dataset, name)  # metainfo, ...
 
@@ -101,4 +102,9 @@ def seed_everything(*place: int) -> None:
     seed = int(np.random.SeedSequence(place).generate_state(1)[0])
     random.seed(seed)
     np.random.seed(seed)
-    torch.manual_seed(seed)
+    torch.default_generator.manual_seed(seed)
+    # torch.manual_seed formats the stack for each kind of device that is not in use, milliseconds
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(seed)
+    elif torch.get_device_module() not in (torch.cpu, torch.cuda):
+        torch.manual_seed(seed)

@@ -13,7 +13,7 @@ from typing import Any
 from mmengine.dist import all_gather_object, broadcast_object_list
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.logging import print_log
-from mmengine.runner import BaseLoop, Runner
+from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 from torch import nn
 
 from ..checkpoints.files import check_checkpoint, check_content
@@ -66,7 +66,11 @@ class StartHook(Hook):
                 'training no iteration. It has fewer samples than a batch, and drop_last, or '
                 'train_cfg ends at 0'
             )
-        if runner.iter and (runner.iter >= runner.max_iters or runner.epoch >= runner.max_epochs):
+        by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)  # another batch, other iters
+        done, end = runner.epoch, runner.max_epochs
+        if not by_epoch:
+            done, end = runner.iter, runner.max_iters
+        if 0 < end <= done:
             _say(
                 f'Nothing is left to train: {runner._load_from or "the checkpoint"} is of iteration'
                 f' {runner.iter}, and the training ends at {runner.max_iters}',
@@ -102,13 +106,14 @@ def choose_start(runner: Runner) -> None:
     if isinstance(choice[0], Exception):
         raise choice[0]
     runner._resume, runner._load_from = choice[0]
+    _check_everywhere(runner._load_from)
 
 
 def _choose(runner: Runner, launchers: set[str]) -> tuple[bool, str | None]:
     """Whether to resume, and from which file, or which to load."""
     place = _work_dir(runner)
     resume, file = runner._resume, runner._load_from
-    named = _file(resume) or _file(runner.cfg.get('resume_from'))  # mmcv's name for it
+    named = _file(resume)
     if not named and resume and file and _is_meant_to_resume_from(file, place):
         named = _file(file)
     restarted = _is_restart(place, launchers)
@@ -117,6 +122,7 @@ def _choose(runner: Runner, launchers: set[str]) -> tuple[bool, str | None]:
         if newest:
             _say(f'Resuming from {newest}, the newest checkpoint of {place.path}')
             return True, newest
+    named = named or _file(runner.cfg.get('resume_from'))  # mmcv's name for it
     if named:
         _check(named)
         _say(f'Resuming from {named}')
@@ -185,6 +191,18 @@ def _check(file: str) -> None:
     check_checkpoint(path)
 
 
+def _check_everywhere(file: str | None) -> None:
+    """Refuses a file that some processes do not have, for whom the others would wait."""
+    is_there = not file or '://' in file or Path(file).expanduser().exists()
+    hosts = all_gather_object(None if is_there else socket.gethostname())
+    lacking = [f'{rank} on {host}' for rank, host in enumerate(hosts) if host]
+    if lacking:
+        raise FileNotFoundError(
+            f'{file} is not there for process {", ".join(lacking)}; copy it to each host, or put '
+            'it where all hosts see it'
+        )
+
+
 def _is_restart(place: WorkDir, launchers: set[str]) -> bool:
     """Whether a launcher has started this training before.
 
@@ -211,9 +229,8 @@ def _make_newest(runner: Runner, place: WorkDir, named: str) -> None:
     """What is saved from now on follows ``named``; a restart before that resumes from it, too."""
     if '://' in named:
         return
-    own, file = place.checkpoints(), Path(named).resolve()
-    known = next((number for number, one in enumerate(own) if one.resolve() == file), len(own))
-    _set_aside(runner, place, own[:known], f'are not of the training that goes on from {named}')
+    later = place.later_than(Path(named))
+    _set_aside(runner, place, later, f'are not of the training that goes on from {named}')
     place.point_to(named)
 
 

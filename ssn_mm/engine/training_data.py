@@ -49,7 +49,7 @@ class TrainingData:
             loop.dataloader_iterator = Endless(self.reader)
         elif self.by_epoch and self.first:
             run_iter = loop.run_iter  # its batches count from 0, as if they were the epoch's first
-            loop.run_iter = lambda idx, batch: run_iter(idx + self.offset, batch)
+            loop.run_iter = lambda idx, data_batch: run_iter(idx + self.offset, data_batch)
 
     def begin_epoch(self) -> None:
         """Has the next pass begin where the training stands."""
@@ -95,9 +95,7 @@ class TrainingData:
             'current',
             logging.WARNING,
         )
-        if (
-            self.by_epoch
-        ):  # so that what counts iterations, such as the radius, ends with the epochs
+        if self.by_epoch:  # so that what counts iterations, such as the radius, ends with them
             self.loop._iter = self.loop.epoch * length + self.first
 
     @property

@@ -1,5 +1,8 @@
 """Broken data: named, and skipped or an end, whatever the task and however it is loaded."""
 
+import sys
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -10,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from ssn_mm.datasets.sample_check import SampleCheck
 from ssn_mm.datasets.video import MOTIONS, write_video_world
-from ssn_mm.engine.samples import BrokenSampleError, NamingCollate, Samples
+from ssn_mm.engine.samples import BrokenSampleError, NamingCollate, Samples, seed_everything
 
 CHECK = SampleCheck(classes=4, channels=3)
 
@@ -211,3 +214,19 @@ def test_a_samples_random_numbers_depend_on_its_place_alone(pictures):
     assert first == again
     assert first != other
     assert Samples(Random(), lambda sample: None, seed=(3, 1))[7, 1, 2] != first  # of another rank
+
+
+def test_seeding_for_a_sample_formats_no_stack():
+    """torch.manual_seed does for devices that are not in use: milliseconds on a slow disk."""
+
+    def files_that_run(seed):
+        found = set()
+        sys.setprofile(lambda frame, *_: found.add(Path(frame.f_code.co_filename).name))
+        try:
+            seed()
+        finally:
+            sys.setprofile(None)
+        return found
+
+    assert 'traceback.py' in files_that_run(lambda: torch.manual_seed(3))
+    assert 'traceback.py' not in files_that_run(lambda: seed_everything(3, 0, 1))

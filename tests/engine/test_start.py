@@ -1,5 +1,6 @@
 """What a training starts from, however it is asked for, and what becomes of earlier files."""
 
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -7,10 +8,11 @@ from pathlib import Path
 import pytest
 import resumed
 import torch
+from distributed import on_ranks
 from mmengine.config import Config
 from resumed import assert_same, last, state, train
 
-from ssn_mm.checkpoints.work_dir import last_checkpoint
+from ssn_mm.checkpoints.work_dir import WorkDir, last_checkpoint
 
 
 @pytest.fixture(scope='module')
@@ -85,6 +87,41 @@ def test_a_named_file_wins_over_newer_ones_which_are_moved_aside(
     moved = {file.name for file in aside.iterdir()}
     assert moved >= there
     assert torch.load(aside / 'iter_6.pth', weights_only=True)['meta']['iter'] == 6
+
+
+def test_resume_goes_on_from_the_newest_where_resume_from_names_the_start(tmp_path, other):
+    cfg = dict(resume_from=str(other / 'iter_2.pth'))
+    for start in (2, 3):
+        train(tmp_path, 'iterations', stop=start + 1, resume=True, cfg=Config(cfg))
+        assert f'Advance dataloader {start} steps' in said(tmp_path)
+    assert not list(tmp_path.glob('before_*'))
+
+
+def test_clocks_alone_do_not_say_which_checkpoint_is_later(tmp_path):
+    place, names = WorkDir(tmp_path), ('iter_9.pth', 'iter_10.pth', 'best_acc_iter_11.pth')
+    for name in names:
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (5, 5))
+    assert [file.name for file in place.checkpoints()] == ['iter_10.pth', 'iter_9.pth']
+    os.utime(tmp_path / 'iter_9.pth', (9, 9))  # copied last
+    later = place.later_than(tmp_path / 'iter_9.pth')
+    assert {file.name for file in later} == {'iter_10.pth', 'best_acc_iter_11.pth'}
+    assert {file.name for file in place.later_than(tmp_path / 'iter_1.pth')} == set(names)
+
+
+def start_where_one_process_has_no_file(rank, folder, other):
+    if rank:
+        os.chdir(other)
+    with pytest.raises(FileNotFoundError, match=r'^start\.pth is not there for process 1 on'):
+        train(folder / 'run', 'iterations', load_from='start.pth')
+
+
+def test_a_file_that_one_process_lacks_stops_all_and_none_waits(
+    tmp_path, stopped, other, monkeypatch
+):
+    shutil.copy(stopped / 'iter_2.pth', tmp_path / 'start.pth')
+    monkeypatch.chdir(tmp_path)
+    on_ranks(2, tmp_path, start_where_one_process_has_no_file, tmp_path, other, seconds=60)
 
 
 @pytest.mark.parametrize('count', ['TORCHELASTIC_RESTART_COUNT', 'SLURM_RESTART_COUNT'])
@@ -213,7 +250,7 @@ def test_a_work_dir_that_was_moved_is_resumed_where_it_is(tmp_path, stopped, who
         folder.symlink_to(first)
     else:
         shutil.copytree(first, folder)
-        shutil.rmtree(first)
+        shutil.copy(first / 'iter_2.pth', first / 'iter_6.pth')  # trained on, by itself
     assert Path(last_checkpoint(folder)).name == 'iter_6.pth'
     (folder / 'iter_5.pth').touch()  # the newest by the clock
     train(folder, 'iterations', resume=True)

@@ -1,18 +1,20 @@
 """Hooks that exchange what a training reads: it takes effect, and resuming stays exact."""
 
+import gc
 from types import SimpleNamespace
 
 import pytest
 import torch
+from mmaction.engine.runner.multi_loop import MultiLoaderEpochBasedTrainLoop
 from mmengine.dataset import ClassBalancedDataset, ConcatDataset, DefaultSampler, RepeatDataset
 from mmengine.hooks import Hook
 from mmengine.registry import DATASETS
-from mmengine.runner import EpochBasedTrainLoop
 from mmpretrain.datasets import KFoldDataset
 from mmpretrain.engine.hooks import SwitchRecipeHook
 from resumed import LOOPS, NoisyPictures, assert_same, last, state, train
-from torch.utils.data import BatchSampler, DataLoader, Subset, default_collate
+from torch.utils.data import BatchSampler, DataLoader, Dataset, Subset, default_collate
 
+from ssn_mm.engine.draws import TrainingReader
 from ssn_mm.engine.passes import Reader
 
 
@@ -59,15 +61,20 @@ def run(folder, loop, hooks=(), loader=(), **kwargs):
 
 def check_stops(tmp_path, loop, hooks, stops, **kwargs):
     """A run that was stopped, once with workers, is the whole one; returns the batches it saw."""
-    whole = run(tmp_path / 'whole', loop, hooks, **kwargs)
+    whole = run(tmp_path / 'whole', loop, hooks, **dict(interval=20) | kwargs)
     for number, stop in enumerate(stops):
-        workers = [2 * (number % 2 == 0), 2 * (number % 2)]
-        first = run(tmp_path / f'{stop}', loop, hooks, stop=stop, workers=workers[0], **kwargs)
-        rest = run(tmp_path / f'{stop}', loop, hooks, workers=workers[1], resume=True, **kwargs)
+        workers, place = [2 * (number % 2 == 0), 2 * (number % 2)], tmp_path / f'{stop}'
+        begin = dict(stop=stop, interval=stop, workers=workers[0]) | kwargs
+        end = dict(resume=True, interval=20, workers=workers[1]) | kwargs
+        first, rest = run(place, loop, hooks, **begin), run(place, loop, hooks, **end)
         assert first.batches | rest.batches == whole.batches
         assert rest.places == {i: place for i, place in whole.places.items() if i >= stop}
-        assert_same(state(tmp_path / f'{stop}'), state(tmp_path / 'whole'), stop)
+        assert_same(state(place), state(tmp_path / 'whole'), stop)
     return whole.batches
+
+
+def said(folder):
+    return ''.join(file.read_text() for file in folder.rglob('*.log'))
 
 
 def marked(batches):
@@ -200,11 +207,26 @@ def test_what_a_hook_draws_for_an_epoch_is_drawn_again_after_a_stop_in_it(tmp_pa
     check_stops(tmp_path, 'epochs', lambda: [Choose()], (7,))
 
 
-@pytest.mark.parametrize('loop', ['epochs', 'passes'])
-def test_a_plain_loader_that_shuffles_resumes_exactly(tmp_path, loop):
+PLAIN = {
+    'dataset': lambda: MarkedPictures(pipeline=[Add(0)]),
+    'Subset': lambda: Subset(MarkedPictures(pipeline=[Add(0)]), range(10)),  # reads batches itself
+    'list': lambda: [(torch.full((3, 6, 6), float(number)), number % 2) for number in range(10)],
+}
+
+
+@pytest.mark.parametrize(
+    ('loop', 'data', 'workers'),
+    [
+        ('epochs', 'dataset', 0),
+        ('passes', 'dataset', 0),
+        ('epochs', 'Subset', 0),
+        ('passes', 'list', 1),
+    ],
+)
+def test_a_plain_loader_that_shuffles_resumes_exactly(tmp_path, loop, data, workers):
     def watched(name, **kwargs):
         watch = Watch()
-        plain = DataLoader(MarkedPictures(pipeline=[Add(0)]), 2, shuffle=True)
+        plain = DataLoader(PLAIN[data](), 2, shuffle=True, num_workers=workers)
         train(tmp_path / name, loop, hooks=[watch], train_dataloader=plain, **kwargs)
         return watch.batches
 
@@ -213,36 +235,41 @@ def test_a_plain_loader_that_shuffles_resumes_exactly(tmp_path, loop):
     assert_same(state(tmp_path / 'parts'), state(tmp_path / 'whole'))
 
 
-class TwoLoaders(EpochBasedTrainLoop):
-    """As mmaction2's MultiLoaderEpochBasedTrainLoop, batches of two loaders in one."""
+class TwoLoaders(MultiLoaderEpochBasedTrainLoop):
+    """Has batches of two loaders as one."""
 
     def __init__(self, runner, dataloader, max_epochs):
-        super().__init__(runner, dataloader, max_epochs)
-        other = DataLoader(other_pictures(), 2, shuffle=True)
-        self.multi_loaders = [self.dataloader, other]
+        other = DataLoader(other_pictures(), 3, shuffle=True)  # shorter: it ends the epochs
+        super().__init__(runner, dataloader, [other], max_epochs)
 
-    def run_epoch(self):
-        self.runner.call_hook('before_train_epoch')
-        self.runner.model.train()
-        for idx, batches in enumerate(zip(*self.multi_loaders, strict=True)):
-            self.run_iter(idx, [torch.cat(parts) for parts in zip(*batches, strict=True)])
-        self.runner.call_hook('after_train_epoch')
-        self._epoch += 1
+    def run_iter(self, idx, data_batch):
+        super().run_iter(idx, [torch.cat(parts) for parts in zip(*data_batch, strict=True)])
 
 
 def test_a_loop_over_several_loaders_resumes_exactly(tmp_path, monkeypatch):
     monkeypatch.setitem(LOOPS, 'two', (dict(type=TwoLoaders, max_epochs=3), 'DefaultSampler'))
-    check_stops(tmp_path, 'two', None, (7,))
+    assert len(check_stops(tmp_path, 'two', None, (7,), interval=1)) == 12
 
 
-def test_a_training_resumed_with_other_batches_ends_with_its_epochs(tmp_path):
-    run(tmp_path, 'epochs', stop=7)
-    watch = run(tmp_path, 'epochs', loader=dict(batch_size=1), resume=True)
-    assert list(watch.batches) == list(range(14, 30))  # 2 of 5 batches are 4 of 10
-    assert watch.places[14] == 4
+@pytest.mark.parametrize(
+    ('stop', 'sizes', 'place', 'rest'),
+    [  # 2 of 5 batches are 4 of 10, and 7 of 10 are 3 of 5
+        (7, (2, 1), 4, range(14, 30)),
+        (17, (1, 2), 3, range(8, 15)),
+    ],
+)
+def test_a_training_resumed_with_other_batches_ends_with_its_epochs(
+    tmp_path, stop, sizes, place, rest
+):
+    run(tmp_path, 'epochs', stop=stop, loader=dict(batch_size=sizes[0]))
+    watch = run(tmp_path, 'epochs', loader=dict(batch_size=sizes[1]), resume=True)
+    assert list(watch.batches) == list(rest)
+    assert watch.places[rest[0]] == place
     assert last(tmp_path)['state_dict']['norm.radius'] == 1  # at its end
-    log = ''.join(file.read_text() for file in tmp_path.rglob('*.log'))
-    assert 'A pass over the data has 10 batches, 5 when this checkpoint was written' in log
+    log = said(tmp_path)
+    told = f'{10 // sizes[1]} batches, {10 // sizes[0]} when this checkpoint was written'
+    assert f'A pass over the data has {told}' in log
+    assert 'Nothing is left' not in log
 
 
 def pictures():
@@ -280,6 +307,8 @@ def test_a_recipe_is_switched_through_dataset_wrappers(wrapper, workers):
     batches = list(loader)
     assert len(batches) == len(loader)
     assert all(batch[0].mean() > 50 for batch in batches)
+    if workers:
+        loader._iterator._shutdown_workers()
 
 
 def test_workers_last_from_pass_to_pass_unless_something_was_exchanged():
@@ -298,3 +327,51 @@ def test_workers_last_from_pass_to_pass_unless_something_was_exchanged():
     changed = workers()
     assert changed != first
     assert workers() == changed
+    loader._iterator._shutdown_workers()
+
+
+def test_workers_of_a_loader_that_was_exchanged_end_with_its_pass():
+    def loader():
+        return DataLoader(list(range(9)), 2, num_workers=1, persistent_workers=True)
+
+    loop = SimpleNamespace(dataloader=loader())
+    reader = TrainingReader(lambda data: Items(data), lambda collate: collate, 5, loop, lambda: 0)
+    first, second = loop.dataloader, loader()
+    reader.take(first)
+    batches = iter(first)
+    next(batches)
+    workers = list(batches._workers)
+    loop.dataloader = second
+    next(batches)
+    workers += batches._workers
+    gc.disable()
+    try:
+        del batches
+        assert not any(worker.is_alive() for worker in workers)
+    finally:
+        gc.enable()
+
+
+class Items(Dataset):
+    """Reads what a training draws."""
+
+    def __init__(self, data):
+        self.data = data
+
+    def __getitem__(self, item):
+        return self.data[item[-1]]
+
+
+class Count(Hook):
+    """Exchanges an attribute after every iteration."""
+
+    def after_train_iter(self, runner, *_, **__):
+        transform = runner.train_dataloader.dataset.pipeline.transforms[0]
+        transform.number = 1000 * (runner.iter + 1)
+
+
+def test_what_is_exchanged_at_every_batch_is_read_and_warned_of_once(tmp_path):
+    watch = run(tmp_path, 'iterations', lambda: [Count()], stop=4, interval=20, workers=1)
+    assert [round(mean, -3) for mean in watch.batches.values()] == [0, 1000, 2000, 3000]
+    assert said(tmp_path).count('with num_workers=0 that takes no time') == 1
+    assert said(tmp_path).count('is read again from here') == 0
