@@ -5,7 +5,6 @@ import os
 import socket
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,13 +17,10 @@ from torch import nn
 
 from ..checkpoints.files import check_checkpoint, check_content
 from ..checkpoints.work_dir import NAMES, POINTER, WorkDir
-from ..files import write_atomically
 from .loaded import refuse_to_run, watch_loading
 from .ratios import RATIOS_FILE
 from .ratios_hook import unwrapped
-
-_RESTARTS = ('TORCHELASTIC_RESTART_COUNT', 'SLURM_RESTART_COUNT')  # above 0 after a restart
-_LAUNCHERS = '.launchers'  # in the work dir: who started the training that goes on there
+from .restarts import is_restart, launcher
 
 
 class StartHook(Hook):
@@ -96,7 +92,7 @@ def choose_start(runner: Runner) -> None:
         return
     runner._start_is_chosen = True
     choice: list[Any] = [None]
-    launchers = all_gather_object(_launcher())
+    launchers = all_gather_object(launcher())
     if runner.rank == 0:
         try:  # an error of one process is one of all, which would wait for it
             choice = [_choose(runner, {name for name in launchers if name})]
@@ -116,7 +112,7 @@ def _choose(runner: Runner, launchers: set[str]) -> tuple[bool, str | None]:
     named = _file(resume)
     if not named and resume and file and _is_meant_to_resume_from(file, place):
         named = _file(file)
-    restarted = _is_restart(place, launchers)
+    restarted = is_restart(place.path, launchers)
     if restarted or (resume and not named):
         newest = place.newest_intact()
         if newest:
@@ -201,28 +197,6 @@ def _check_everywhere(file: str | None) -> None:
             f'{file} is not there for process {", ".join(lacking)}; copy it to each host, or put '
             'it where all hosts see it'
         )
-
-
-def _is_restart(place: WorkDir, launchers: set[str]) -> bool:
-    """Whether a launcher has started this training before.
-
-    torchrun does not count a start after hosts have come; so who started it is kept in a file.
-    """
-    file = place.path / _LAUNCHERS
-    known = set(file.read_text().splitlines()) if launchers and file.is_file() else set()
-    if launchers - known:
-        write_atomically(file, '\n'.join(sorted(launchers)).encode())
-    return bool(launchers & known) or any(int(os.environ.get(name) or 0) for name in _RESTARTS)
-
-
-def _launcher() -> str | None:
-    """The torchrun of this process: its host, its id, and when it began, in clock ticks."""
-    if 'TORCHELASTIC_RUN_ID' not in os.environ:
-        return None
-    parent, began = os.getppid(), ''
-    with suppress(OSError):  # no Linux
-        began = Path(f'/proc/{parent}/stat').read_text().rpartition(')')[2].split()[19]
-    return f'{socket.gethostname()} {parent} {began}'
 
 
 def _make_newest(runner: Runner, place: WorkDir, named: str) -> None:

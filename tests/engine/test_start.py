@@ -254,6 +254,7 @@ def test_a_work_dir_that_was_moved_is_resumed_where_it_is(tmp_path, stopped, who
     assert Path(last_checkpoint(folder)).name == 'iter_6.pth'
     (folder / 'iter_5.pth').touch()  # the newest by the clock
     train(folder, 'iterations', resume=True)
+    assert 'Advance dataloader 6 steps' in said(folder)
     assert_same(state(folder), state(whole))
     assert not list(folder.glob('before_*'))
 
