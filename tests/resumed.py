@@ -2,6 +2,7 @@
 
 import os
 import random
+from uuid import uuid4
 
 import numpy as np
 import pytest
@@ -122,7 +123,7 @@ def train(
         ],
         randomness=dict(seed=None if known else seed),
         cfg=Config(dict()),
-        experiment_name=f'{folder.name}-{stop}-{resume}-{random.random()}',
+        experiment_name=f'{folder.name}-{stop}-{resume}-{uuid4()}',
         log_level='WARNING',
     )
     runner = Runner(**arguments | kwargs)

@@ -1,7 +1,7 @@
 """A training of seconds in mmengine's Runner, whose small network chooses, and what to watch."""
 
-import random
 from pathlib import Path
+from uuid import uuid4
 
 import torch
 from mmengine.config import Config
@@ -142,7 +142,7 @@ def train(
         randomness=dict(seed=0),
         resume=resume,
         cfg=Config(dict()),
-        experiment_name=f'{Path(folder).name}-{random.random()}',
+        experiment_name=f'{Path(folder).name}-{uuid4()}',
         log_level='WARNING',
     )
     try:

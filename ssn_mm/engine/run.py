@@ -28,6 +28,8 @@ from .start import StartHook
 from .testing import complete_test, enable_painting, enable_tta, keep_predictions
 from .tool import is_interrupt, run_tool  # noqa: F401, as tools import it
 
+_OF_MMENGINE = {'runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint'}
+
 
 def load_config(
     path: str, work_dir: str | None = None, options: dict | None = None, launcher: str = 'none'
@@ -47,6 +49,7 @@ def load_config(
     cfg = read_config(path, options)
     if scope_of(cfg) != 'mmengine':
         cfg.default_scope = scope_of(cfg)
+    _drop_hooks(cfg)
     for name in ('train', 'val', 'test'):
         _fit_to_workers(cfg.get(f'{name}_dataloader'))
     cfg.work_dir = work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(path).stem)
@@ -161,6 +164,14 @@ def evaluate(
 def _register_start(runner: Runner) -> None:
     if not any(isinstance(hook, StartHook) for hook in runner.hooks):  # ReliabilityHook is one
         runner.register_hook(StartHook())
+
+
+def _drop_hooks(cfg: Config) -> None:
+    """Takes out hooks that overrides set to None, which mmengine allows for its own alone."""
+    hooks = cfg.get('default_hooks') or {}
+    for name in [name for name, hook in hooks.items() if hook is None]:
+        if name not in _OF_MMENGINE:
+            del hooks[name]
 
 
 def _fit_to_workers(loader: Any) -> None:

@@ -1,7 +1,7 @@
 """Every plausible starting checkpoint, given to every network, and what is said of it."""
 
 import copy
-import random
+from uuid import uuid4
 
 import pytest
 import torch
@@ -131,7 +131,7 @@ def train_two_iterations(net, folder, hooks=(), **options):
         ),
         custom_hooks=[dict(type='SSNRadiusHook'), *hooks],
         cfg=Config(dict()),
-        experiment_name=f'{folder.name}-{random.random()}',
+        experiment_name=f'{folder.name}-{uuid4()}',
         log_level='WARNING',
         **options,
     )

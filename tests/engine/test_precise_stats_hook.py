@@ -1,6 +1,7 @@
 """PreciseStatsHook in mmengine's Runner."""
 
 import random
+from uuid import uuid4
 
 import numpy as np
 import pytest
@@ -102,7 +103,7 @@ def train(folder, precise=None, loop='iterations', stop=None, reliable=True, ema
         ],
         randomness=dict(seed=3),
         cfg=Config(dict()),
-        experiment_name=f'{folder.name}-{random.random()}',
+        experiment_name=f'{folder.name}-{uuid4()}',
         log_level='WARNING',
         **kwargs,
     )

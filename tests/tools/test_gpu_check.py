@@ -64,11 +64,19 @@ def test_without_a_gpu_it_says_so_and_runs_what_it_can(check):
     assert '3 ok, 0 failed, 3 noted -> rows.jsonl' in output
 
 
-@no_gpu
-def test_a_part_that_is_not_done_in_time_is_ended_and_failed(check):
-    code, _, rows = check('--parts', 'layers float32', '--seconds', '6')
-    assert code == 1
-    assert (rows[-1]['ok'], rows[-1]['note']) == (False, 'not done within 6 s')
+def test_a_part_that_is_not_done_in_time_is_ended_and_failed(tmp_path, monkeypatch):
+    check, path = pytest.importorskip('gpu_check'), tmp_path / 'rows.jsonl'
+    ended = tmp_path / 'ended'
+    slow = tmp_path / 'slow.py'
+    slow.write_text(f'import pathlib, time; time.sleep(20); pathlib.Path({str(ended)!r}).touch()')
+    monkeypatch.setattr(check, '__file__', str(slow))  # what runs a part, in a process of its own
+    check.run_group({'sync': 5, 'capture': 4}, path)
+    told = {row['part']: (row['ok'], row['note']) for row in read(path)}
+    assert told == {
+        'sync': (False, 'not done within 5 s'),
+        'capture': (None, 'not begun: the time is over'),
+    }
+    assert not ended.exists()
 
 
 def test_an_error_of_a_part_is_a_row_with_its_place(tmp_path, monkeypatch):
