@@ -94,7 +94,6 @@ class SwitchNorm(nn.Module):
         self.affine = affine
         self.num_groups = num_groups
         self.sync = sync
-        self.correction = correction
         self.track_running_stats = track_running_stats
         like: dict[str, Any] = dict(device=device, dtype=dtype)
         self.weight = nn.Parameter(torch.empty(num_features, **like)) if affine else None
@@ -104,6 +103,7 @@ class SwitchNorm(nn.Module):
         self.has_area = True  # whether the last input had more than one element per (n, c)
         self._warned_shape = False
         self._register_buffers(like)
+        self.correction = correction
         self.reset_parameters()
 
     def _register_buffers(self, like: dict[str, Any]) -> None:
@@ -116,9 +116,24 @@ class SwitchNorm(nn.Module):
             CODES, encode(self.normalizers, self.num_groups, self._sparse, like['device'])
         )
 
+    @property
+    def correction(self) -> int:
+        """Elements that IN's variance is short of, 0 or 1, as it was built or loaded."""
+        return int(self._buffers['correction'] is not None)  # without a look at the value
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == 'correction' and isinstance(value, int):
+            # a buffer, since whoever puts a state in a module's place looks for its keys there
+            one = torch.tensor(1, device=self.ratio_logits.device) if value else None
+            self._buffers['correction'] = one
+        else:
+            super().__setattr__(name, value)
+
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         self.__dict__.setdefault('track_running_stats', True)
+        if 'correction' in self.__dict__:  # pickled as a whole before it was a buffer
+            self.correction = self.__dict__.pop('correction')
         if CODES not in self._buffers:  # pickled as a whole before there were any
             device = self.ratio_logits.device
             self.register_buffer(
@@ -143,6 +158,8 @@ class SwitchNorm(nn.Module):
             nn.init.ones_(self.weight)
             nn.init.zeros_(self.bias)  # type: ignore[arg-type]
         nn.init.ones_(self.ratio_logits)
+        if self._buffers['correction'] is not None:
+            self._buffers['correction'].fill_(1)
         self.normalizer_codes.copy_(encode(self.normalizers, self.num_groups, self._sparse))
 
     def ratios(self) -> Tensor:
@@ -226,18 +243,13 @@ class SwitchNorm(nn.Module):
             x, self.ratios(), self.normalizers, correction=self.correction, **options
         )
 
-    def _save_to_state_dict(self, destination, prefix, keep_vars) -> None:
-        super()._save_to_state_dict(destination, prefix, keep_vars)
-        if self.correction:  # weights that were trained with it would be wrong without
-            destination[f'{prefix}correction'] = torch.tensor(self.correction)
-
     def _load_from_state_dict(
         self, state_dict, prefix, metadata, strict, missing_keys, unexpected_keys, error_msgs
     ) -> None:
         state, logits = dict(state_dict), f'{prefix}ratio_logits'
         if logits in state or f'{prefix}correction' in state:  # else another norm's says nothing
             self.correction = int(state.pop(f'{prefix}correction', 0))
-        optional = [CODES]
+        optional = [CODES, 'correction']
         radius = self._buffers.get('radius')
         refusal = take_order(state, prefix, self.normalizers, self.num_groups, radius)
         if refusal is not None:

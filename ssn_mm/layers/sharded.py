@@ -57,11 +57,18 @@ def copy_whole(logits: Sequence[Any], values: Tensor) -> None:
     if not is_sharded(logits[0]):
         torch._foreach_copy_(list(logits), list(values))
         return
+    for z, value in zip(logits, values, strict=True):
+        z.copy_(spread_like(z, value))
+
+
+def spread_like(logits: Any, value: Tensor) -> Tensor:
+    """``value`` (2, K), the same on every process, sharded as ``logits`` are, or as it is."""
+    if not is_sharded(logits):
+        return value
     from torch.distributed.tensor import distribute_tensor  # not in every build of PyTorch
 
-    for z, value in zip(logits, values, strict=True):
-        # src_data_rank=None: each process takes its part, without an exchange
-        z.copy_(distribute_tensor(value, z.device_mesh, z.placements, src_data_rank=None))
+    # src_data_rank=None: each process takes its part, without an exchange
+    return distribute_tensor(value, logits.device_mesh, logits.placements, src_data_rank=None)
 
 
 def _refusal(logits: Tensor) -> str:

@@ -13,7 +13,7 @@ from ..ops.switch_norm import chosen_norm, sparse_switch_norm
 from ..ops.tracing import is_traced, is_transformed
 from .base import SwitchNorm
 from .memory import Memory, pin, selected_names
-from .sharded import is_whole, whole
+from .sharded import is_whole, spread_like, whole
 
 
 class SN(SwitchNorm):
@@ -30,7 +30,8 @@ class SN(SwitchNorm):
     def _own_logits(self, state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
         key, radius = f'{prefix}ratio_logits', state.pop(f'{prefix}radius', None)
         if radius is not None and key in state:
-            state[key] = sparsestmax(state[key].float(), radius.float()).clamp(min=1e-7).log()
+            ratios = sparsestmax(whole(state[key]).float(), radius.float())
+            state[key] = spread_like(state[key], ratios.clamp(min=1e-7).log())
         return state
 
 

@@ -8,6 +8,7 @@ import torch
 import torch.distributed as dist
 from distributed import on_ranks
 from torch import nn
+from torch.func import functional_call
 
 from ssn_mm import SN, SSN, keep_selected, set_radius
 from ssn_mm.deploy import freeze
@@ -55,6 +56,19 @@ def test_it_stays_in_force_after_the_choice_and_through_a_state():
     sn.load_state_dict(layer.state_dict(), strict=False)
     torch.testing.assert_close(sn(x), before)
     assert 'correction=1' in str(sn)
+
+
+@pytest.mark.parametrize('kind', [SSN, SN])
+def test_functional_call_takes_it_from_the_state(kind):
+    corrected, x = kind(4, correction=1).eval(), torch.randn(4, 4, 3, 3)
+    state = corrected.state_dict()
+    plain = kind(4).eval()
+    expected = corrected(x)
+    assert not torch.allclose(plain(x), expected)
+    assert torch.equal(functional_call(corrected, state, (x,), strict=True), expected)
+    assert torch.equal(functional_call(plain, state, (x,)), expected)
+    assert (plain.correction, corrected.correction) == (0, 1)
+    assert copy.deepcopy(corrected).correction == 1
 
 
 def test_maps_of_one_element_stay_finite():

@@ -14,7 +14,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
-from ssn_mm import SSN, set_choices
+from ssn_mm import SN, SSN, set_choices, set_radius
 from ssn_mm.layers.sharded import is_sharded
 
 WHOLE = StateDictOptions(full_state_dict=True)
@@ -79,6 +79,31 @@ def load_another_order(rank):
 
 def test_a_sharded_network_takes_logits_in_its_own_order(tmp_path):
     on_ranks(2, tmp_path, load_another_order)
+
+
+def load_ssn_into_sn(rank):
+    def with_sn():
+        model = net()
+        model[4] = SN(4).double()
+        return model
+
+    trained, plain = net(), with_sn()
+    nn.init.normal_(trained[4].ratio_logits, generator=torch.Generator().manual_seed(0))
+    set_radius(trained, 0.3)
+    plain.load_state_dict(trained.state_dict(), strict=False)
+    own = shard(net())
+    set_model_state_dict(own, trained.state_dict(), options=WHOLE)
+    for state, options in (
+        (trained.state_dict(), StateDictOptions(full_state_dict=True, strict=False)),
+        (own.state_dict(), StateDictOptions(strict=False)),
+    ):
+        sharded = shard(with_sn())
+        set_model_state_dict(sharded, state, options=options)
+        assert torch.equal(sharded[4].ratio_logits.full_tensor(), plain[4].ratio_logits)
+
+
+def test_a_sharded_sn_takes_the_ratios_of_an_ssn(tmp_path):
+    on_ranks(2, tmp_path, load_ssn_into_sn)
 
 
 def build_on_meta(rank):
