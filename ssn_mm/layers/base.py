@@ -17,14 +17,15 @@ from ..ops.normalizers import (
     world_size,
 )
 from ..ops.switch_norm import switch_norm
-from ..ops.tracing import is_batched, is_recomputing, is_transformed
+from ..ops.tracing import is_recomputing, is_transformed
+from .correction import Corrected
 from .eps import EpsOfLayer
 from .sharded import has_values, is_whole
 from .state import CODES, RATIO_KEYS, add_once, encode, take_order, tell_of_other_norm
-from .symbolic import as_one_call, is_symbolic, refuse_script
+from .symbolic import as_one_call, check_batched, is_symbolic, refuse_script
 
 
-class SwitchNorm(nn.Module):
+class SwitchNorm(Corrected):
     """What SSN and SN share: Eq. 1 with learned ratios. Subclasses say how logits become ratios.
 
     Args:
@@ -116,19 +117,6 @@ class SwitchNorm(nn.Module):
             CODES, encode(self.normalizers, self.num_groups, self._sparse, like['device'])
         )
 
-    @property
-    def correction(self) -> int:
-        """Elements that IN's variance is short of, 0 or 1, as it was built or loaded."""
-        return int(self._buffers['correction'] is not None)  # without a look at the value
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name == 'correction' and isinstance(value, int):
-            # a buffer, since whoever puts a state in a module's place looks for its keys there
-            one = torch.tensor(1, device=self.ratio_logits.device) if value else None
-            self._buffers['correction'] = one
-        else:
-            super().__setattr__(name, value)
-
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         self.__dict__.setdefault('track_running_stats', True)
@@ -204,7 +192,7 @@ class SwitchNorm(nn.Module):
         batches = self.num_batches_tracked
         if update and batches is not None:
             if is_transformed():
-                self._check_batched(x)
+                check_batched(self, x)
             batches.add_(1)
         if not self.has_area and not x.numel() and not self._is_waited_for():
             return without_elements(x, *self.parameters(recurse=False))
@@ -228,16 +216,6 @@ class SwitchNorm(nn.Module):
         """Whether other processes wait for this one's share in BN's statistics, be it empty."""
         return self.sync and self.training and world_size() > 1
 
-    def _check_batched(self, x: Tensor) -> None:
-        """Refuses to update running statistics with many batches at once, as batch norm does."""
-        mean = self.running_mean
-        if is_batched(x) and mean is not None and not is_batched(mean):
-            raise RuntimeError(
-                f'{type(self).__name__} in training has running statistics to update, which vmap '
-                'cannot do with the batches that it runs at once: call eval(), build it with '
-                'track_running_stats=False, or give each its own with torch.func.stack_module_state'
-            )
-
     def _normalize(self, x: Tensor, **options) -> Tensor:
         return switch_norm(
             x, self.ratios(), self.normalizers, correction=self.correction, **options
@@ -256,13 +234,16 @@ class SwitchNorm(nn.Module):
             add_once(refusal, error_msgs)
             optional += [key for key in RATIO_KEYS if state.pop(f'{prefix}{key}', None) is not None]
         elif logits not in state and f'{prefix}{CODES}' in state:
-            optional += RATIO_KEYS
-            tell_of_other_norm(prefix, missing_keys)
+            if not any(f'{prefix}{key}' in state_dict for key in RATIO_KEYS):
+                optional += RATIO_KEYS
+                tell_of_other_norm(prefix, missing_keys)
             if self.ratio_logits.is_meta:  # so that what is assigned is complete
                 self._add_start(state, prefix)
         if f'{prefix}running_mean' in state:  # PyTorch's counts batches from 0.4.1 on
             optional.append('num_batches_tracked')
         missing: list[str] = []
+        if radius is not None and f'{prefix}radius' in state.keys() - state_dict.keys():
+            missing.append(f'{prefix}radius')  # the state's codes ask for one
         rest = (metadata, strict, missing, unexpected_keys, error_msgs)
         super()._load_from_state_dict(self._own_logits(state, prefix), prefix, *rest)
         left_out = {f'{prefix}{key}' for key in optional}

@@ -1,9 +1,11 @@
-"""Symbolic tracing (``torch.fx``), to which a layer is one operation, and ``torch.jit.script``."""
+"""What traces or transforms a layer: ``torch.fx``, ``torch.jit.script`` and ``vmap``."""
 
 from typing import Any, NoReturn
 
 from torch import nn
 from torch.fx import Proxy
+
+from ..ops.tracing import is_batched
 
 
 def is_symbolic(x: Any) -> bool:
@@ -28,6 +30,21 @@ def as_one_call(layer: nn.Module, x: Any) -> Any:
             'can; trace a network that contains it'
         )
     return x.tracer.create_proxy('call_module', name, (x,), {})
+
+
+def check_batched(layer: Any, x: Any) -> None:
+    """Refuses to update running statistics with many batches at once, as batch norm does.
+
+    Raises:
+        RuntimeError: ``vmap`` runs them, and the layer has running statistics for one.
+    """
+    mean = layer.running_mean
+    if is_batched(x) and mean is not None and not is_batched(mean):
+        raise RuntimeError(
+            f'{type(layer).__name__} in training has running statistics to update, which vmap '
+            'cannot do with the batches that it runs at once: call eval(), build it with '
+            'track_running_stats=False, or give each its own with torch.func.stack_module_state'
+        )
 
 
 def refuse_script(layer: nn.Module) -> NoReturn:

@@ -188,6 +188,14 @@ def test_a_state_that_lacks_a_layer_is_still_an_error():
         SSN(6).load_state_dict({'weight': torch.ones(6), 'bias': torch.zeros(6)})
 
 
+@pytest.mark.parametrize('key', ['ratio_logits', 'radius'])
+def test_a_state_that_lacks_a_part_of_its_ratios_is_an_error(key):
+    state = {k: v for k, v in SSN(6).state_dict().items() if k != key}
+    with pytest.raises(RuntimeError, match=f'Missing key.*"{key}"'):
+        SSN(6).load_state_dict(state)
+    assert SSN(6).load_state_dict(state, strict=False).missing_keys == [key]
+
+
 def test_a_layer_on_meta_takes_what_is_assigned_and_starts_where_nothing_is():
     with torch.device('meta'):
         ours, anew = SSN(6), SSN(6)
