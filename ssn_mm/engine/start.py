@@ -17,6 +17,7 @@ from torch import nn
 
 from ..checkpoints.files import check_checkpoint, check_content
 from ..checkpoints.work_dir import NAMES, POINTER, WorkDir
+from ..layers.state import CODES
 from .loaded import refuse_to_run, watch_loading
 from .ratios import RATIOS_FILE
 from .ratios_hook import unwrapped
@@ -255,6 +256,19 @@ def _check_state(runner: Runner, checkpoint: Mapping) -> None:
             f'{file} has no {" and no ".join(missing)}, which start again (momentum, learning '
             'rate): this is not the training that was stopped. Of CheckpointHook, save_optimizer '
             'and save_param_scheduler keep them, and files named best_ never have them',
+            logging.WARNING,
+        )
+    theirs = checkpoint.get('state_dict', {})
+    other = [
+        key
+        for key, codes in unwrapped(runner).named_buffers()
+        if key.endswith(CODES) and key in theirs and theirs[key].tolist() != codes.tolist()
+    ]
+    if other:
+        _say(
+            f'{file} has other normalizers, or another order, in {len(other)} layers ({other[0]}, '
+            '...). Their logits are translated, the momentum that the optimizer keeps of them is '
+            'not: this is not the training that was stopped',
             logging.WARNING,
         )
 

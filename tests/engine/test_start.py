@@ -12,6 +12,7 @@ from distributed import on_ranks
 from mmengine.config import Config
 from resumed import assert_same, last, state, train
 
+from ssn_mm import SSN
 from ssn_mm.checkpoints.work_dir import WorkDir, last_checkpoint
 
 
@@ -233,6 +234,16 @@ def test_a_checkpoint_without_its_optimizer_is_warned_of(tmp_path, other):
     torch.save(checkpoint, file)
     train(tmp_path / 'run', 'iterations', stop=3, resume=str(file))
     assert 'has no optimizer and no param_schedulers, which start again' in said(tmp_path / 'run')
+
+
+def test_resuming_with_normalizers_in_another_order_is_warned_of(tmp_path, other, monkeypatch):
+    file = str(other / 'iter_2.pth')
+    train(tmp_path / 'same', 'iterations', stop=3, resume=file)
+    monkeypatch.setattr(resumed, 'SSN', lambda channels: SSN(channels, ('BN', 'IN', 'LN')))
+    train(tmp_path / 'run', 'iterations', stop=3, resume=file)
+    told = 'another order, in 2 layers (norm.normalizer_codes'
+    assert told in said(tmp_path / 'run')
+    assert told not in said(tmp_path / 'same')
 
 
 def test_a_finished_training_that_is_resumed_says_that_nothing_is_left(tmp_path, other):
