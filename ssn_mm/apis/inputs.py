@@ -15,8 +15,14 @@ from ..datasets.reading import checked_reading, in_a_line
 from .decoding import decode_apart, told
 from .videos import Video
 
-IMAGES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff', '.ppm', '.pgm')
-VIDEOS = ('.mp4', '.avi', '.mkv', '.mov', '.webm', '.mpg', '.mpeg', '.m4v')
+IMAGES = (
+    *('.jpg', '.jpeg', '.jfif', '.jp2', '.png', '.bmp', '.gif', '.webp', '.tif', '.tiff'),
+    *('.ppm', '.pgm', '.pbm', '.pnm'),
+)
+VIDEOS = (
+    *('.mp4', '.avi', '.mkv', '.mov', '.webm', '.mpg', '.mpeg', '.m4v', '.wmv', '.flv', '.ts'),
+    *('.mts', '.3gp', '.ogv'),
+)
 _LONGEST = 3600  # seconds to read a video from its start to its end
 
 
@@ -65,12 +71,19 @@ def find_sources(
                 name = file.relative_to(path) if file != path else Path(path.resolve().name)
                 add(file, kind, (name if kind == 'frames' else name.with_suffix('')).as_posix())
         elif path.is_file():
-            add(path, 'video' if path.suffix.lower() in VIDEOS else 'image', path.stem)
+            add(path, _kind(path, preparation), path.stem)
         elif text.isdecimal():
             add(path, 'webcam', f'webcam{text}')
         else:
             raise FileNotFoundError(f'no file or folder {text!r}, and no number of a webcam')
     return found
+
+
+def _kind(file: Path, preparation: Preparation) -> str:
+    """Of a file that was named; one whose suffix says nothing is what the network takes."""
+    suffix, films = file.suffix.lower(), preparation.reads == 'videos'
+    stills = [ending for ending in IMAGES if ending != '.gif']
+    return 'video' if suffix in VIDEOS or (films and suffix not in stills) else 'image'
 
 
 def _results_in(out: Path) -> list[Path]:
@@ -85,19 +98,19 @@ def _inside(
     """What a folder holds, with its kind, but for what lies in ``without``."""
     if preparation.reads == 'frames':
         folders = [folder, *sorted(f for f in folder.rglob('*') if f.is_dir())]
-        kind, files = 'frames', [f for f in folders if preparation.frames_in(f)]
+        files = [f for f in folders if preparation.frames_in(f)]
         what = f'folder of frames, the first of them {preparation.frame_name(0)}'
     else:
-        films = preparation.reads == 'videos'
-        kind, wanted = ('video', VIDEOS) if films else ('image', IMAGES)
-        files = sorted(f for f in folder.rglob('*') if f.suffix.lower() in wanted)
+        wanted = VIDEOS if preparation.reads == 'videos' else IMAGES + VIDEOS
+        there = (f for f in folder.rglob('*') if f.suffix.lower() in wanted and not f.is_dir())
+        files = sorted(there)
         what = f'{preparation.reads} ({", ".join(wanted)})'
     if without and not any(folder.resolve().is_relative_to(place) for place in without):
         places = [str(place) + os.sep for place in without]
         files = [f for f in files if not str(f.resolve()).startswith(tuple(places))]
     if not files:
         raise ValueError(f"'{folder}' holds no {what}")
-    return [(file, kind) for file in files]
+    return [(f, 'frames' if f.is_dir() else _kind(f, preparation)) for f in files]
 
 
 def prepare(sources: Sequence[Source], preparation: Preparation) -> list[Prepared | str]:

@@ -198,7 +198,7 @@ class Frames:
 
 
 class Video:
-    """A video with the methods of decord's ``VideoReader``, in whose place it is put.
+    """A video with the methods of decord's ``VideoReader`` that decode by number.
 
     Its frames are counted and found by decoding it from the start.
 
@@ -211,7 +211,7 @@ class Video:
 
     def __init__(self, path: str) -> None:
         self._path, frames = path, Frames(path)
-        self._rate, self._total, self._next = frames.rate, frames.total(), 0
+        self._rate, self._total = frames.rate, frames.total()
         self.note = frames.note
 
     def __len__(self) -> int:
@@ -235,16 +235,6 @@ class Video:
                 found[wanted.pop(0)] = frame
         found |= {index: last for index in wanted if last is not None}
         return _Batch(np.stack([found[int(index)][..., ::-1] for index in indices]))
-
-    def __getitem__(self, index: int) -> np.ndarray:
-        return self.get_batch([index]).asnumpy()[0][..., ::-1]  # as mmcv's reader, in BGR
-
-    def seek(self, index: int) -> None:
-        self._next = index
-
-    def next(self) -> '_Batch':
-        self._next += 1
-        return _Batch(self.get_batch([self._next - 1]).asnumpy()[0])
 
 
 class _Batch:

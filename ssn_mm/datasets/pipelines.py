@@ -13,6 +13,7 @@ from typing import Any
 import cv2
 import mmcv
 import numpy as np
+from mmcv.transforms import Compose
 from mmengine.config import Config
 from mmengine.registry import DATASETS, TRANSFORMS, DefaultScope, Registry
 
@@ -22,6 +23,7 @@ SHOWN_FRAMES = 6  # of a video
 _ANNOTATIONS = re.compile(r'Load\w*(Annotation|Label)')
 _PICTURES = re.compile(r'Load\w*Image|InferencerLoader')
 _VIDEOS = ('DecordInit', 'OpenCVInit', 'PyAVInit', 'PIMSInit')
+_DECODERS = ('DecordDecode', 'OpenCVDecode', 'PyAVDecode', 'PIMSDecode')
 _OTHERS = re.compile(  # what they read is neither a picture nor a video nor a folder of frames
     r'^Load(Multiple|Biomedical|ImageFromNDArray|Audio|Proposals)|^SampleAVAFrames|Pose|Ske|'
     r'^MM(Uniform|Decode|Compact)|^ApplyToList|Localization|^ConcatCDInput'
@@ -130,6 +132,7 @@ class Preparation:
         with DefaultScope.overwrite_default_scope(self.dataset['_scope_']):
             steps = copy.deepcopy(self.dataset['pipeline'])
             built = [step if callable(step) else TRANSFORMS.build(step) for step in steps]
+        built = [s for one in built for s in (one if isinstance(one, Compose) else [one])]
         self.steps = [s for s in built if not _ANNOTATIONS.match(type(s).__name__)]
         self._loads = any(_PICTURES.match(type(s).__name__) for s in self.steps)
 
@@ -140,7 +143,7 @@ class Preparation:
             item: Path of what ``reads`` says; or a picture, (H, W, 3) uint8 in BGR. Any other array
                 is taken for what the loading step gives.
             reader: An open video, as decord's ``VideoReader``, in place of the one that the
-                pipeline opens.
+                pipeline opens and decodes by, of whichever package.
 
         Raises:
             ValueError: The pipeline asks for what a single input does not have.
@@ -172,7 +175,10 @@ class Preparation:
                 results['avg_fps'] = reader.get_avg_fps()
                 continue
             try:
-                results = step(results)
+                if reader is not None and name in _DECODERS:
+                    results |= _decoded(reader, results['frame_inds'])
+                else:
+                    results = step(results)
             except KeyError as error:
                 raise ValueError(
                     f'{name} of the test pipeline asks for {error} of a sample, which a single '
@@ -240,6 +246,13 @@ def class_of(registry: Registry, kind: Any, scope: str) -> Any:
         return kind
     with registry.switch_scope_and_registry(scope) as own:
         return own.get(kind)
+
+
+def _decoded(reader: Any, indices: np.ndarray) -> dict[str, Any]:
+    """What a pipeline's decoder adds to a sample, frames in RGB."""
+    frames = list(reader.get_batch(np.ravel(indices)).asnumpy())
+    size = frames[0].shape[:2]
+    return dict(imgs=frames, original_shape=size, img_shape=size, video_reader=None)
 
 
 def _kept(results: dict[str, Any]) -> Any:

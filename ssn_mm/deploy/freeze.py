@@ -66,7 +66,8 @@ def _choice(layer: SSN) -> tuple[str, str]:
 
 
 def _plain(layer: SSN, rank: int) -> nn.Module:
-    rank = layer.spatial_rank or rank or 1  # (N, C) is 1D to torch
+    own_rank = layer.spatial_rank
+    rank = max(rank if own_rank is None else own_rank, 1)  # (N, C) is 1D to torch
     mean, var = (_stand_ins(layer, name) for name in _choice(layer))
     eps = float(layer.eps)  # without its guard
     plain: nn.Module

@@ -79,6 +79,14 @@ def test_any_loading_step_gives_the_labels_of_a_test(load, channels, suffix, dat
     np.testing.assert_array_equal(inferred, tested)
 
 
+def test_steps_within_steps_load_too(data):
+    cfg = segmentor(data)
+    *steps, last = cfg.test_dataloader.dataset.pipeline
+    cfg.test_dataloader.dataset.pipeline = [dict(type='Compose', transforms=steps), last]
+    tested, inferred = both(cfg, save(data, photograph()), data)
+    np.testing.assert_array_equal(inferred, tested)
+
+
 def binary(**settings):
     return dict(HEAD, num_classes=2, out_channels=1, threshold=0.4, **settings)
 

@@ -15,6 +15,7 @@ from sklearn.datasets import load_sample_images
 from ssn_mm.apis import Predictor, infer
 from ssn_mm.apis.record import Record
 from ssn_mm.apis.videos import Frames, UnreadableError, Video
+from ssn_mm.datasets.pipelines import Preparation
 from ssn_mm.deploy.networks import build_network
 
 COUNT = 24
@@ -108,6 +109,35 @@ def test_the_frames_that_another_reader_gives_are_those_of_the_pipelines_own(net
     own, other = (preparation(file, reader).sample for reader in (None, Video(file)))
     # decoders differ by rounding
     assert (own['inputs'].float() - other['inputs'].float()).abs().mean() < 1
+
+
+@pytest.mark.parametrize('package', ['OpenCV', 'PyAV', 'PIMS'])
+def test_another_reader_gives_the_same_colours_whatever_the_pipeline_decodes_by(
+    package, networks, tmp_path
+):
+    file = str(film(tmp_path / 'whole.avi', 'MJPG'))
+    expected = networks['i3d'].preparation(file).sample['inputs'].float()
+    cfg = narrow('i3d')
+    for step in cfg.test_dataloader.dataset.pipeline:
+        step.type = step.type.replace('Decord', package)
+    found = Preparation(cfg)(file, Video(file)).sample['inputs'].float()
+    assert (found - expected).abs().mean() < 1  # blue for red would be more
+
+
+def test_a_named_file_of_another_suffix_is_read_as_the_network_takes_it(networks, tmp_path):
+    given = [film(tmp_path / 'whole.wmv', 'MJPG'), tmp_path / 'recording', tmp_path / 'x.ogv']
+    for copy in given[1:]:
+        copy.write_bytes(given[0].read_bytes())
+    assert infer(networks['i3d'], [str(file) for file in given], tmp_path / 'out') == []
+
+
+def test_a_folder_gives_a_network_for_pictures_its_videos_too(networks, tmp_path):
+    (tmp_path / 'mixed' / 'folder.mp4').mkdir(parents=True)
+    film(tmp_path / 'mixed' / 'UPPER.AVI', 'MJPG')
+    cv2.imwrite(str(tmp_path / 'mixed' / 'one.png'), np.zeros((48, 48, 3), np.uint8))
+    own = networks['resnet']
+    assert infer(own, [str(tmp_path / 'mixed')], tmp_path / 'out', frames=2) == []
+    assert [result['kind'] for result in results(tmp_path / 'out')] == ['image', 'video']
 
 
 @pytest.mark.parametrize('task', ['resnet', 'i3d'])

@@ -54,6 +54,17 @@ def test_one_choice_for_both_becomes_a_torch_module(name):
     assert type(freeze(trained(name, name)[1])) is PLAIN[name]  # an SSN itself
 
 
+@pytest.mark.parametrize('name', OMEGA)
+def test_a_layer_of_features_behind_layers_of_maps_is_frozen_as_of_features(name):
+    features = SSN(8, OMEGA, num_groups=2)
+    features.ratio_logits.data.copy_(torch.eye(4)[[OMEGA.index(name)] * 2])
+    model = nn.Sequential(*trained('BN', 'BN'), nn.AdaptiveAvgPool2d(1), nn.Flatten(), features)
+    set_radius(model.eval(), 2.0)
+    x = torch.randn(2, 3, 6, 6)
+    expected = model(x).detach()
+    torch.testing.assert_close(freeze(model)(x), expected, rtol=1e-4, atol=1e-5)
+
+
 def test_an_undecided_layer_is_named_and_nothing_is_replaced():
     model = nn.Sequential(trained('BN', 'BN'), SSN(8))
     model(torch.randn(2, 3, 6, 6))
