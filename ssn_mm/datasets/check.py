@@ -4,7 +4,6 @@ import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from typing import Any
 
 import cv2
@@ -21,6 +20,7 @@ from .probes import Finding, Probe
 from .reading import Fault
 from .sample_check import SampleCheck
 from .samples import (
+    check_readers,
     empty_dataset,
     leaves,
     loading_steps,
@@ -33,7 +33,6 @@ from .samples import (
 
 SPLITS = ('train', 'val', 'test')
 UNITS = {'classification': 'images', 'segmentation': 'pixels', 'video': 'videos'}
-_READERS = {'DecordInit': 'decord', 'PyAVInit': 'av', 'PIMSInit': 'pims'}  # and their packages
 
 
 @dataclass
@@ -150,12 +149,7 @@ def _check_dataset(
 ) -> list[str]:
     """Checks a dataset; returns the files that it lists, '' for those in memory."""
     where = location(node)
-    for step in loading_steps(node):
-        package = _READERS.get(type_name(step), '')
-        if package and find_spec(package) is None:
-            raise ValueError(
-                f'videos are read with {package}, which is missing: pip install {package}'
-            )
+    check_readers(loading_steps(node))
     try:
         dataset = _build(node)
         infos = [_info(dataset, index) for index in range(len(dataset))]

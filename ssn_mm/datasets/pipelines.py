@@ -17,7 +17,7 @@ from mmcv.transforms import Compose
 from mmengine.config import Config
 from mmengine.registry import DATASETS, TRANSFORMS, DefaultScope, Registry
 
-from .samples import leaves, type_name
+from .samples import check_readers, leaves, loading_steps, type_name
 
 SHOWN_FRAMES = 6  # of a video
 _ANNOTATIONS = re.compile(r'Load\w*(Annotation|Label)')
@@ -112,7 +112,7 @@ class Preparation:
         reads: 'pictures', 'videos', or 'frames' (folders of them).
 
     Raises:
-        ValueError: The config tells no pipeline, or one for other data.
+        ValueError: The config tells no pipeline, or one for other data, or whose reader is missing.
     """
 
     def __init__(self, cfg: Config) -> None:
@@ -129,6 +129,9 @@ class Preparation:
             self.reads = 'videos'
         elif 'RawFrameDecode' in names:
             self.reads = 'frames'
+        if self.reads == 'pictures':  # videos may be read by others
+            loading = loading_steps(self.dataset)
+            check_readers(s for s in loading if not _ANNOTATIONS.match(type_name(s)))
         with DefaultScope.overwrite_default_scope(self.dataset['_scope_']):
             steps = copy.deepcopy(self.dataset['pipeline'])
             built = [step if callable(step) else TRANSFORMS.build(step) for step in steps]

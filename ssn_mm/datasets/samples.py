@@ -2,7 +2,8 @@
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from importlib.util import find_spec
 from traceback import walk_tb
 from typing import Any
 
@@ -11,6 +12,14 @@ import numpy as np
 from .reading import Fault
 
 _LOADING = re.compile(r'^Load|(Init|Decode)$')
+_READERS = {  # modules that loading steps, or their decoders, import; how pip calls them
+    'DecordInit': ('decord', 'decord'),
+    'PyAVInit': ('av', 'av'),
+    'PIMSInit': ('pims', 'pims'),
+    'LoadSingleRSImageFromFile': ('osgeo', 'gdal'),
+    'tifffile': ('tifffile', 'tifffile'),
+    'turbojpeg': ('turbojpeg', 'PyTurboJPEG'),
+}
 _OTHERS = {  # what samples have that are none of the three, by what they are
     'skeletons': ('keypoint',),
     'sound': ('audio_path',),
@@ -59,6 +68,22 @@ def loading_steps(node: Mapping) -> list:
     """The steps of a dataset's pipeline that read files, by their names."""
     steps = [step for step in node.get('pipeline') or [] if isinstance(step, Mapping)]
     return [step for step in steps if _LOADING.search(type_name(step))]
+
+
+def check_readers(steps: Iterable[Mapping]) -> None:
+    """Checks that the packages are there which loading steps of a config read with.
+
+    Raises:
+        ValueError: One is missing; says how to install it.
+    """
+    for step in steps:
+        for name in (type_name(step), str(step.get('imdecode_backend'))):
+            module, package = _READERS.get(name, ('', ''))
+            if module and find_spec(module) is None:
+                raise ValueError(
+                    f'{type_name(step)} of the config reads with {module}, which is missing: '
+                    f'pip install {package}'
+                )
 
 
 def task_of(info: dict, node: dict) -> str:

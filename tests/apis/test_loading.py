@@ -1,6 +1,8 @@
 """What a test says of a picture, infer says, too, however the config loads it."""
 
 import json
+from functools import partial
+from importlib.util import find_spec
 
 import cv2
 import numpy as np
@@ -9,6 +11,8 @@ from PIL import Image
 from segmentors import HEAD, OCR, photograph, save, segmentor, weights
 
 from ssn_mm.apis import Predictor, infer
+from ssn_mm.datasets.check import check
+from ssn_mm.datasets.pipelines import Preparation
 from ssn_mm.engine.run import evaluate
 
 
@@ -77,6 +81,25 @@ def test_any_loading_step_gives_the_labels_of_a_test(load, channels, suffix, dat
         segmentor(data, suffix, load, channels), save(data, image, suffix), data
     )
     np.testing.assert_array_equal(inferred, tested)
+
+
+@pytest.mark.parametrize(
+    ('load', 'package'),
+    [
+        (dict(imdecode_backend='tifffile'), 'tifffile'),
+        (dict(imdecode_backend='turbojpeg'), 'PyTurboJPEG'),
+        (dict(type='LoadSingleRSImageFromFile'), 'gdal'),
+    ],
+)
+def test_a_missing_reader_of_pictures_is_told_once_with_what_to_install(load, package, data):
+    if find_spec({'PyTurboJPEG': 'turbojpeg', 'gdal': 'osgeo'}.get(package, package)):
+        pytest.skip(f'{package} is installed')
+    save(data, photograph())
+    cfg = segmentor(data)
+    cfg.test_dataloader.dataset.pipeline[0].update(load)
+    for read in (Preparation, partial(check, workers=1, progress=False)):
+        with pytest.raises(ValueError, match=f'which is missing: pip install {package}$'):
+            read(cfg)
 
 
 def test_steps_within_steps_load_too(data):
