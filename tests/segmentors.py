@@ -77,7 +77,8 @@ def weights(cfg, folder):
     model = selected(build_network(cfg))
     channels = cfg.model.backbone.in_channels
     seen = (
-        torch.from_numpy(np.resize(photograph().transpose(2, 0, 1), (channels, 54, 80))) - 99
+        torch.from_numpy(np.resize(photograph().transpose(2, 0, 1), (channels, 54, 80))).float()
+        - 99
     ) / 60
     with torch.no_grad():
         layer = head_of(model).conv_seg

@@ -17,7 +17,7 @@ from ..checkpoints.publish import fill
 from ..config_files import files_of
 from ..datasets.pipelines import Preparation, Prepared, class_of, scope_of
 from ..deploy import OnnxProgram, load_frozen
-from ..deploy.networks import build_network, head_of, run_by, task_of
+from ..deploy.networks import build_network, head_of, run_by, task_of, with_views
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,7 @@ class Predictor:
         names = meta.get('classes') or stated.get('classes') or ()
         self.palette = meta.get('palette') or stated.get('palette')
         self._model.to(device).eval()
+        self._tester = with_views(cfg, self._model)
         number = getattr(head_of(self._model), 'num_classes', None) or 0
         self.classes = (*names, *map(str, range(len(names), number)))
         self._half = bool((cfg.get('test_cfg') or {}).get('fp16'))
@@ -93,13 +94,15 @@ class Predictor:
         samples = [one.sample for one in prepared]
         groups: dict[tuple, list[int]] = {}
         for index, sample in enumerate(samples):
-            groups.setdefault(tuple(sample['inputs'].shape), []).append(index)
+            inputs = sample['inputs']  # views of a picture where the config's model averages them
+            views = inputs if isinstance(inputs, list) else [inputs]
+            groups.setdefault(tuple(view.shape for view in views), []).append(index)
         found: dict[int, Prediction] = {}
         for indices in groups.values():
             for start in range(0, len(indices), batch_size):
                 batch = indices[start : start + batch_size]
                 with torch.no_grad(), autocast(enabled=self._half):
-                    results = self._model.test_step(pseudo_collate([samples[i] for i in batch]))
+                    results = self._tester.test_step(pseudo_collate([samples[i] for i in batch]))
                 found |= zip(batch, map(self._read, results), strict=True)
         return [found[index] for index in range(len(items))]
 
@@ -119,7 +122,8 @@ class Predictor:
 
     def _read(self, result: Any) -> Prediction:
         if self.task == 'segmentation':
-            label_map = result.pred_sem_seg.data[0].cpu().numpy().astype(np.int64)
+            pixels = result.pred_sem_seg.data  # (1, H, W), of averaged views (H, W)
+            label_map = pixels.reshape(pixels.shape[-2:]).cpu().numpy().astype(np.int64)
             counts = np.bincount(label_map.ravel(), minlength=len(self.classes))
             smallest = np.uint8 if len(counts) <= 256 else np.uint16
             prediction = Prediction(counts / label_map.size, label_map.astype(smallest))

@@ -17,6 +17,7 @@ _RATE = 25.0  # frames per second, where a file does not say it
 _LARGEST_RATE = 1000.0
 _MOST = 1e8  # frames that a file may state
 _ENOUGH = 0.9  # of these, so that it counts as whole
+_NOTHING = 'no frame of it can be decoded; the file is damaged, or has none'
 _TRIES = 100  # frames that may be broken before the first whole one
 
 
@@ -157,11 +158,13 @@ class Frames:
             self.count = self._stated
 
     def total(self) -> int:
-        """How many frames the file has, by decoding all of it."""
+        """How many frames the file has, by decoding all of it; it raises where there are none."""
         reader, number = self._open(), 0
         while reader.advance():
             number += 1
         reader.close()
+        if not number:
+            raise UnreadableError(_NOTHING)
         self._compare(number)
         return number
 
@@ -188,7 +191,7 @@ class Frames:
         finally:
             reader.close()
         if not seen:
-            raise UnreadableError('has no frames')
+            raise UnreadableError(_NOTHING)
 
     def _open(self) -> _Reader:
         try:

@@ -15,9 +15,9 @@ import mmcv
 import numpy as np
 from mmcv.transforms import Compose
 from mmengine.config import Config
-from mmengine.registry import DATASETS, TRANSFORMS, DefaultScope, Registry
+from mmengine.registry import DATASETS, MODELS, TRANSFORMS, DefaultScope, Registry
 
-from .samples import check_readers, leaves, loading_steps, type_name
+from .samples import check_readers, leaves, loading_steps, type_name, with_outer_steps
 
 SHOWN_FRAMES = 6  # of a video
 _ANNOTATIONS = re.compile(r'Load\w*(Annotation|Label)')
@@ -44,8 +44,9 @@ def scope_of(cfg: Config) -> str:
 def dataset_of_tests(cfg: Config) -> dict[str, Any]:
     """The dataset that a config is tested on: its settings, with ``pipeline`` and ``_scope_``.
 
-    It is the first of ``test_dataloader``, inside whatever wraps it, else of ``val_dataloader``;
-    of a config without either, the pipeline alone, ``test_pipeline`` or ``val_pipeline``.
+    It is the first of ``test_dataloader``, inside whatever wraps it, whose steps follow its own,
+    else of ``val_dataloader``; of a config without either, the pipeline alone, ``test_pipeline``
+    or ``val_pipeline``.
 
     Raises:
         ValueError: The config has none of them.
@@ -54,7 +55,8 @@ def dataset_of_tests(cfg: Config) -> dict[str, Any]:
     for split in ('test', 'val'):
         loaders = cfg.get(f'{split}_dataloader') or []
         loaders = [loaders] if isinstance(loaders, Mapping) else loaders
-        found = [node for loader in loaders for node in leaves(loader.get('dataset', []), scope)]
+        joined = [with_outer_steps(loader.get('dataset', [])) for loader in loaders]
+        found = [node for one in joined for node in leaves(one, scope)]
         found = [node for node in found if node.get('pipeline')]
         if found:
             if any(node['pipeline'] != found[0]['pipeline'] for node in found):
@@ -136,7 +138,7 @@ class Preparation:
             steps = copy.deepcopy(self.dataset['pipeline'])
             built = [step if callable(step) else TRANSFORMS.build(step) for step in steps]
         built = [s for one in built for s in (one if isinstance(one, Compose) else [one])]
-        self.steps = [s for s in built if not _ANNOTATIONS.match(type(s).__name__)]
+        self.steps = _without_annotations(built)
         self._loads = any(_PICTURES.match(type(s).__name__) for s in self.steps)
 
     def __call__(self, item: str | os.PathLike | np.ndarray, reader: Any = None) -> Prepared:
@@ -243,12 +245,26 @@ class Preparation:
         return mmcv.imread(path, channel_order='rgb' if 'CIFAR10' in names else 'bgr')
 
 
+def _without_annotations(steps: Sequence) -> list:
+    kept = [step for step in steps if not _ANNOTATIONS.match(type(step).__name__)]
+    for step in kept:
+        for view in getattr(step, 'subroutines', ()):  # of TestTimeAug
+            view.transforms = _without_annotations(view.transforms)
+    return kept
+
+
 def class_of(registry: Registry, kind: Any, scope: str) -> Any:
     """What a config's ``type`` stands for, a name or the class itself; None if nobody has it."""
     if not isinstance(kind, str):
         return kind
     with registry.switch_scope_and_registry(scope) as own:
         return own.get(kind)
+
+
+def averages_views(cfg: Config) -> bool:
+    """Whether the model of a config is one for test-time augmentation, around a network."""
+    found = class_of(MODELS, cfg.model.get('type'), scope_of(cfg))
+    return 'BaseTTAModel' in [base.__name__ for base in getattr(found, '__mro__', ())]
 
 
 def _decoded(reader: Any, indices: np.ndarray) -> dict[str, Any]:
@@ -265,16 +281,3 @@ def _kept(results: dict[str, Any]) -> Any:
     frames = results['imgs']
     spread = np.linspace(0, len(frames) - 1, min(SHOWN_FRAMES, len(frames))).round().astype(int)
     return [frames[index].copy() for index in sorted(set(spread.tolist()))]
-
-
-def replace_pipelines(node: Any, pipeline: Sequence) -> None:
-    """Sets the pipeline of every dataset inside lists and wrappers, in place."""
-    if isinstance(node, list | tuple):
-        for item in node:
-            replace_pipelines(item, pipeline)
-        return
-    inner = node.get('datasets', node.get('dataset'))
-    if inner is None:
-        node['pipeline'] = copy.deepcopy(pipeline)
-    else:
-        replace_pipelines(inner, pipeline)

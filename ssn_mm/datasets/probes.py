@@ -20,6 +20,7 @@ from .reading import (
     damage_in,
     in_a_line,
     load_sample,
+    read_otherwise,
 )
 from .sample_check import SampleCheck
 
@@ -222,7 +223,8 @@ def probe_image(path: str) -> list[Fault]:
     except cv2.error as error:  # larger than it takes
         return [Fault('unreadable', path, in_a_line(error))]
     known = cv2.haveImageReader(path)
-    what = 'is a broken picture' if known else 'is no picture, whatever its name says'
+    what = read_otherwise(path) if picture is None else ''
+    what = what or 'is a broken picture' if known else 'is no picture, whatever its name says'
     return [Fault('unreadable', path, what)] if picture is None else []
 
 

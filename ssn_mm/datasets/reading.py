@@ -4,7 +4,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -145,7 +145,10 @@ def _naming(
             kind = error.kind if isinstance(error, FaultError) else 'unreadable'
             if not isinstance(file, str) or (isinstance(error, FaultError) and error.file):
                 raise
-            raise FaultError(*(damage_in(file) or (kind, in_a_line(error))), file) from error
+            what, own = in_a_line(error), isinstance(error, FaultError)
+            if key == 'img_path' and not own and (how := read_otherwise(file)):
+                what = f'{how} ({what})'
+            raise FaultError(*(damage_in(file) or (kind, what)), file) from error
 
     return transform
 
@@ -197,6 +200,24 @@ def damage_in(path: str) -> tuple[str, str] | None:
     if not start:
         return 'zero bytes', 'the file is empty'
     return ('unreadable', what) if what else None
+
+
+def read_otherwise(path: str) -> str:
+    """How mmcv can read a whole picture that a config's loading step cannot; '' if in no way."""
+    import mmcv
+
+    if not os.path.isfile(path):
+        return ''
+    for backend in ('cv2', 'tifffile', 'pillow'):
+        with suppress(Exception):  # each has its own, and may be missing
+            image = mmcv.imfrombytes(Path(path).read_bytes(), flag='unchanged', backend=backend)
+            if image is not None and image.size:
+                return (
+                    f'is a whole picture of {image.dtype}, shape {image.shape}, that the reader of '
+                    f"the config cannot read; imdecode_backend={backend!r}, color_type='unchanged' "
+                    'of LoadImageFromFile can'
+                )
+    return ''
 
 
 def in_a_line(error: BaseException) -> str:

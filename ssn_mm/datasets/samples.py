@@ -1,8 +1,9 @@
 """Reads the datasets of a config and their samples, whichever library they are of."""
 
+import copy
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from traceback import walk_tb
 from typing import Any
@@ -62,6 +63,36 @@ def leaves(node: Any, scope: str) -> Iterator[dict]:
         yield from leaves(inner, node.get('_scope_', scope))
     else:
         yield {'_scope_': scope, **node}
+
+
+def replace_pipelines(node: Any, pipeline: Sequence) -> None:
+    """Sets the pipeline of every dataset inside lists and wrappers, in place."""
+    if isinstance(node, list | tuple):
+        for item in node:
+            replace_pipelines(item, pipeline)
+        return
+    inner = node.get('datasets', node.get('dataset'))
+    if inner is None:
+        node['pipeline'] = copy.deepcopy(pipeline)
+        return
+    if node.get('pipeline'):
+        node['pipeline'] = []  # all steps are those of the innermost
+    replace_pipelines(inner, pipeline)
+
+
+def with_outer_steps(node: Any, after: Sequence = ()) -> Any:
+    """Datasets and wrappers whose innermost also do the steps of the wrappers, as mmseg's mixes."""
+    if isinstance(node, list | tuple):
+        return [with_outer_steps(item, after) for item in node]
+    if 'type' not in node:  # by names
+        return {name: with_outer_steps(item, after) for name, item in node.items()}
+    key = 'datasets' if 'datasets' in node else 'dataset'
+    skipped = node.get('skip_type_keys') or ()
+    own = [step for step in node.get('pipeline') or [] if step['type'] not in skipped]
+    steps = [*own, *after]
+    if isinstance(node.get(key), Mapping | list | tuple):
+        return {**node, key: with_outer_steps(node[key], steps)}
+    return {**node, 'pipeline': steps} if after else node
 
 
 def loading_steps(node: Mapping) -> list:

@@ -2,8 +2,8 @@
 
 import io
 import json
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 from torch.fx.experimental import _config
+from torch.utils._pytree import tree_map
 
+from ..datasets.reading import in_a_line
 from ..files import write_atomically
 from .onnx_program import META_KEY, OnnxProgram, require_onnx
 from .tensor_mode import TensorMode
@@ -36,13 +38,16 @@ def export_program(model: nn.Module, inputs: Tensor, out: str | Path) -> float:
         output.
 
     Raises:
-        ValueError: They differ by more than 1e-4; nothing is written.
+        ValueError: They differ by more than 1e-4, or torch.export cannot follow a layer, which is
+            named; nothing is written.
     """
     function = TensorMode(model).eval()
     file = io.BytesIO()
     with torch.no_grad(), _any_size():
         shapes = (_dynamic(inputs),)
-        torch.export.save(torch.export.export(function, (inputs,), dynamic_shapes=shapes), file)
+        with _naming_layer(model, inputs):
+            exported = torch.export.export(function, (inputs,), dynamic_shapes=shapes)
+        torch.export.save(exported, file)
         file.seek(0)
         program = torch.export.load(file).module()
         difference = check_outputs(program, function, inputs, 'the exported program')
@@ -68,20 +73,21 @@ def export_onnx(
 
     Raises:
         ImportError: onnx, onnxscript or onnxruntime is not installed.
-        ValueError: The outputs differ by more than 1e-4; nothing is written.
+        ValueError: As for :func:`export_program`.
     """
     require_onnx()
     function = TensorMode(model).eval()
     with torch.no_grad(), _any_size():
-        exported = torch.onnx.export(
-            function,
-            (inputs,),
-            dynamo=True,
-            dynamic_shapes=(_dynamic(inputs),),
-            input_names=['inputs'],
-            output_names=['outputs'],
-            verbose=False,
-        )
+        with _naming_layer(model, inputs):
+            exported = torch.onnx.export(
+                function,
+                (inputs,),
+                dynamo=True,
+                dynamic_shapes=(_dynamic(inputs),),
+                input_names=['inputs'],
+                output_names=['outputs'],
+                verbose=False,
+            )
         assert exported is not None  # it is only where a file is named
         exported.model.metadata_props[META_KEY] = json.dumps(meta or {})
         content = exported.model_proto.SerializeToString()
@@ -110,6 +116,44 @@ def check_outputs(
             f'{TOLERANCE:g} is accepted, so it is not written'
         )
     return difference
+
+
+@contextmanager
+def _naming_layer(model: nn.Module, inputs: Tensor) -> Iterator[None]:
+    """Names the part of a network that an exporter cannot follow.
+
+    Raises:
+        ValueError: In the place of whatever the exporter raises.
+    """
+    try:
+        yield
+    except Exception as error:  # of torch.export, sympy, a converter to ONNX
+        where = _not_exported(model, inputs) or 'the network'
+        raise ValueError(
+            f'{where} cannot be exported for any size ({in_a_line(error)}); the frozen checkpoint '
+            'needs no export, tools/infer.py runs it'
+        ) from error
+
+
+def _not_exported(model: nn.Module, inputs: Tensor) -> str:
+    """The first part of a network that cannot be exported alone; '' if each can."""
+    seen: dict[nn.Module, tuple] = {}
+    hooks = [
+        part.register_forward_pre_hook(lambda part, given: seen.__setitem__(part, given))
+        for part in model.children()
+    ]
+    TensorMode(model)(inputs)
+    for hook in hooks:
+        hook.remove()
+    for name, part in model.named_children():
+        if part not in seen:
+            continue
+        shapes = tree_map(lambda x: _dynamic(x) if x.dim() > 3 else None, seen[part])
+        try:
+            torch.export.export(part, seen[part], dynamic_shapes=shapes)
+        except Exception:  # whatever it was for the whole
+            return f'{type(part).__name__} ({name})'
+    return ''
 
 
 def _any_size() -> AbstractContextManager:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from ..config_files import check_parts
-from ..datasets.pipelines import class_of, scope_of
+from ..datasets.pipelines import averages_views, class_of, scope_of
 from ..datasets.samples import type_name
 from .tensor_mode import TensorMode, is_a
 
@@ -32,6 +32,7 @@ def task_of(cfg: Config) -> str:
         ValueError: It tells something else, or no library here has it.
     """
     check_parts(cfg)
+    cfg = network_config(cfg)
     kind = cfg.model.get('type')
     found = class_of(MODELS, kind, scope_of(cfg))
     names = [base.__name__ for base in getattr(found, '__mro__', ())]
@@ -51,9 +52,26 @@ def task_of(cfg: Config) -> str:
     return tasks[0]
 
 
+def network_config(cfg: Config) -> Config:
+    """The config without the model for test-time augmentation around its network, if it has one."""
+    if not averages_views(cfg):
+        return cfg
+    inner, scope = copy.deepcopy(cfg), scope_of(cfg)
+    inner.model = inner.model.module
+    inner.default_scope = scope
+    outer = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor')
+    if outer is not None:  # mmengine's wrapper replaces the network's own
+        inner.model.data_preprocessor = copy.deepcopy(outer)
+    return inner
+
+
 def build_network(cfg: Config) -> Any:
-    """A config's network, built as mmengine's Runner builds it, in evaluation."""
+    """A config's network, built as mmengine's Runner builds it, in evaluation.
+
+    Of a model for test-time augmentation it is the network inside.
+    """
     init_default_scope(scope_of(cfg))
+    cfg = network_config(cfg)
     model = copy.deepcopy(cfg.model)
     if cfg.get('data_preprocessor') is not None:
         model.setdefault('data_preprocessor', copy.deepcopy(cfg.data_preprocessor))
@@ -78,6 +96,15 @@ def input_channels(model: nn.Module) -> int:
 def takes_clips(model: nn.Module) -> bool:
     """Whether a network sees clips of several frames at once, (N, M, C, T, H, W)."""
     return is_a(model, 'Recognizer3D')
+
+
+def with_views(cfg: Config, network: Any) -> Any:
+    """The network inside the config's model for test-time augmentation; itself without one."""
+    if not averages_views(cfg):
+        return network
+    wrapper = copy.deepcopy(cfg.model)
+    wrapper['module'] = network
+    return MODELS.build(wrapper)
 
 
 def run_by(model: Any, program: Callable[[Tensor], Tensor]) -> Any:

@@ -17,6 +17,7 @@ from ..analysis.benchmark_rows import table
 from ..checkpoints.files import check_checkpoint, read_checkpoint
 from ..config_files import files_of
 from ..datasets.pipelines import steps_of_tests
+from ..datasets.samples import type_name
 from ..files import check_writes
 from ..layers import ssn_layers
 from .export import check_outputs, export_onnx, export_program
@@ -28,6 +29,7 @@ from .networks import (
     build_network,
     check_program,
     input_channels,
+    network_config,
     takes_clips,
     task_of,
 )
@@ -83,6 +85,9 @@ def deploy(
     if onnx:
         require_onnx()  # told now, not after minutes
     task = task_of(cfg)
+    if (network := network_config(cfg)) is not cfg:
+        print(f'Deployed is the network inside {type_name(cfg.model)}, which sees one view.\n')
+        cfg = network
     model = build_network(cfg)
     if task == 'action' and model.test_cfg:
         model.test_cfg.pop('max_testing_views', None)  # splits batches, changes no result

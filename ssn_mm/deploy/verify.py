@@ -79,7 +79,10 @@ def _batches(
     def read() -> Iterator[tuple[Tensor, list]]:
         dataset = DATASETS.build(copy.deepcopy(node))
         for index in np.linspace(0, len(dataset) - 1, min(count, len(dataset))).astype(int):
-            batch = model.data_preprocessor(pseudo_collate([dataset[int(index)]]), False)
+            sample = dataset[int(index)]
+            if isinstance(sample['inputs'], list):  # views of TestTimeAug: the first
+                sample = {key: views[0] for key, views in sample.items()}
+            batch = model.data_preprocessor(pseudo_collate([sample]), False)
             yield batch['inputs'], batch['data_samples']
 
     return f'{split} samples', read()

@@ -1,8 +1,9 @@
-"""Networks of the libraries that treat batch norm in ways of their own, one function each."""
+"""Networks of the libraries that need a repair, mostly for batch norm, one function each."""
 
 from types import ModuleType
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -93,9 +94,35 @@ def _keep_norm(riformer: ModuleType) -> None:
     riformer.RIFormerBlock.switch_to_deploy = switch_to_deploy
 
 
+def _give_threshold(cascade: ModuleType) -> None:
+    """mmseg asks the list of a cascade's heads for the threshold of two classes in one channel."""
+    own = cascade.CascadeEncoderDecoder._init_decode_head
+
+    def init_decode_head(self: Any, decode_head: Any) -> None:
+        own(self, decode_head)
+        self.decode_head.threshold = getattr(self.decode_head[-1], 'threshold', None)
+
+    cascade.CascadeEncoderDecoder._init_decode_head = init_decode_head
+
+
+def _export_mean(gem: ModuleType) -> None:
+    """torch.export knows no pooling over a window of unknown size; a mean over the map is equal."""
+    own = gem.gem
+
+    def mean(x: Tensor, p: Tensor, eps: float = 1e-6, clamp: bool = True) -> Tensor:
+        if not torch.compiler.is_compiling():
+            return own(x, p=p, eps=eps, clamp=clamp)
+        x = x.clamp(min=eps) if clamp else x
+        return x.pow(p).mean((-2, -1), keepdim=True).pow(1.0 / p)
+
+    vars(gem)['gem'] = mean
+
+
 REPAIRS = dict.fromkeys(SELF_RELIANT, _count_in) | {
     'mmpretrain.models.backbones.riformer': _keep_norm,
     'mmpretrain.models.backbones.levit': _refuse_loss,
     'mmpretrain.models.backbones.sparse_resnet': _refuse_masks,
     'mmaction.models.backbones.resnet_omni': _refuse_pictures,
+    'mmseg.models.segmentors.cascade_encoder_decoder': _give_threshold,
+    'mmpretrain.models.necks.gem': _export_mean,
 }

@@ -4,10 +4,12 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
+from mmcv.transforms import BaseTransform
 from mmengine.config import Config
+from mmengine.registry import TRANSFORMS
 
-from ..datasets.pipelines import replace_pipelines, scope_of
-from ..datasets.samples import type_name
+from ..datasets.pipelines import averages_views, dataset_of_tests, scope_of
+from ..datasets.samples import replace_pipelines, type_name
 
 _HOOKS = {'SegVisualizationHook': 'draw', 'VisualizationHook': 'enable'}  # and their switches
 _VISUALIZERS = {
@@ -15,6 +17,22 @@ _VISUALIZERS = {
     'mmpretrain': 'UniversalVisualizer',
     'mmaction': 'ActionVisualizer',
 }
+
+
+@TRANSFORMS.register_module()
+class MirrorInputs(BaseTransform):
+    """Mirrors what was packed for a network, whatever it was packed from.
+
+    Args:
+        mirror: Whether it does.
+    """
+
+    def __init__(self, mirror: bool) -> None:
+        self.mirror = mirror
+
+    def transform(self, results: dict) -> dict:
+        """Turns left and right of ``inputs``, (..., H, W)."""
+        return results | dict(inputs=results['inputs'].flip(-1)) if self.mirror else results
 
 
 def complete_test(cfg: Config) -> None:
@@ -40,14 +58,18 @@ def complete_test(cfg: Config) -> None:
 def enable_tta(cfg: Config) -> None:
     """Averages over a config's ``tta_pipeline``; mmpretrain's default is picture and mirror image.
 
+    A config whose model is a ``tta_model`` already stays as it is.
+
     Raises:
         ValueError: The config has no ``tta_pipeline`` or ``tta_model``, and its library no default.
     """
+    if averages_views(cfg):
+        return  # the model of the config averages, over views of the test pipeline
     if scope_of(cfg) == 'mmpretrain' and 'tta_pipeline' not in cfg:
         cfg.setdefault('tta_model', dict(type='mmpretrain.AverageClsScoreTTA'))
-        *steps, last = _first_pipeline(cfg.test_dataloader)
-        flips = [dict(type='mmcv.RandomFlip', prob=prob) for prob in (1.0, 0.0)]
-        both = dict(type='mmcv.TestTimeAug', transforms=[flips, [last]])
+        steps = list(copy.deepcopy(dataset_of_tests(cfg)['pipeline']))
+        views = [dict(type='MirrorInputs', mirror=mirror) for mirror in (True, False)]
+        both = dict(type='mmcv.TestTimeAug', transforms=[[steps.pop()], views])
         cfg.tta_pipeline = [*steps, both]
     if 'tta_pipeline' not in cfg or 'tta_model' not in cfg:
         raise ValueError(
@@ -99,11 +121,3 @@ def keep_predictions(cfg: Config, out: str) -> None:
 
 def _loaders(loaders: Any) -> list:
     return [loaders] if isinstance(loaders, Mapping) else list(loaders)
-
-
-def _first_pipeline(loaders: Any) -> list:
-    node = _loaders(loaders)[0]
-    while not node.get('pipeline'):
-        inner = node.get('datasets', node.get('dataset'))
-        node = inner[0] if isinstance(inner, list | tuple) else inner
-    return copy.deepcopy(node['pipeline'])

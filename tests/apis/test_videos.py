@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from conftest import SAMPLES
 from narrow import narrow
 from sklearn.datasets import load_sample_images
 
@@ -259,3 +260,15 @@ def test_after_ctrl_c_within_a_video_its_first_frames_are_there(networks, tmp_pa
     assert [frame['frame'] for frame in result['frames']] == list(range(6))
     overlay = cv2.VideoCapture(str(tmp_path / 'out' / result['overlay']))
     assert overlay.get(cv2.CAP_PROP_FRAME_COUNT) == 6
+
+
+@pytest.mark.skipif(not SAMPLES.is_dir(), reason='no real videos here')
+@pytest.mark.parametrize('limit', [None, 3])
+def test_a_video_of_which_only_the_start_is_left_is_told_as_damaged(limit, tmp_path):
+    content = bytearray((SAMPLES / 'videos/part_0.mp4').read_bytes())
+    start, end = content.index(b'mdat') + 3004, content.index(b'moov')
+    content[start:end] = bytes(end - start)
+    file = tmp_path / 'damaged.mp4'
+    file.write_bytes(content)
+    with pytest.raises(UnreadableError, match='no frame of it can be decoded; the file is damaged'):
+        list(Frames(str(file), limit))

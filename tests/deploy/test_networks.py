@@ -7,13 +7,16 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import DATASETS
 from mmseg.models.decode_heads import FCNHead
-from segmentors import HEAD, OCR, photograph, save, segmentor, selected, weights
+from segmentors import HEAD, NORM, OCR, photograph, save, segmentor, selected, weights
+from torch import nn
+from torch.nn import functional as F
 
 from ssn_mm.apis import Predictor, infer
 from ssn_mm.deploy.networks import build_network, check_program, task_of
 from ssn_mm.deploy.run import deploy
 
-BINARY = dict(HEAD, num_classes=2, out_channels=1, threshold=0.4)
+TWO = dict(num_classes=2, out_channels=1, threshold=0.4)
+BINARY = dict(HEAD, **TWO)
 DANET = dict(HEAD, type='DAHead', pam_channels=4)
 DANET.pop('num_convs')
 
@@ -34,8 +37,8 @@ def deployed(cfg, checkpoint, folder, capsys, shape=(48, 64)):
 
 @pytest.mark.parametrize(
     ('heads', 'channels'),
-    [([HEAD, OCR], 3), (BINARY, 1)],
-    ids=['cascade', 'one channel in and out'],
+    [([HEAD, OCR], 3), (BINARY, 1), ([BINARY, dict(OCR, **TWO | dict(threshold=0.5))], 3)],
+    ids=['cascade', 'one channel in and out', 'cascade of one channel'],
 )
 def test_the_onnx_file_of_any_head_infers_as_its_checkpoint(heads, channels, data, capsys):
     load = dict(color_type='grayscale' if channels == 1 else 'color')
@@ -103,6 +106,50 @@ def test_a_size_too_small_is_told_with_the_librarys_error(data):
     cfg.model.decode_head.pop('num_convs')
     with torch.no_grad(), pytest.raises(ValueError, match=r'\(2, 4, 32, 32\).*give --shape'):
         check_program(build_network(cfg), torch.randn(2, 4, 32, 32))
+
+
+class Cropping(nn.Module):
+    """A neck that torch.export cannot follow: its window is as large as the map."""
+
+    def forward(self, inputs):
+        return tuple(F.avg_pool2d(x, x.shape[-2:]).flatten(1) for x in inputs)
+
+
+def classifier(neck):
+    backbone = dict(type='ResNet', depth=18, num_stages=1, out_indices=(0,), strides=(1,),
+                    dilations=(1,), norm_cfg=NORM)  # fmt: skip
+    return Config(
+        dict(
+            default_scope='mmpretrain',
+            model=dict(
+                type='ImageClassifier',
+                backbone=backbone,
+                neck=neck,
+                head=dict(type='LinearClsHead', num_classes=3, in_channels=64),
+            ),
+            test_pipeline=[dict(type='LoadImageFromFile'), dict(type='PackInputs')],
+        )
+    )
+
+
+def test_the_mean_of_powers_deploys_and_its_onnx_file_infers(tmp_path, capsys):
+    cfg = classifier(dict(type='GeneralizedMeanPooling'))
+    torch.manual_seed(0)
+    torch.save(dict(state_dict=selected(build_network(cfg)).state_dict()), tmp_path / 'w.pth')
+    onnx, said = deployed(cfg, tmp_path / 'w.pth', tmp_path, capsys)
+    assert 'photographs' in said
+    images = [photograph()]
+    one, other = (Predictor(cfg, w).predict(images)[0].scores for w in (tmp_path / 'w.pth', onnx))
+    np.testing.assert_allclose(one, other, atol=1e-4)
+
+
+def test_a_layer_that_cannot_be_exported_is_named_with_what_still_works(tmp_path):
+    cfg = classifier(dict(type=Cropping))
+    torch.save(dict(state_dict=selected(build_network(cfg)).state_dict()), tmp_path / 'w.pth')
+    why = r'Cropping \(neck\) cannot be exported for any size .*frozen checkpoint.*infer\.py'
+    with pytest.raises(ValueError, match=why):
+        deploy(cfg, str(tmp_path / 'w.pth'), tmp_path / 'w.pt2', (48, 64), seconds=0)
+    assert Predictor(cfg, tmp_path / 'w.frozen.pth').predict([photograph()])[0].scores.size == 3
 
 
 @pytest.mark.parametrize(

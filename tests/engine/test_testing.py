@@ -1,5 +1,6 @@
 """tools/test.py with configs as others write them: lists, wrappers, nothing, classes for types."""
 
+import copy
 import pickle
 
 import cv2
@@ -8,6 +9,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.optim import OptimWrapper
+from mmengine.registry import DATASETS, init_default_scope
 from mmengine.runner import Runner
 from narrow import narrow
 from segmentors import photograph, save, segmentor, weights
@@ -202,6 +204,96 @@ def test_a_preprocessor_beside_the_model_as_mmpretrain_writes_it_is_the_models(t
     np.testing.assert_array_equal(found.scores, expected.scores)
     published = configs.build_network(cfg).data_preprocessor
     assert torch.equal(published.mean.flatten(), torch.tensor(cfg.data_preprocessor.mean))
+
+
+def test_a_mirror_image_is_made_of_what_is_packed_of_tensors_too(tmp_path):
+    (tmp_path / 'val' / 'a').mkdir(parents=True)
+    cv2.imwrite(str(tmp_path / 'val/a/one.png'), photograph())
+    steps = ['LoadImageFromFile', 'NumpyToPIL', 'torchvision/PILToTensor', 'PackInputs']
+    found = []
+    for pipeline in (steps, [steps[0], steps[-1]]):
+        cfg = Config(
+            dict(
+                default_scope='mmpretrain',
+                model=dict(type='ImageClassifier'),
+                test_dataloader=dict(
+                    dataset=dict(
+                        type='CustomDataset',
+                        data_root=str(tmp_path),
+                        data_prefix='val',
+                        pipeline=[dict(type=name) for name in pipeline],
+                    )
+                ),
+            )
+        )
+        enable_tta(cfg)
+        init_default_scope('mmpretrain')
+        found.append(DATASETS.build(cfg.test_dataloader.dataset)[0]['inputs'])
+    mirrored, plain = found[1]
+    assert torch.equal(mirrored, plain.flip(-1))
+    assert torch.equal(plain.permute(1, 2, 0), torch.from_numpy(photograph()))
+    assert all(torch.equal(*pair) for pair in zip(*found, strict=True))
+
+
+def averaging(data):
+    """A config whose model averages over views already, and the same for ``--tta``."""
+    cfg = segmentor(data)
+    load, *rest = cfg.test_dataloader.dataset.pipeline
+    flips = [dict(type='RandomFlip', prob=prob) for prob in (0.0, 1.0)]
+    views = [load, dict(type='TestTimeAug', transforms=[flips, *([s] for s in rest)])]
+    inside = cfg.copy()
+    inside.model = dict(type='SegTTAModel', module=cfg.model)
+    inside.test_dataloader = copy.deepcopy(cfg.test_dataloader)
+    inside.test_dataloader.dataset.pipeline = views
+    cfg.tta_model, cfg.tta_pipeline = dict(type='SegTTAModel'), views
+    return inside, cfg
+
+
+@pytest.mark.parametrize('tta', [False, True])
+def test_a_model_that_averages_is_inferred_with_and_its_network_deployed(tta, data, capsys):
+    checkpoint = weights(segmentor(data), data)
+    inside, cfg = averaging(data)
+    evaluate(cfg, str(checkpoint), tta=True, out=str(data / 'plain'))
+    evaluate(averaging(data)[0], str(checkpoint), tta=tta, out=str(data / 'maps'))
+    found = Predictor(inside, checkpoint).predict([str(data / 'pictures/one.png')])[0].label_map
+    np.testing.assert_array_equal(label_map(data / 'plain'), found)
+    np.testing.assert_array_equal(label_map(data / 'maps'), found)
+    if not tta:
+        onnx = data / 'w.onnx'
+        deploy(inside, str(checkpoint), data / 'w.pt2', (54, 80), onnx, verify=1, seconds=0)
+        said = capsys.readouterr().out
+        assert 'the network inside SegTTAModel' in said
+        assert said.count('4320 of 4320') == 5
+        by_onnx = Predictor(inside, onnx).predict([str(data / 'pictures/one.png')])[0].label_map
+        assert (by_onnx != found).mean() < 1e-3
+
+
+def mixed(data):
+    """A config whose wrapper of the test data has the last steps."""
+    cfg = segmentor(data)
+    dataset = cfg.test_dataloader.dataset
+    *first, last = dataset.pipeline
+    dataset.pipeline = first
+    outer = [dict(type='RandomFlip', prob=1.0), last]
+    wrapper = dict(type='MultiImageMixDataset', dataset=dataset, pipeline=outer)
+    cfg.test_dataloader.dataset = wrapper
+    return cfg
+
+
+def test_the_steps_of_a_wrapper_are_done_by_infer_deploy_and_tta_too(data, capsys):
+    cfg = mixed(data)
+    checkpoint = weights(cfg, data)
+    evaluate(mixed(data), str(checkpoint), out=str(data / 'maps'))
+    found = Predictor(cfg, checkpoint).predict([str(data / 'pictures/one.png')])[0].label_map
+    np.testing.assert_array_equal(label_map(data / 'maps'), found)
+    plain = Predictor(segmentor(data), checkpoint).predict([str(data / 'pictures/one.png')])
+    assert (plain[0].label_map != found).any()  # of the mirror image
+    deploy(cfg, str(checkpoint), data / 'w.pt2', (54, 80), verify=1, seconds=0)
+    assert 'On 1 test samples' in capsys.readouterr().out
+    cfg, (_, plain) = mixed(data), averaging(data)
+    cfg.tta_model, cfg.tta_pipeline = plain.tta_model, plain.tta_pipeline
+    expected = evaluate(plain, str(checkpoint), tta=True)
+    assert evaluate(cfg, str(checkpoint), tta=True) == expected
 
 
 def test_mmaction_says_that_its_pipeline_has_the_views():
