@@ -27,6 +27,7 @@ from .ratios_hook import unwrapped
 from .start import StartHook
 from .testing import complete_test, enable_painting, enable_tta, keep_predictions
 from .tool import is_interrupt, run_tool  # noqa: F401, as tools import it
+from .training_data import check_length
 
 _OF_MMENGINE = {'runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint'}
 
@@ -75,7 +76,7 @@ def train(cfg: Config, resume: bool | str = False, amp: bool | str = False) -> N
         OSError: The work dir cannot be written to.
         ValueError: The checkpoint that it starts from would be written over, is damaged or
             cannot be resumed from; ``amp`` is another dtype, or the config's optimizer wrapper
-            cannot.
+            cannot; the training has no iteration.
         SystemExit: 130 after Ctrl-C, with a message that says how to go on.
     """
     check_parts(cfg, 'train_dataloader', 'train_cfg', 'optim_wrapper')
@@ -91,6 +92,7 @@ def train(cfg: Config, resume: bool | str = False, amp: bool | str = False) -> N
     if amp:
         let_mmaction_score_bfloat16()
     try:
+        check_length(runner)
         runner.train()
     except BaseException as error:
         if not is_interrupt(error):

@@ -22,6 +22,7 @@ from .loaded import refuse_to_run, watch_loading
 from .ratios import RATIOS_FILE
 from .ratios_hook import unwrapped
 from .restarts import is_restart, launcher
+from .training_data import check_length
 
 
 class StartHook(Hook):
@@ -36,8 +37,9 @@ class StartHook(Hook):
     priority = 'VERY_HIGH'
 
     def before_run(self, runner: Runner) -> None:
-        """Chooses, where it is a training that runs."""
+        """Chooses, where it is a training that runs, and refuses one of nothing at all."""
         if isinstance(runner._train_loop, BaseLoop):
+            check_length(runner)
             choose_start(runner)
         elif runner._load_from:  # a test, which resumes nothing
             runner._resume = False
@@ -56,13 +58,7 @@ class StartHook(Hook):
             _expect_all_weights(runner, checkpoint)
 
     def before_train(self, runner: Runner) -> None:
-        """Says so where nothing is left to train, and refuses to train nothing at all."""
-        if not runner.max_iters:
-            raise ValueError(
-                'there is nothing to train: an epoch of train_dataloader has no batch, or the '
-                'training no iteration. It has fewer samples than a batch, and drop_last, or '
-                'train_cfg ends at 0'
-            )
+        """Says so where nothing is left to train."""
         by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)  # another batch, other iters
         done, end = runner.epoch, runner.max_epochs
         if not by_epoch:

@@ -5,15 +5,18 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
+from mmengine.dataset import DefaultSampler
 from mmengine.dist import get_rank
 from mmengine.logging import print_log
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, DistributedSampler, RandomSampler, SequentialSampler
 
 from ..datasets.sample_check import SampleCheck
 from .draws import Endless, TrainingReader, is_endless
 from .passes import Reader, is_readable, sampler_of
 from .samples import NamingCollate, Samples
+
+_FINITE = DefaultSampler, DistributedSampler, RandomSampler, SequentialSampler
 
 
 class TrainingData:
@@ -109,6 +112,24 @@ def evaluation_reader(runner: Runner) -> Reader:
     return Reader(partial(Samples, check=check), NamingCollate)
 
 
+def check_length(runner: Runner) -> None:
+    """Checks that a training has a batch and an iteration.
+
+    mmengine builds a scheduler of none, or waits for a batch, and raises without a word of it.
+
+    Raises:
+        ValueError: It has none.
+    """
+    loader: Any = getattr(runner.train_loop, 'dataloader', None)
+    ends = is_readable(loader) and isinstance(sampler_of(loader), _FINITE)
+    if not runner.max_iters or (ends and not len(loader)):
+        raise ValueError(
+            'there is nothing to train: an epoch of train_dataloader has no batch, or the '
+            'training no iteration. It has fewer samples than a batch, and drop_last, or '
+            'train_cfg ends at 0'
+        )
+
+
 def loaders_of(loop: Any) -> Iterator[DataLoader]:
     """A loop's loaders: mmaction2's loop over several has a list of them."""
     found: list = []
@@ -125,7 +146,7 @@ def _place_in(loop: Any, place: dict | None, by_epoch: bool) -> tuple[int, int, 
     if is_endless(sampler_of(loop.dataloader)):
         return 0, loop.iter, length
     if not by_epoch:
-        return *divmod(loop.iter, length), length
+        return *divmod(loop.iter, max(length, 1)), length
     first = loop.iter - loop.epoch * length
     return loop.epoch, first if 0 <= first <= length else 0, length
 

@@ -3,9 +3,12 @@ import shlex
 from datetime import timedelta
 
 import pytest
+import resumed
 import torch
 import torch.distributed as dist
 from mmengine.config import Config
+from mmengine.dataset import BaseDataset
+from mmengine.registry import MODELS
 
 from ssn_mm.engine import run
 from ssn_mm.engine.start import StartHook
@@ -15,6 +18,7 @@ class Interrupted(io.BytesIO):
     """A runner that Ctrl-C reaches where PyTorch makes a RuntimeError of it."""
 
     iter, hooks, rank, launcher = 7, (StartHook(),), 0, 'none'
+    train_loop, max_iters = None, 14
 
     def __init__(self, cfg):
         super().__init__()
@@ -54,6 +58,41 @@ def test_a_tool_ends_with_130_after_an_interrupt_only(error, code):
     with pytest.raises(SystemExit if code else ValueError) as caught:
         run.run_tool(main)
     assert code is None or caught.value.code == code
+
+
+def test_a_training_of_no_iteration_is_refused_before_a_scheduler_is_built(tmp_path):
+    MODELS.register_module('ResumedNet', module=resumed.Net, force=True)
+    cfg = Config(
+        dict(
+            work_dir=str(tmp_path),
+            model=dict(type='ResumedNet'),
+            train_dataloader=dict(
+                dataset=dict(type='NoisyPictures'),
+                sampler=dict(type='DefaultSampler', shuffle=True),
+                batch_size=11,
+                drop_last=True,
+            ),
+            train_cfg=dict(by_epoch=True, max_epochs=3),
+            optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
+            param_scheduler=dict(type='LinearLR', by_epoch=False),
+        )
+    )
+    with pytest.raises(ValueError, match='nothing to train: an epoch of train_dataloader has no'):
+        run.train(cfg)
+
+
+class NoPictures(BaseDataset):
+    def load_data_list(self):
+        return []
+
+
+def test_a_dataset_without_samples_is_told_with_what_it_reads(capsys):
+    with pytest.raises(SystemExit, match='2'):
+        run.run_tool(lambda: NoPictures(ann_file='lists/none.txt', data_prefix=dict(img='here')))
+    told = capsys.readouterr().err
+    assert 'error: a NoPictures of the config finds no samples, with' in told
+    assert 'lists/none.txt' in told
+    assert "data_prefix {'img': 'here'}" in told
 
 
 @pytest.mark.parametrize(('given', 'expected'), [({}, None), (dict(timeout=7), timedelta(0, 7))])

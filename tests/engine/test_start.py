@@ -251,6 +251,27 @@ def test_a_finished_training_that_is_resumed_says_that_nothing_is_left(tmp_path,
     assert 'iter_14.pth is of iteration 14, and the training ends at 14' in said(tmp_path / 'run')
 
 
+EMPTY = {
+    'an epoch without a batch': ('epochs', dict(loader=dict(batch_size=11, drop_last=True))),
+    'iterations without a batch': ('passes', dict(loader=dict(batch_size=11, drop_last=True))),
+    'no epoch': ('epochs', dict(train_cfg=dict(by_epoch=True, max_epochs=0))),
+    'no iteration': ('iterations', dict(train_cfg=dict(by_epoch=False, max_iters=0))),
+}
+
+
+@pytest.mark.parametrize('why', EMPTY)
+def test_a_training_of_no_iteration_is_refused_and_none_is_written(tmp_path, why):
+    loop, empty = EMPTY[why]
+    with pytest.raises(ValueError, match='nothing to train: an epoch of train_dataloader has no'):
+        train(tmp_path / 'run', loop, param_scheduler=None, **empty)
+    assert not list(tmp_path.rglob('*.pth'))
+
+
+def test_batches_of_an_endless_sampler_may_be_larger_than_its_dataset(tmp_path):
+    loader = dict(batch_size=11, drop_last=True)
+    assert train(tmp_path / 'run', 'iterations', loader=loader).iter == 14
+
+
 @pytest.mark.parametrize('how', ['renamed', 'linked', 'copied'])
 def test_a_work_dir_that_was_moved_is_resumed_where_it_is(tmp_path, stopped, whole, how):
     first, folder = tmp_path / 'first', tmp_path / 'run'
