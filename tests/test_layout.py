@@ -35,7 +35,7 @@ def test_imports_flow_one_way(folder):
     files = sorted((ROOT / 'ssn_mm' / folder).rglob('*.py'))
     assert files
     below = LAYERS[: LAYERS.index(folder)] if folder in LAYERS else BESIDE[folder]
-    everywhere = {'files', 'commands', 'config_files', 'importing'}
+    everywhere = {'files', 'commands', 'records', 'config_files', 'importing'}
     shared = set() if folder in ('ops', 'layers') else everywhere
     allowed = {*below, folder, *(['datasets', 'checkpoints'] if folder == 'engine' else [])}
     for file in files:
@@ -72,7 +72,7 @@ def test_tests_of_ops_and_layers_are_collected_with_torch_triton_and_pytest_alon
                 assert room or skipping, f'{file.relative_to(ROOT)} imports {name}'
 
 
-@pytest.mark.parametrize('module', ['files', 'commands'])
+@pytest.mark.parametrize('module', ['files', 'commands', 'records'])
 def test_what_all_rooms_share_needs_the_standard_library_alone(module):
     found = {name.split('.')[0] for name in imports(ROOT / f'ssn_mm/{module}.py')}
     assert found

@@ -7,12 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..engine.ratios import check_record
 from ..files import write_atomically
+from ..records import check_numbers, is_number, wrong
 from .suite import Suite
 from .training import METRICS, read_training
 from .unfinished import missing
 
 NEEDED = {'label', 'variant', 'seed', 'status'}
+_HEADER = ('name', 'title', 'variant', 'metrics', 'paper')
+_MEASURED = ('metrics', 'curves', 'seconds_per_iteration', 'memory', 'ratios')  # of a run
 
 
 @dataclass(frozen=True)
@@ -102,15 +106,15 @@ def read_results(path: Path) -> Results:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: A line is damaged, or there are no rows.
+        ValueError: A line is damaged or has no number where one belongs, or there are no rows.
     """
     if not path.is_file():
         raise FileNotFoundError(
             f'no results at {path}; benchmark.py of the tools writes them with --out'
         )
     found: list[dict[str, Any]] = []
-    for number, line in enumerate(path.read_text(encoding='utf-8').splitlines(), 1):
-        needed = NEEDED if found else {'name', 'title', 'variant', 'metrics', 'paper'}
+    for number, line in enumerate(path.read_text('utf-8', 'replace').splitlines(), 1):
+        needed = NEEDED if found else set(_HEADER)
         try:
             content = json.loads(line)
         except json.JSONDecodeError:
@@ -120,13 +124,62 @@ def read_results(path: Path) -> Results:
                 f'{path}, line {number}: expected a JSON object with {", ".join(sorted(needed))}, '
                 f'got {line[:60]!r}; restore the file or write it again'
             )
+        (_check_row if found else _check_header)(path, number, content)
         found.append(content)
     if len(found) < 2:
         raise ValueError(f'{path} holds {len(found)} lines and so no results')
     header, *rows = found
     for row in rows:
         row |= {key: _numbers(row[key]) for key in ('metrics', 'curves') if key in row}
-    return Results(**header, rows=rows)
+    named = {key: header[key] for key in _HEADER}
+    return Results(**named, rows=rows)
+
+
+def _check_header(path: Path, line: int, header: Mapping[str, Any]) -> None:
+    names, paper = header['metrics'], header['paper']
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise wrong(path, line, 'metrics', names, 'a list of names')
+    lists = list(paper.values()) if isinstance(paper, dict) else [None]
+    if not all(isinstance(each, list) and all(map(_is_value, each)) for each in lists):
+        raise wrong(path, line, 'paper', paper, 'a list of numbers for each row')
+
+
+def _check_row(path: Path, line: int, row: Mapping[str, Any]) -> None:
+    """Checks what tables and figures count with."""
+    if row['status'] not in ('done', 'failed'):
+        raise wrong(path, line, 'status', row['status'], "'done' or 'failed'")
+    if row['status'] == 'failed':
+        return
+    if lacking := [key for key in _MEASURED if key not in row]:
+        raise wrong(path, line, 'the row', row, f'one with {", ".join(lacking)}')
+    check_numbers(path, line, row, 'seconds', 'seconds_per_iteration', 'memory')
+    metrics, curves, ratios = row['metrics'], row['curves'], row['ratios']
+    if not isinstance(metrics, dict) or not all(map(_is_value, metrics.values())):
+        raise wrong(path, line, 'metrics', metrics, 'a number for each name')
+    for name, curve in curves.items() if isinstance(curves, dict) else [('', None)]:
+        lists = curve if isinstance(curve, list) and len(curve) == 2 else [None]
+        are_lists = all(isinstance(each, list) and all(map(_is_value, each)) for each in lists)
+        if not are_lists or len({len(each) for each in lists}) > 1:
+            raise wrong(path, line, f'the curve {name!r}', curve, 'iterations and their values')
+    if ratios is not None:
+        _check_ratios(path, line, ratios)
+
+
+def _check_ratios(path: Path, line: int, packed: Any) -> None:
+    keys = ('layers', 'normalizers', 'iters', 'radius', 'ratios')
+    if not isinstance(packed, dict) or not all(isinstance(packed.get(key), list) for key in keys):
+        raise wrong(path, line, 'ratios', packed, f'lists of {", ".join(keys)}')
+    counts = {len(packed[key]) for key in ('iters', 'radius', 'ratios')}
+    if len(counts) > 1 or not packed['iters']:
+        raise wrong(path, line, 'the number of records of ratios', sorted(counts), 'one for all')
+    normalizers = [packed['normalizers']] * len(packed['layers'])
+    for done, radius, own in zip(packed['iters'], packed['radius'], packed['ratios'], strict=True):
+        record = dict(iter=done, radius=radius, ratios=own)
+        check_record(path, line, record, normalizers)
+
+
+def _is_value(value: Any) -> bool:
+    return value is None or is_number(value)
 
 
 def _finite(node: Any) -> Any:

@@ -75,7 +75,7 @@ def train_run(
 def read_result(folder: Path) -> Result | None:
     """What :func:`train_run` wrote; None where it has not."""
     file = folder / RESULT
-    return json.loads(file.read_text()) if file.is_file() else None
+    return _read_json(file) if file.is_file() else None
 
 
 def check_own(folder: Path) -> None:
@@ -92,6 +92,16 @@ def check_own(folder: Path) -> None:
             f'{folder} holds files that no run of a suite has written, and would be emptied; move '
             'them, or give another --work-dir'
         )
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(file.read_text('utf-8', 'replace'))
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise ValueError(f'{file} holds no JSON object; restore it, or remove it to run again')
+    return found
 
 
 def versions_of(run: Run) -> dict[str, str]:
@@ -191,7 +201,7 @@ def _free_port() -> int:
 def _read_test(place: Path, metrics: Sequence[str]) -> dict[str, float]:
     """What mmengine's test wrote: <work dir>/<time>/<time>.json."""
     (file,) = [path for path in place.glob('*/*.json') if path.stem == path.parent.name]
-    found = json.loads(file.read_text())
+    found = _read_json(file)
     if missing := [key for key in metrics if key not in found]:
         raise ValueError(f'{file} has no {", ".join(missing)}')
     named = {key: METRICS.get(key, (key, 1)) for key in metrics}

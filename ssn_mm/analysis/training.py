@@ -1,6 +1,7 @@
 """What a training reached, read from the logs in its work dir."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..engine.ratios import RATIOS_FILE, Ratios, read_ratios
+from ..records import check_numbers, is_number, wrong
 
 # a validation's key in mmengine's scalars.json: its name in tables, and what makes it percent
 METRICS = {
@@ -38,9 +40,10 @@ def read_training(work_dir: Path, metrics: Sequence[str] = ()) -> dict[str, Any]
 
     Raises:
         FileNotFoundError: Nothing was trained there.
-        ValueError: It has not validated with ``metrics``.
+        ValueError: It has not validated with ``metrics``, or a record has no number where one
+            belongs.
     """
-    records = records_of(work_dir)
+    records = records_of(work_dir, metrics)
     if not records and not (work_dir / RATIOS_FILE).is_file():
         raise FileNotFoundError(
             f"no training in {work_dir}, which has neither */vis_data/scalars.json, mmengine's "
@@ -52,7 +55,7 @@ def read_training(work_dir: Path, metrics: Sequence[str] = ()) -> dict[str, Any]
         if 'loss' in record:
             curves.add('loss', at, record['loss'])
         for key in scored:
-            if key in record:
+            if is_number(record.get(key)):
                 name, percent = METRICS.get(key, (key, 1))
                 curves.add(name, at, record[key] * percent)
     names = [METRICS.get(key, (key, 1))[0] for key in scored]
@@ -73,17 +76,25 @@ def read_training(work_dir: Path, metrics: Sequence[str] = ()) -> dict[str, Any]
     )
 
 
-def records_of(work_dir: Path) -> list[tuple[int, dict[str, Any]]]:
+def records_of(work_dir: Path, metrics: Sequence[str] = ()) -> list[tuple[int, dict[str, Any]]]:
     """What mmengine logged of a work dir's training, each after the iteration it was logged at.
 
     A resumed training goes over its last iterations again, and one that begins in an old work dir
     over all of them: what is not before them is left out. A validation is at the iteration that
-    the training had logged last.
+    the training had logged last. A loss or metric that is null was NaN.
+
+    Args:
+        work_dir: Of the training.
+        metrics: Keys of a validation's scalars that must be numbers, beside those of the three
+            tasks.
+
+    Raises:
+        ValueError: A record has no number where one belongs; names file, line and value.
     """
     found: list[tuple[int, dict[str, Any]]] = []
     at = 0
     for log in sorted(work_dir.glob('*/vis_data/scalars.json')):  # by the time they began
-        for record in _records(log):
+        for record in _records(log, metrics):
             if is_of_training(record):
                 if record['step'] <= at:
                     found = [(own, kept) for own, kept in found if own < record['step']]
@@ -154,15 +165,26 @@ def _spread(count: int, most: int) -> list[int]:
     return sorted(set(kept.tolist()))
 
 
-def _records(log: Path) -> list[dict[str, Any]]:
-    found = []
-    for line in log.read_text(errors='replace').splitlines():
+def _records(log: Path, metrics: Sequence[str]) -> list[dict[str, Any]]:
+    found, scored = [], ('loss', *METRICS, *metrics)
+    for number, line in enumerate(log.read_text(errors='replace').splitlines(), 1):
         try:
             record = json.loads(line)
         except json.JSONDecodeError:
             break  # cut short when the training was killed
-        if isinstance(record, dict) and isinstance(record.get('step'), int):
-            found.append(record)
+        if not isinstance(record, dict) or 'step' not in record:
+            continue
+        if not isinstance(record['step'], int):
+            raise wrong(log, number, 'step', record['step'], 'a whole number')
+        check_numbers(log, number, record, 'time', 'memory', *scored)
+        nothing = {key for key, value in record.items() if value is None}
+        found.append(
+            {
+                key: math.nan if key in nothing else value
+                for key, value in record.items()
+                if key not in nothing or key in scored
+            }
+        )
     return found
 
 
@@ -175,7 +197,7 @@ def _validated(records: Sequence[Mapping[str, Any]]) -> list[str]:
         for record in records
         if not is_of_training(record)
         for key, value in record.items()
-        if isinstance(value, int | float) and key not in _NO_METRICS
+        if is_number(value) and key not in _NO_METRICS
     }
     return list(own)
 

@@ -6,8 +6,9 @@ radius (null for SN), and per layer the ratios of mean and variance.
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 from mmengine.logging import print_log
 
 from ..files import write_atomically
+from ..records import is_number, wrong
 
 RATIOS_FILE = 'ssn_ratios.jsonl'
 _HEADER, _RECORD = {'layers', 'normalizers'}, {'iter', 'radius', 'ratios'}
@@ -48,14 +50,19 @@ def start_ratios(path: Path, normalizers: Mapping[str, Sequence[str]], start: in
         start: Iterations done.
     """
     header = dict(layers=list(normalizers), normalizers=[list(own) for own in normalizers.values()])
-    kept = []
+    kept: list[dict] = []
     if start and path.exists():
         try:
-            _, *records = _lines(path)
+            for number, record in enumerate(_lines(path)):
+                if not number and record != header:
+                    raise ValueError(f'{path} is of other layers')
+                if number and record['iter'] <= start:
+                    kept.append(record)
         except ValueError as error:  # of a full disk, say: no reason to stop a training
-            print_log(f'{error}; its records are begun again', 'current', logging.WARNING)
-            records = []
-        kept = [record for record in records if record['iter'] <= start]
+            aside = _free(path)
+            path.rename(aside)
+            told = f'{error}. It is now {aside}; a new file has its first {len(kept)} records'
+            print_log(told, 'current', logging.WARNING)
     write_atomically(path, ''.join(map(_line, [header, *kept])).encode())
 
 
@@ -75,7 +82,7 @@ def read_ratios(path: str | Path) -> Ratios:
 
     Raises:
         FileNotFoundError: There is none.
-        ValueError: It is not such a file, or has no record yet.
+        ValueError: It is not such a file, or has no record yet, or a record does not fit.
     """
     path = Path(path)
     path = path / RATIOS_FILE if path.is_dir() else path
@@ -102,20 +109,70 @@ def read_ratios(path: str | Path) -> Ratios:
     )
 
 
+def check_record(path: Path, line: int, record: Any, normalizers: Sequence[Sequence[str]]) -> None:
+    """Checks a record of ratios against the normalizers of every layer.
+
+    Raises:
+        ValueError: It has other keys, another number of layers, rows or ratios, or no numbers;
+            names file, line and value.
+    """
+    if not isinstance(record, dict) or not record.keys() >= _RECORD:
+        raise wrong(path, line, 'the record', record, f'one with {", ".join(sorted(_RECORD))}')
+    done, radius, layers = (record[key] for key in ('iter', 'radius', 'ratios'))
+    if not isinstance(done, int):
+        raise wrong(path, line, 'iter', done, 'the number of iterations done')
+    if radius is not None and not is_number(radius):
+        raise wrong(path, line, 'radius', radius, 'a number, or null for SN')
+    if not isinstance(layers, list) or len(layers) != len(normalizers):
+        count = len(layers) if isinstance(layers, list) else layers
+        raise wrong(path, line, 'the number of layers of ratios', count, f'{len(normalizers)}')
+    for index, (layer, own) in enumerate(zip(layers, normalizers, strict=True)):
+        rows = layer if isinstance(layer, list) and len(layer) == 2 else [None]
+        if not all(
+            isinstance(r, list) and len(r) == len(own) and all(map(is_number, r)) for r in rows
+        ):
+            what = f'two lists of {len(own)} numbers'
+            raise wrong(path, line, f'ratios of layer {index}', layer, what)
+
+
+def _is_header(content: Any) -> bool:
+    if not isinstance(content, dict) or not content.keys() >= _HEADER:
+        return False
+    layers, normalizers = content['layers'], content['normalizers']
+    lists = [layers, normalizers, *(normalizers if isinstance(normalizers, list) else ())]
+    return (
+        all(isinstance(each, list) for each in lists)
+        and len(layers) == len(normalizers)
+        and all(isinstance(name, str) for name in chain(layers, *normalizers))
+    )
+
+
+def _free(path: Path) -> Path:
+    """A name beside a file that none has."""
+    number = 1
+    while (aside := path.with_name(f'{path.name}.damaged{number}')).exists():
+        number += 1
+    return aside
+
+
 def _line(content: Mapping[str, Any]) -> str:
     return json.dumps(content, separators=(',', ':')) + '\n'
 
 
-def _lines(path: Path) -> list[dict]:
-    found: list[dict] = []
-    for line in path.read_text(errors='replace').splitlines():
+def _lines(path: Path) -> Iterator[dict]:
+    """The header and the records of a file, checked, up to a line that was cut short."""
+    header: dict = {}
+    for number, line in enumerate(path.read_text(errors='replace').splitlines(), 1):
         try:
             content = json.loads(line)
         except json.JSONDecodeError:
             break  # cut short when the training was killed
-        if not isinstance(content, dict) or not content.keys() >= (_RECORD if found else _HEADER):
+        if header:
+            check_record(path, number, content, header['normalizers'])
+        elif _is_header(content):
+            header = content
+        else:
             break
-        found.append(content)
-    if not found:
+        yield content
+    if not header:
         raise ValueError(f'{path} is not a file that SSNRadiusHook or RatiosHook wrote')
-    return found

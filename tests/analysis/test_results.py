@@ -1,4 +1,5 @@
 import json
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +28,31 @@ def test_results_are_the_same_after_writing_and_reading(results, tmp_path):
         read_results(tmp_path / 'results.jsonl')
     with pytest.raises(FileNotFoundError, match='no results at'):
         read_results(tmp_path / 'none.jsonl')
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (dict(metrics={'top-1': 'high'}), 'metrics is {"top-1": "high"}, expected a number'),
+        (dict(curves={'loss': [[1, 2], [3]]}), "the curve 'loss' is "),
+        (dict(memory='much'), 'memory is "much", expected a number'),
+        (dict(status='maybe'), 'status is "maybe"'),
+        (dict(ratios=dict(layers=['a'])), 'ratios is '),
+    ],
+)
+def test_a_row_without_numbers_is_told_with_its_file_line_and_value(
+    results, tmp_path, change, message
+):
+    path = tmp_path / 'results.jsonl'
+    write_results(path, replace(results, rows=[*results.rows[:2], {**results.rows[2], **change}]))
+    with pytest.raises(ValueError, match=re.escape(message)) as told:
+        read_results(path)
+    assert str(told.value).startswith(f'{path}, line 4: ')
+    row = {**results.rows[2], 'ratios': pack(unpack(results.rows[2]['ratios']))}
+    row['ratios']['ratios'][1] = row['ratios']['ratios'][1][:2]
+    write_results(path, replace(results, rows=[row]))
+    with pytest.raises(ValueError, match='line 2: the number of layers of ratios is 2, expected 4'):
+        read_results(path)
 
 
 def test_tables_give_mean_and_deviation_over_seeds_beside_the_papers(results):

@@ -173,3 +173,39 @@ def test_a_checkpoint_says_how_far_it_is():
     )
     assert how_far(dict(epoch=3), dict(train_cfg=dict(max_epochs=3))) == ('epoch 3 of 3', True)
     assert how_far({}, dict(train_cfg=dict(max_iters=8))) == ('', False)
+
+
+def test_a_loss_that_is_null_was_nan_and_is_reported_as_such(tmp_path):
+    train(tmp_path, [(50, 3.0), (100, None)], [{'mIoU': None, 'step': 100}])
+    row = results_of_training(tmp_path).rows[0]
+    assert math.isnan(row['curves']['loss'][1][1])
+    assert math.isnan(row['metrics']['mIoU'])
+    assert 'loss is nan from step 100 on.' in row['notes']
+    assert write_report(results_of_training(tmp_path), tmp_path / 'page').is_file()
+
+
+@pytest.mark.parametrize('key', ['loss', 'step', 'time', 'memory', 'mIoU'])
+def test_text_where_a_number_belongs_is_told_with_its_place(tmp_path, key):
+    train(tmp_path, [(50, 3.0)], [{'mIoU': 1.0, 'step': 50}], more=[{'step': 60, key: 'much'}])
+    with pytest.raises(ValueError, match=f'{key} is "much", expected a') as told:
+        results_of_training(tmp_path)
+    file = tmp_path / '20260101_000000/vis_data/scalars.json'
+    assert str(told.value).startswith(f'{file}, line 3: ')
+
+
+def test_every_tool_tells_a_record_that_does_not_fit(tmp_path, make_ratios, run_tools):
+    train(tmp_path, [(50, 3.0)], more=[{'step': 60, 'loss': 'much'}])
+    choose(tmp_path, make_ratios())
+    file = tmp_path / 'ssn_ratios.jsonl'
+    *lines, last = file.read_text().splitlines()
+    record = json.loads(last)
+    record['ratios'].pop()
+    file.write_text('\n'.join([*lines, json.dumps(record)]))
+    names = ('report', 'make_tables', 'plot_ratios', 'plot_trajectory')
+    tools = [[ROOT / f'tools/analysis_tools/{name}.py', tmp_path] for name in names]
+    for tool, (code, output) in zip(names, run_tools(tmp_path, *tools), strict=True):
+        assert code == 2, output
+        of_loss = 'line 2: loss is "much"'
+        of_ratios = 'line 11: the number of layers of ratios is 3, expected 4'
+        assert (of_ratios if 'plot' in tool else of_loss) in output
+        assert 'Traceback' not in output
