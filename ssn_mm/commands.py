@@ -17,13 +17,15 @@ def command(tool: str, *arguments: object) -> str:
     wheel, it is ``python -m ssn_mm ssn_mm::TOOL``. ``python`` is the interpreter that runs now.
 
     Args:
-        tool: Its path below tools/, such as 'analysis_tools/report.py'.
+        tool: Its path below tools/, such as 'analysis_tools/report.py'; or PACKAGE::TOOL of another
+            library.
         *arguments: A ``Path`` is shortened and never taken for an option; a string stays as it
             is. 'ssn_mm::demo/deeplab_ssn_digits.py' names a config that the package ships.
     """
     script = _ROOT / 'tools' / tool
     below = script.is_file() and script.is_relative_to(Path.cwd())
-    words = [short(script)] if below else ['-m', OWN, f'{OWN}::{tool}']
+    named = tool if '::' in tool else f'{OWN}::{tool}'
+    words = [short(script)] if below else ['-m', OWN, named]
     for argument in arguments:
         if isinstance(argument, Path):
             words.append(_as_path(short(argument)))
@@ -32,6 +34,16 @@ def command(tool: str, *arguments: object) -> str:
         else:
             words.append(str(argument))
     return shlex.join([_python(), *words])
+
+
+def pip_install(*requirements: str) -> str:
+    """The command that installs packages for this interpreter, quoted for a POSIX shell."""
+    return shlex.join([_python(), '-m', 'pip', 'install', *requirements])
+
+
+def quoted(path: str | Path) -> str:
+    """A path as a word of a printed command, quoted for a POSIX shell, never an option."""
+    return shlex.quote(_as_path(str(path)))
 
 
 def short(path: str | Path) -> str:

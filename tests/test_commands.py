@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ssn_mm import commands
-from ssn_mm.commands import command, short
+from ssn_mm.commands import command, pip_install, quoted, short
 
 ROOT = Path(__file__).parents[1]
 
@@ -53,3 +53,14 @@ def test_python_is_the_interpreter_that_runs(tmp_path, monkeypatch):
     assert command('train.py').startswith(f'{sys.executable} ')
     monkeypatch.setattr(sys, 'executable', str(other))
     assert command('train.py').startswith('python ')
+
+
+def test_packages_are_installed_for_the_interpreter_that_runs():
+    assert pip_install('ssn-mm[hub]') == f"{sys.executable} -m pip install 'ssn-mm[hub]'"
+
+
+def test_tools_of_other_libraries_are_run_through_the_package(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    told = command('mmseg::train.py', Path('a b'))
+    assert shlex.split(told)[1:] == ['-m', 'ssn_mm', 'mmseg::train.py', 'a b']
+    assert [shlex.split(quoted(path)) for path in ('-x', 'a b')] == [['./-x'], ['a b']]

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from ..commands import pip_install
 from ..files import write_atomically
 from .suite import Run, Suite
 from .suite_job import (
@@ -59,7 +60,7 @@ def run_suite(
         import submitit
     except ModuleNotFoundError:
         raise ModuleNotFoundError(
-            "suites need submitit: pip install 'ssn-mm[suites]'", name='submitit'
+            f'suites need submitit: {pip_install("ssn-mm[suites]")}', name='submitit'
         ) from None
     if cluster == 'slurm' and not shutil.which('sbatch'):
         raise ValueError("cluster 'slurm' needs Slurm's sbatch on the path; 'local' needs nothing")

@@ -9,6 +9,7 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
+from ..commands import pip_install
 from ..config_files import files_of
 from ..files import check_replaceable, write_folder
 from .card import render_card
@@ -164,5 +165,6 @@ def _hub() -> Any:
         import huggingface_hub
         import huggingface_hub.errors
     except ImportError as error:
-        raise ImportError("the Hub needs a package more: pip install 'ssn-mm[hub]'") from error
+        install = pip_install('ssn-mm[hub]')
+        raise ImportError(f'the Hub needs a package more: {install}') from error
     return huggingface_hub

@@ -12,6 +12,8 @@ from typing import Any
 from mmengine.runner import CheckpointLoader
 from torch import Tensor
 
+from ..commands import pip_install
+
 
 def apply() -> None:
     """Teaches mmengine's loader local files ending in .safetensors."""
@@ -77,5 +79,5 @@ def _require() -> None:
         import safetensors  # noqa: F401
     except ImportError as error:
         raise ImportError(
-            ".safetensors files need a package more: pip install 'ssn-mm[hub]'"
+            f'.safetensors files need a package more: {pip_install("ssn-mm[hub]")}'
         ) from error

@@ -2,12 +2,11 @@
 
 import json
 import os
-import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..commands import command
+from ..commands import command, pip_install, quoted
 from .samples import type_name
 
 
@@ -74,8 +73,7 @@ SOURCES = (  # the first that fits counts
         'https://www.cityscapes-dataset.com (free registration), and unpack or link them there: '
         'ln -s WHERE_IT_IS {root}\n'
         'The *_labelTrainIds.png are not in it, mmsegmentation draws them: '
-        'pip install cityscapesscripts && python "$(python -c \'import mmseg; '
-        'print(mmseg.__path__[0])\')/.mim/tools/dataset_converters/cityscapes.py" {root} --nproc 8',
+        '{install} && {draw}',
         layout="""{root}/
     leftImg8bit/train/aachen/aachen_000000_000019_leftImg8bit.png ...
     leftImg8bit/val/frankfurt/frankfurt_000000_000294_leftImg8bit.png ...
@@ -163,12 +161,18 @@ def check_datasets(cfg, loaders: tuple[str, ...] = ('train', 'val')) -> None:
                 f'{source.title} is not complete.\n'
                 f'Missing or empty: {", ".join(sorted(paths))}\n'
                 f'Expected layout:\n{source.layout.format(root=root)}\n'
-                f'{source.steps.format(root=shlex.quote(root))}\n'
+                f'{_steps_to_get(source, root)}\n'
                 'Without it, this trains the same kind of network on embedded data:\n'
                 f'    {command("train.py", source.demo)}'
                 for (source, root), paths in missing.items()
             )
         )
+
+
+def _steps_to_get(source: Source, root: str) -> str:
+    draw = command('mmseg::dataset_converters/cityscapes.py', Path(root), '--nproc', '8')
+    install = pip_install('cityscapesscripts')
+    return source.steps.format(root=quoted(root), install=install, draw=draw)
 
 
 def _datasets(node) -> Iterator[dict]:

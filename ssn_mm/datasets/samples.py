@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..commands import pip_install
 from .reading import Fault
 
 _LOADING = re.compile(r'^Load|(Init|Decode)$')
@@ -113,7 +114,7 @@ def check_readers(steps: Iterable[Mapping]) -> None:
             if module and find_spec(module) is None:
                 raise ValueError(
                     f'{type_name(step)} of the config reads with {module}, which is missing: '
-                    f'pip install {package}'
+                    f'{pip_install(package)}'
                 )
 
 

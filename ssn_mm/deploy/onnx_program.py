@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..commands import pip_install
+
 META_KEY = 'ssn_mm'
 
 
@@ -81,4 +83,4 @@ def _import(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise ImportError(f"ONNX needs {name}: pip install 'ssn-mm[onnx]'") from error
+        raise ImportError(f'ONNX needs {name}: {pip_install("ssn-mm[onnx]")}') from error

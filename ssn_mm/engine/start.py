@@ -17,6 +17,7 @@ from torch import nn
 
 from ..checkpoints.files import check_checkpoint, check_content
 from ..checkpoints.work_dir import NAMES, POINTER, WorkDir
+from ..commands import quoted
 from ..layers.state import CODES
 from .loaded import refuse_to_run, watch_loading
 from .ratios import RATIOS_FILE
@@ -31,7 +32,7 @@ class StartHook(Hook):
     Raises:
         FileNotFoundError: The file to start from is not there.
         ValueError: It is damaged, or cannot be resumed from; or all of the work dir's are damaged;
-            or the training has no iteration.
+            or the training has no iteration, or no data.
     """
 
     priority = 'VERY_HIGH'
@@ -123,7 +124,7 @@ def _choose(runner: Runner, launchers: set[str]) -> tuple[bool, str | None]:
         return True, named
     if resume:
         start = f'load_from={file}, whose weights are loaded' if file else 'the beginning'
-        more = f'; to go on with its own training, name it: --resume {file}' if file else ''
+        more = f'; to go on with its own training, name it: --resume {quoted(file)}' if file else ''
         _say(
             f'There is nothing to resume from in {place.path} yet, so this training starts from '
             f'{start}{more}',
@@ -179,7 +180,7 @@ def _check(file: str) -> None:
     if path.is_dir():
         raise ValueError(
             f'{file} is a folder, a checkpoint is needed; name a file in it, or go on from its '
-            f'newest with --work-dir {file} --resume'
+            f'newest with --work-dir {quoted(file)} --resume'
         )
     check_checkpoint(path)
 

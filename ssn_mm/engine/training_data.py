@@ -118,8 +118,15 @@ def check_length(runner: Runner) -> None:
     mmengine builds a scheduler of none, or waits for a batch, and raises without a word of it.
 
     Raises:
-        ValueError: It has none.
+        ValueError: It has none, or a dataset without samples.
     """
+    for each in filter(is_readable, loaders_of(runner.train_loop)):
+        data: Any = each.dataset
+        if hasattr(data, '__len__') and not len(data):  # waited for without end, by some samplers
+            raise ValueError(
+                f'there is nothing to train on: {type(data).__name__}, the dataset of '
+                'train_dataloader, has no samples; look at its data_root, data_prefix and ann_file'
+            )
     loader: Any = getattr(runner.train_loop, 'dataloader', None)
     ends = is_readable(loader) and isinstance(sampler_of(loader), _FINITE)
     if not runner.max_iters or (ends and not len(loader)):
@@ -133,7 +140,7 @@ def check_length(runner: Runner) -> None:
 def loaders_of(loop: Any) -> Iterator[DataLoader]:
     """A loop's loaders: mmaction2's loop over several has a list of them."""
     found: list = []
-    for value in vars(loop).values():
+    for value in getattr(loop, '__dict__', {}).values():
         found += value if isinstance(value, list | tuple) else [value]
     yield from {id(item): item for item in found if isinstance(item, DataLoader)}.values()
 

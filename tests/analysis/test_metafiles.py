@@ -1,4 +1,6 @@
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -83,3 +85,16 @@ def test_a_row_that_lacks_something_is_refused(tmp_path):
 def test_a_name_without_a_batch_is_refused():
     with pytest.raises(ValueError, match="'resnet50' does not tell the batch"):
         batch('resnet50')
+
+
+def test_a_check_that_finds_old_files_tells_the_command_that_renews_them(tmp_path, run_tool):
+    configs = tmp_path / 'own configs'
+    shutil.copytree(CONFIGS, configs)
+    tool = CONFIGS.parent / 'tools/analysis_tools/make_metafiles.py'
+    (configs / 'model-index.yml').write_text('old')
+    code, output = run_tool(sys.executable, tool, '--configs', configs, '--check')
+    assert code == 1
+    command = output.splitlines()[-1].strip()
+    again = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, text=True)
+    assert again.returncode == 0, again
+    assert (configs / 'model-index.yml').read_text() == (CONFIGS / 'model-index.yml').read_text()

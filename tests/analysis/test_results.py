@@ -1,5 +1,6 @@
 import json
 import re
+import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -166,15 +167,17 @@ def test_packed_ratios_are_the_ratios(results):
     assert np.isnan(unpack(results.of('SN', '2')[0]['ratios']).radius).all()
 
 
-def test_the_tool_prints_and_checks_tables(results, tmp_path, run_tool):
+def test_the_tool_prints_and_checks_tables(results, tmp_path, run_tool, run_alone):
     write_results(tmp_path / 'results.jsonl', results)
-    page = tmp_path / 'page.md'
+    page = tmp_path / 'a page.md'
     page.write_text('<!-- grid: All runs -->\n<!-- end -->\n')
     tool = [sys.executable, ROOT / 'tools/analysis_tools/make_tables.py', 'results.jsonl']
     code, output = run_tool(*tool, '--into', page, '--check')
     assert code == 1
-    assert 'differs from results.jsonl' in output
-    assert run_tool(*tool, '--into', page)[0] == 0
+    assert 'differs from results.jsonl; run\n' in output
+    _, *again = shlex.split(output.splitlines()[-1])
+    assert again[-3:] == ['results.jsonl', '--into', 'a page.md']
+    assert run_alone(sys.executable, *again)[0] == 0
     assert run_tool(*tool, '--into', page, '--check')[0] == 0
     code, output = run_tool(*tool)
     assert code == 0

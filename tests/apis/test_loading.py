@@ -98,7 +98,7 @@ def test_a_missing_reader_of_pictures_is_told_once_with_what_to_install(load, pa
     cfg = segmentor(data)
     cfg.test_dataloader.dataset.pipeline[0].update(load)
     for read in (Preparation, partial(check, workers=1, progress=False)):
-        with pytest.raises(ValueError, match=f'which is missing: pip install {package}$'):
+        with pytest.raises(ValueError, match=f'which is missing: .* -m pip install {package}$'):
             read(cfg)
 
 

@@ -162,5 +162,5 @@ def test_pushing_sends_the_folder_and_nothing_else(saved, monkeypatch):
 @pytest.mark.parametrize('missing', ['huggingface_hub', 'safetensors'])
 def test_without_the_extra_it_is_said_what_to_install(saved, tmp_path, monkeypatch, missing):
     monkeypatch.setitem(sys.modules, missing, None)
-    with pytest.raises(ImportError, match=r"pip install 'ssn-mm\[hub\]'"):
+    with pytest.raises(ImportError, match=r"-m pip install 'ssn-mm\[hub\]'"):
         from_pretrained('owner/name' if missing == 'huggingface_hub' else saved)

@@ -130,7 +130,7 @@ def test_what_is_no_onnx_file_is_refused(tmp_path):
 
 def test_without_onnxruntime_the_error_says_what_to_install(monkeypatch, deployed, tmp_path):
     monkeypatch.setitem(sys.modules, 'onnxruntime', None)
-    with pytest.raises(ImportError, match=r"pip install 'ssn-mm\[onnx\]'"):
+    with pytest.raises(ImportError, match=r"-m pip install 'ssn-mm\[onnx\]'"):
         export_onnx(deployed, torch.randn(SIZES[0]), tmp_path / 'model.onnx')
 
 

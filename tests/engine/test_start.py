@@ -1,6 +1,8 @@
 """What a training starts from, however it is asked for, and what becomes of earlier files."""
 
 import os
+import re
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -11,9 +13,12 @@ import torch
 from distributed import on_ranks
 from mmengine.config import Config
 from resumed import assert_same, last, state, train
+from torch.utils.data import Dataset
 
 from ssn_mm import SSN
 from ssn_mm.checkpoints.work_dir import WorkDir, last_checkpoint
+
+TOO_LARGE = dict(batch_size=20, drop_last=True)
 
 
 @pytest.fixture(scope='module')
@@ -244,6 +249,38 @@ def test_resuming_with_normalizers_in_another_order_is_warned_of(tmp_path, other
     told = 'another order, in 2 layers (norm.normalizer_codes'
     assert told in said(tmp_path / 'run')
     assert told not in said(tmp_path / 'same')
+
+
+class Nothing(Dataset):
+    def __len__(self):
+        return 0
+
+
+@pytest.mark.parametrize('loop', ['iterations', 'passes', 'epochs'])
+def test_a_training_over_no_samples_is_refused_and_waits_for_none(tmp_path, loop):
+    with pytest.raises(ValueError, match='Nothing, the dataset of train_dataloader, has no sample'):
+        train(tmp_path / 'run', loop, param_scheduler=None, loader=dict(dataset=Nothing()))
+
+
+def test_a_batch_larger_than_the_data_is_taken_where_the_sampler_is_endless(tmp_path):
+    train(tmp_path / 'run', 'iterations', stop=2, loader=TOO_LARGE)
+
+
+@pytest.mark.parametrize('place', ["a 'b' c/x.pth", 'start.pth'])
+def test_what_is_advised_to_resume_from_is_quoted_for_the_shell(
+    tmp_path, monkeypatch, other, place
+):
+    monkeypatch.chdir(tmp_path)
+    Path(place).parent.mkdir(exist_ok=True)
+    shutil.copy(other / 'iter_2.pth', place)
+    train(tmp_path / 'run', 'iterations', stop=1, resume=True, load_from=place)
+    (advice,) = set(re.findall(r'name it: (--resume .*)', said(tmp_path / 'run')))
+    assert shlex.split(advice) == ['--resume', place]
+    folder = str(Path(tmp_path / place).parent)
+    with pytest.raises(ValueError, match='is a folder') as error:
+        train(tmp_path / 'other', 'iterations', load_from=folder)
+    *_, advice = str(error.value).partition(' with ')
+    assert shlex.split(advice) == ['--work-dir', folder, '--resume']
 
 
 def test_a_finished_training_that_is_resumed_says_that_nothing_is_left(tmp_path, other):

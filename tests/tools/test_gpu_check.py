@@ -11,6 +11,7 @@ import torch
 TOOLS = Path(__file__).parents[2] / 'tools' / 'benchmarks'
 sys.path.insert(0, str(TOOLS))
 import gpu_parts  # noqa: E402
+import gpu_rows  # noqa: E402
 import gpu_timing  # noqa: E402
 from gpu_rows import Rows  # noqa: E402
 
@@ -135,3 +136,23 @@ def test_the_network_that_is_timed_is_a_resnet_50():
     net = gpu_timing.resnet(torch.nn.BatchNorm2d)
     assert sum(p.numel() for p in net.parameters()) == 25_557_032  # as torchvision's
     assert sum(isinstance(m, torch.nn.BatchNorm2d) for m in net.modules()) == 53
+
+
+def test_a_place_where_no_rows_can_be_written_is_told_before_anything_runs(tmp_path, run_alone):
+    (tmp_path / 'a').mkdir()
+    (tmp_path / 'weights.pth').write_bytes(b'PK')
+    for out, told in [
+        ('a', '--out a: is a folder, and a file is needed'),
+        ('weights.pth', '--out weights.pth: holds no rows of this tool'),
+        ('weights.pth/rows.jsonl', '--out weights.pth/rows.jsonl: '),
+    ]:
+        command = [sys.executable, TOOLS / 'gpu_check.py', '--parts', 'sync', '--out', out]
+        code, output = run_alone(*command)
+        assert code == 2
+        assert told in output
+        assert 'Traceback' not in output
+    assert (tmp_path / 'weights.pth').read_bytes() == b'PK'
+    Rows(tmp_path / 'rows.jsonl', 'part', 600).write('', True)
+    gpu_rows.check_rows(tmp_path / 'rows.jsonl')
+    gpu_rows.check_rows(tmp_path / 'new/rows.jsonl')
+    assert (tmp_path / 'new').is_dir()

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from ssn_mm.analysis.metafiles import render
+from ssn_mm.commands import command
 from ssn_mm.engine.run import run_tool
 from ssn_mm.files import write_atomically
 
@@ -34,7 +35,8 @@ def main() -> None:
             write_atomically(path, files[path].encode())
         print(f'{"out of date" if args.check else "written"}: {path}')
     if args.check and old:
-        sys.exit(1)
+        again = command('analysis_tools/make_metafiles.py', '--configs', args.configs)
+        sys.exit(f'{len(old)} files differ from {args.configs / "results.yml"}; run\n    {again}')
 
 
 if __name__ == '__main__':

@@ -4,8 +4,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from ssn_mm.analysis.sources import add_source, read_source
+from ssn_mm.analysis.sources import WORK_DIR, add_source, read_source
 from ssn_mm.analysis.tables import fill_page, notes, tables
+from ssn_mm.commands import command
 from ssn_mm.engine.run import run_tool
 from ssn_mm.files import check_writes, write_atomically
 
@@ -43,7 +44,9 @@ def main() -> None:
     old = args.into.read_text(encoding='utf-8')
     new = fill_page(old, results)
     if args.check and new != old:
-        sys.exit(f'{args.into} differs from {args.source}; run again without --check')
+        own = [] if args.work_dir == WORK_DIR else ['--work-dir', args.work_dir]
+        again = command('analysis_tools/make_tables.py', args.source, *own, '--into', args.into)
+        sys.exit(f'{args.into} differs from {args.source}; run\n    {again}')
     if not args.check:
         write_atomically(args.into, new.encode())
 

@@ -14,7 +14,7 @@ import time
 import traceback
 from pathlib import Path
 
-from gpu_rows import NotHere, Rows, told
+from gpu_rows import NotHere, Rows, check_rows, told
 
 ROOT = Path(__file__).resolve().parents[2]
 # In the order in which they run, with seconds; those of one line run side by side, since compiling
@@ -63,6 +63,10 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     if args.seconds <= 0:
         parser.error(f'--seconds must be positive, got {args.seconds}')
+    try:
+        check_rows(args.out)
+    except (OSError, ValueError) as error:
+        parser.error(f'--out {args.out}: {getattr(error, "strerror", None) or error}')
     return args
 
 

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+_START = b'{"part": '  # of a row
 WORDS = {True: 'ok', False: 'failed', None: 'noted'}
 
 
@@ -43,6 +44,22 @@ class Rows:
         numbers = ' '.join(f'{name} {_short(value)}' for name, value in values.items())
         said = ' '.join(filter(None, [self.part + (f': {case}' if case else ''), numbers, note]))
         print(f'{WORDS[ok]:6} {said}', flush=True)
+
+
+def check_rows(path: Path) -> None:
+    """Checks that rows can be added to a file, which is made where it is not there yet.
+
+    Raises:
+        OSError: It cannot be written.
+        ValueError: It is a folder, or holds something else.
+    """
+    if path.is_dir():
+        raise ValueError('is a folder, and a file is needed, such as gpu_check.jsonl in it')
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, 'ab+') as file:
+        file.seek(0)
+        if file.read(len(_START)) not in (b'', _START):
+            raise ValueError('holds no rows of this tool; give the name of a new file')
 
 
 def told(path: Path, start: int) -> dict[str, int]:
