@@ -22,7 +22,8 @@ def parse_args() -> argparse.Namespace:
         'image, classes that never occur or are numbered otherwise in another split, duplicates '
         'in lists, and whatever else would stop the training; with the number of images, pixels '
         'or videos of each class. Notes tell what a training does not mind: files that two splits '
-        'share or that nothing reads, videos of one frame.',
+        'share or that nothing reads, videos of one frame; and what only its owner can tell: lossy '
+        'annotations, annotations that are not turned as their pictures are.',
         epilog='exit code: 0 no fault, 1 faults, 2 the command, the config or a whole dataset '
         'is wrong or missing; notes are no faults',
     )

@@ -157,7 +157,7 @@ def _check_row(path: Path, line: int, row: Mapping[str, Any]) -> None:
     if not isinstance(metrics, dict) or not all(map(_is_value, metrics.values())):
         raise wrong(path, line, 'metrics', metrics, 'a number for each name')
     for name, curve in curves.items() if isinstance(curves, dict) else [('', None)]:
-        lists = curve if isinstance(curve, list) and len(curve) == 2 else [None]
+        lists: list[Any] = curve if isinstance(curve, list) and len(curve) == 2 else [None]
         are_lists = all(isinstance(each, list) and all(map(_is_value, each)) for each in lists)
         if not are_lists or len({len(each) for each in lists}) > 1:
             raise wrong(path, line, f'the curve {name!r}', curve, 'iterations and their values')

@@ -85,6 +85,7 @@ class Probe:
         for labels in maps:
             numbers, pixels_of = np.unique(labels, return_counts=True)
             finding.counts.update(dict(zip(numbers.tolist(), pixels_of.tolist(), strict=True)))
+        finding.notes += [note for each in read for note in _notes_on(each, annotation)]
         wrong = [fault for each in read for fault in self._out_of_range(each, annotation)]
         if wrong:  # where the network's check sees a part of the picture
             others = [fault for fault in finding.faults if fault.kind != 'label out of range']
@@ -122,6 +123,8 @@ class Probe:
         what = (
             f'{", ".join(told[:5])}{more}; classes are 0..{self.classes - 1}, ignored is {ignored}'
         )
+        if read.lossy:
+            what += '; it is a lossy picture, which changes labels: store annotations as PNG'
         return [Fault('label out of range', file, what)]
 
     def _look_at_frames(self, index: int, finding: Finding) -> None:
@@ -226,6 +229,21 @@ def probe_image(path: str) -> list[Fault]:
     what = read_otherwise(path) if picture is None else ''
     what = what or 'is a broken picture' if known else 'is no picture, whatever its name says'
     return [Fault('unreadable', path, what)] if picture is None else []
+
+
+def _notes_on(read: Annotation, file: str) -> Iterator[Fault]:
+    """What may be wrong with an annotation and cannot be known by its file."""
+    if read.lossy:
+        what = 'is a lossy picture, JPEG or WebP, which changes labels where classes meet: store '
+        yield Fault('lossy labels', file, f'{what}annotations as PNG')
+    if read.turned > 1:
+        yield Fault(
+            'turned picture',
+            file,
+            f'is not turned, and its picture is, by its EXIF orientation {read.turned}: look '
+            'whether it was drawn on the turned one; if not, turn it, or load pictures with '
+            "color_type='color_ignore_orientation'",
+        )
 
 
 def _of_picture(fault: Fault, info: dict) -> Fault:

@@ -5,11 +5,13 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from .decoded import Decoded, is_lossy, orientation_applied
 
 # of a JPEG: not in its pixels, where FF is followed by 00 or by a restart marker
 _MARKER = re.compile(rb'\xff([^\x00\xff\xd0-\xd7])', re.DOTALL)
@@ -49,10 +51,14 @@ class Annotation:
     Args:
         labels: As the loading step gives it, (H, W).
         raw: As the file has it, before labels are mapped; None if that was not seen.
+        lossy: Whether the file's format does not keep values as they are.
+        turned: The EXIF orientation by which its picture, of the same size, was turned; else 1.
     """
 
     labels: np.ndarray
     raw: np.ndarray | None
+    lossy: bool = False
+    turned: int = 1
 
 
 def damage_of(content: bytes | memoryview) -> str:
@@ -88,7 +94,8 @@ def checked_reading(found: list[Annotation] | None = None) -> Iterator[None]:
     Raises:
         FaultError: From the loading step, which may handle it (``ignore_empty``).
     """
-    last: list[np.ndarray] = []  # what was decoded in the current loading step
+    last: list[Decoded] = []  # in the current loading step
+    pictures: dict[str, Decoded] = {}  # the last one, by its file
     names = ('mmcv', 'mmcv.image', 'mmcv.image.io')
     modules = [sys.modules[name] for name in names if name in sys.modules]
     if not modules:
@@ -99,20 +106,32 @@ def checked_reading(found: list[Annotation] | None = None) -> Iterator[None]:
     def decode_whole(content: bytes, *args: Any, **kwargs: Any) -> np.ndarray:
         if why := damage_of(content):
             raise FaultError('unreadable', why)
-        last[:] = [decode(content, *args, **kwargs)]
-        return last[0]
+        pixels = decode(content, *args, **kwargs)
+        flag, *others = args or [kwargs.get('flag', 'color')]
+        options = {key: value for key, value in kwargs.items() if key != 'flag'}
+        again = lambda flag: decode(content, flag, *others, **options)  # noqa: E731
+        last[:] = [Decoded(content, pixels, flag, again)]
+        return pixels
+
+    def keep_picture(results: dict) -> None:
+        pictures.clear()
+        if last:
+            pictures[results.get('img_path', '')] = replace(last[0], pixels=None)
 
     def load_fitting(results: dict) -> None:
         if isinstance(results.get('gt_seg_map'), np.ndarray):
-            raw = next(iter(last), None)
-            _check_annotation(results, raw)
+            own = next(iter(last), Decoded())
+            picture_of = pictures.get(results.get('img_path', ''), Decoded())
+            _check_annotation(results, own.pixels, picture_of)
             if found is not None:  # later steps write into it
-                found.append(Annotation(results['gt_seg_map'].copy(), raw))
+                labels = results['gt_seg_map'].copy()
+                lossy, turned = is_lossy(own.content), orientation_applied(picture_of)
+                found.append(Annotation(labels, own.pixels, lossy, turned))
 
     changed = [(module, 'imfrombytes', decode_whole) for module in modules]
     if steps := sys.modules.get('mmcv.transforms.loading'):
         picture, annotation = steps.LoadImageFromFile, steps.LoadAnnotations
-        load = _naming(picture.transform, 'img_path', last)
+        load = _naming(picture.transform, 'img_path', last, keep_picture)
         changed.append((picture, 'transform', load))
         load = _naming(annotation.transform, 'seg_map_path', last, load_fitting)
         changed.append((annotation, 'transform', load))
@@ -246,7 +265,7 @@ def _names_file(key: str) -> bool:
     return key in ('filename', 'frame_dir') or '_path' in key
 
 
-def _check_annotation(results: dict, raw: np.ndarray | None) -> None:
+def _check_annotation(results: dict, raw: np.ndarray | None, picture_of: Decoded) -> None:
     labels = results['gt_seg_map']
     file = str(results.get('seg_map_path') or '')
     size, expected = labels.shape[:2], tuple(results.get('ori_shape') or labels.shape)[:2]
@@ -257,6 +276,12 @@ def _check_annotation(results: dict, raw: np.ndarray | None) -> None:
         (h, w), (height, width) = size, expected
         picture = results.get('img_path') or ''
         what = f'is {w}x{h}, its image {picture} is {width}x{height}'
+        turned = orientation_applied(picture_of)
+        if turned > 1 and size == expected[::-1]:
+            what += (
+                f', turned by its EXIF orientation {turned}: turn the annotation, too, or load '
+                f"pictures with color_type='{picture_of.flag}_ignore_orientation'"
+            )
         raise FaultError('sizes differ', what, file)
     if raw is not None and raw.dtype != np.uint8 and raw.size:
         low, high = raw.min(), raw.max()

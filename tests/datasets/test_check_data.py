@@ -256,21 +256,63 @@ def test_what_the_network_takes_decides_and_not_the_kind_of_file(tmp_path):
     assert faults(split) == [('other channels', '0.png')]
 
 
-def test_a_turned_picture_is_read_as_the_config_says(tmp_path):
+def turn(path, orientation):
+    """Has EXIF say how a picture is to be shown."""
     from PIL import Image
 
-    picture(tmp_path / 'images/0.jpg')
     exif = Image.Exif()
-    exif[0x0112] = 6
-    with Image.open(tmp_path / 'images/0.jpg') as image:
-        image.save(tmp_path / 'images/0.jpg', exif=exif)
+    exif[0x0112] = orientation
+    with Image.open(path) as image:
+        image.save(path, exif=exif)
+
+
+@pytest.mark.parametrize('decoder', ['cv2', 'pillow'])
+def test_a_turned_picture_is_read_as_the_config_says(tmp_path, decoder):
+    picture(tmp_path / 'images/0.jpg')
+    turn(tmp_path / 'images/0.jpg', 6)
     annotation(tmp_path / 'labels/0.png', [0, 1])
-    steps = scenes(tmp_path)['pipeline']
-    as_stored = [LOAD | dict(color_type='color_ignore_orientation'), *steps[1:]]
-    assert faults(checked(config('mmseg', train=scenes(tmp_path)))['train']) == [
-        ('sizes differ', '0.png')
-    ]
-    assert checked(config('mmseg', train=scenes(tmp_path, as_stored)))['train'].faults == []
+    load = LOAD | dict(imdecode_backend=decoder)
+    steps = [load, *SCENES[1:]]
+    as_stored = [load | dict(color_type='color_ignore_orientation'), *SCENES[1:]]
+    (fault,) = checked(config('mmseg', train=scenes(tmp_path, steps)))['train'].faults
+    assert (fault.kind, Path(fault.file).name) == ('sizes differ', '0.png')
+    assert fault.what.endswith(
+        'is 30x40, turned by its EXIF orientation 6: turn the annotation, too, or load pictures '
+        "with color_type='color_ignore_orientation'"
+    )
+    split = checked(config('mmseg', train=scenes(tmp_path, as_stored)))['train']
+    assert (split.faults, split.notes) == ([], [])
+
+
+@pytest.mark.parametrize('orientation', [1, 2, 3])
+def test_a_picture_that_is_turned_upside_down_beside_its_annotation_is_noted(tmp_path, orientation):
+    picture(tmp_path / 'images/0.jpg')
+    turn(tmp_path / 'images/0.jpg', orientation)
+    annotation(tmp_path / 'labels/0.png', [0, 1])
+    split = checked(config('mmseg', train=scenes(tmp_path)))['train']
+    assert split.faults == []  # it may have been drawn on the turned one
+    noted = [note.what for note in split.notes if note.kind == 'turned picture']
+    assert [f'its EXIF orientation {orientation}: look' in what for what in noted] == (
+        [True] if orientation > 1 else []
+    )
+    for color_type in ('unchanged', 'color_ignore_orientation'):
+        steps = [LOAD | dict(color_type=color_type), *SCENES[1:]]
+        assert checked(config('mmseg', train=scenes(tmp_path, steps)))['train'].notes == []
+
+
+def test_annotations_that_lost_values_are_noted_and_labels_beyond_the_classes_are_faults(tmp_path):
+    picture(tmp_path / 'images/0.jpg')
+    annotation(tmp_path / 'labels/0.png', [0, 1])
+    data = scenes(tmp_path, seg_map_suffix='.jpg')
+    stored = cv2.imread(str(tmp_path / 'labels/0.png'), cv2.IMREAD_UNCHANGED)
+    cv2.imwrite(str(tmp_path / 'labels/0.jpg'), stored)
+    split = checked(config('mmseg', train=data))['train']
+    assert split.faults == []
+    assert 'lossy labels' in [note.kind for note in split.notes]
+    cv2.imwrite(str(tmp_path / 'labels/0.jpg'), stored * 100)
+    fault = checked(config('mmseg', train=data))['train'].faults[-1]  # and an absent class
+    assert fault.kind == 'label out of range'
+    assert fault.what.endswith('which changes labels: store annotations as PNG')
 
 
 def test_an_annotation_is_read_by_the_configs_own_decoder(tmp_path):
