@@ -22,7 +22,7 @@ except (ImportError, AssertionError) as error:
     print(error)
     sys.exit(77)
 
-from triton_layers import kernels, run_layer
+from triton_layers import Norm, PerChannel, kernels, run_layer
 
 TYPES = {torch.float32: '*fp32', torch.bfloat16: '*bf16', torch.float64: '*fp64'}
 TOOL = Path(triton.__file__).parent / 'backends/nvidia/bin/cuobjdump'
@@ -83,10 +83,9 @@ def compile_between(n, c):
     """What lies between the passes over the map."""
     mean = torch.empty(n, c, device='meta')
     weight, logits = mean[0], mean.new_empty(2, 3)
-    given = (mean, mean, logits, weight[0], weight, None, None, NAMES)
-    mixed = kernels.mix(*given, 1e-5, 32)
-    back = (mixed, *[mean] * 4, logits, weight, None, None, 49, True, NAMES, 32)
-    kernels.mix_backward(*back)
+    given = (logits, Norm(NAMES, 1e-5, 32, source='logits'), PerChannel(weight))
+    mixed = kernels.mix(mean, mean, logits, weight[0], *given[1:])
+    kernels.mix_backward(mixed, (mean, mean), (mean, mean), *given, 49)
 
 
 LAYERS = {
@@ -102,6 +101,4 @@ for arch, layer in LAYERS.items():
     kernels._run = Compiler(arch, compiled, (kernels.mix_kernel, kernels.mix_grad_kernel))
     compile_between(32, 256)  # 8192 cells
     compile_between(8, 512)  # half as many, in one program
-kernels._run = Compiler(90, compiled)
-kernels.sparsestmax(torch.empty(9, 7, device='meta'), torch.empty(9, device='meta'))
 assert compiled == {name for name in vars(kernels) if name.endswith('_kernel')}

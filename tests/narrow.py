@@ -1,7 +1,5 @@
 """The demos' networks, narrow enough for tests that only run them."""
 
-from uuid import uuid4
-
 from conftest import ROOT
 
 from ssn_mm.engine.run import load_config
@@ -23,5 +21,4 @@ NARROW = {
 
 def narrow(task):
     """The config of a demo: 'resnet', 'deeplab' or 'i3d'."""
-    options = NARROW[task] | dict(experiment_name=str(uuid4()))
-    return load_config(str(DEMOS / f'{task}_ssn_digits.py'), options=options)
+    return load_config(str(DEMOS / f'{task}_ssn_digits.py'), options=NARROW[task])

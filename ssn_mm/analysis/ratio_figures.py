@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 
 from ..engine.ratios import Ratios
 from ..layers import block_of
-from ..ops.sparsestmax import circumscribed_radius, inscribed_radius
+from ..ops import circumscribed_radius, inscribed_radius
 from .picture import COLOURS, DASHES, HATCHES, Picture, new_figure, stack
 from .results import Results
 from .suite import row_name

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..checkpoints.configs import parse_config
 from ..engine.ratios import RATIOS_FILE, Ratios, read_ratios
-from ..ops.sparsestmax import circumscribed_radius
+from ..ops import circumscribed_radius
 from .training import is_of_training, records_of
 
 NAMED = 3  # layers, of many

@@ -6,7 +6,7 @@ from mmengine.runner import Runner
 
 from ..layers import CHOICES, SSN, check_decided, keep_selected, set_choices, set_radius, ssn_layers
 from ..layers.sharded import whole
-from ..ops.sparsestmax import circumscribed_radius
+from ..ops import circumscribed_radius
 from .ratios_hook import RatiosHook, unwrapped
 from .schedules import Schedule, build_schedule, check_schedule
 

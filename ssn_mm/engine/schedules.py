@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from itertools import pairwise
 
-from ..ops.sparsestmax import inscribed_radius
+from ..ops import inscribed_radius
 
 Schedule = Callable[[float], float]
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses import FakeTensor
 
+from ..ops.norm import Norm, PerChannel
 from ..ops.normalizers import (
     check_groups,
     check_normalizers,
@@ -16,7 +17,7 @@ from ..ops.normalizers import (
     without_elements,
     world_size,
 )
-from ..ops.switch_norm import switch_norm
+from ..ops.switch_norm import normalize
 from ..ops.tracing import is_recomputing, is_transformed
 from .correction import Corrected
 from .eps import EpsOfLayer
@@ -63,9 +64,11 @@ class SwitchNorm(Corrected):
     running_var: Tensor | None
     num_batches_tracked: Tensor | None
     normalizer_codes: Tensor
+    _eps: float
 
     eps = EpsOfLayer()  # added to the variance
     _sparse = False  # whether ratios are SparsestMax's
+    _source = 'ratios'  # what ops are given, see ``ops.Norm``
     _abbr_ = 'bn'  # the attribute that OpenMMLab's networks and BN checkpoints call it by
 
     def __init__(
@@ -199,27 +202,19 @@ class SwitchNorm(Corrected):
         momentum: float | Tensor = 0.0 if self.momentum is None else self.momentum
         if self.momentum is None and batches is not None:
             momentum = batches.float().reciprocal()
-        return self._normalize(
-            x,
-            weight=self.weight,
-            bias=self.bias,
-            running_mean=None if recomputing else self.running_mean,
-            running_var=None if recomputing else self.running_var,
-            training=update,
-            momentum=momentum,
-            eps=self._eps,
-            num_groups=self.num_groups,
-            sync=self.sync,
+        norm = Norm(
+            self.normalizers, self._eps, self.num_groups, self.sync, self.correction, self._source
         )
+        stats = (None, None) if recomputing else (self.running_mean, self.running_var)
+        channels = PerChannel(self.weight, self.bias, *stats)
+        return self._normalize(x, norm, channels, training=update, momentum=momentum)
 
     def _is_waited_for(self) -> bool:
         """Whether other processes wait for this one's share in BN's statistics, be it empty."""
         return self.sync and self.training and world_size() > 1
 
-    def _normalize(self, x: Tensor, **options) -> Tensor:
-        return switch_norm(
-            x, self.ratios(), self.normalizers, correction=self.correction, **options
-        )
+    def _normalize(self, x: Tensor, norm: Norm, channels: PerChannel, **options) -> Tensor:
+        return normalize(x, self.ratios(), None, norm, channels, **options)[0]
 
     def _load_from_state_dict(
         self, state_dict, prefix, metadata, strict, missing_keys, unexpected_keys, error_msgs

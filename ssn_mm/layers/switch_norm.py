@@ -7,9 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..ops.norm import Norm, PerChannel
 from ..ops.normalizers import fitting
+from ..ops.selected_norm import selected_norm
 from ..ops.sparsestmax import sparsestmax
-from ..ops.switch_norm import chosen_norm, sparse_switch_norm
+from ..ops.switch_norm import normalize
 from ..ops.tracing import is_traced, is_transformed
 from .base import SwitchNorm
 from .memory import Memory, pin, selected_names
@@ -51,6 +53,7 @@ class SSN(SwitchNorm):
     radius: Tensor
 
     _sparse = True
+    _source = 'logits'
     _warned_radius = False  # of the class: once a process is enough
     _radius_managed = False
     _memory: Memory
@@ -70,17 +73,16 @@ class SSN(SwitchNorm):
         logits = whole(self.ratio_logits)
         return sparsestmax(logits.to(torch.promote_types(logits.dtype, torch.float32)), self.radius)
 
-    def _normalize(self, x: Tensor, **options) -> Tensor:
+    def _normalize(self, x: Tensor, norm: Norm, channels: PerChannel, **options) -> Tensor:
         logits, chosen = self.ratio_logits, None
         traced = is_traced(logits)
         if self.training:
             self._warn_of_radius()
             chosen = self._known_choice(x, logits, traced)
         if chosen is not None:
-            y, ratios = chosen_norm(x, logits, *chosen, **options), None
+            y, ratios = selected_norm(x, logits, *chosen, norm, channels, **options), None
         else:
-            options['correction'] = self.correction
-            y, ratios = sparse_switch_norm(x, logits, self.radius, self.normalizers, **options)
+            y, ratios = normalize(x, logits, self.radius, norm, channels, **options)
         # so a step may follow, in evaluation mode too (norm_eval), which moves leaves only
         if torch.is_grad_enabled() and logits.is_leaf and not (traced and is_transformed()):
             self._memory.note_run(logits, ratios, chosen)

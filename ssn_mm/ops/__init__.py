@@ -1,21 +1,29 @@
 """Pure functions on tensors: SparsestMax and the switchable normalization."""
 
+from .dispatch import get_backend, set_backend
 from .moments import batch_moments, group_moments, instance_moments, layer_moments
+from .norm import Norm, PerChannel
 from .normalizers import NORMALIZERS, competing
-from .sparsestmax import circumscribed_radius, inscribed_radius, sparsemax, sparsestmax
-from .switch_norm import chosen_norm, sparse_switch_norm, switch_norm
+from .projection import circumscribed_radius, inscribed_radius
+from .selected_norm import selected_norm
+from .sparsestmax import sparsemax, sparsestmax
+from .switch_norm import normalize, switch_norm
 
 __all__ = [
     'NORMALIZERS',
+    'Norm',
+    'PerChannel',
     'batch_moments',
-    'chosen_norm',
     'circumscribed_radius',
     'competing',
+    'get_backend',
     'group_moments',
     'inscribed_radius',
     'instance_moments',
     'layer_moments',
-    'sparse_switch_norm',
+    'normalize',
+    'selected_norm',
+    'set_backend',
     'sparsemax',
     'sparsestmax',
     'switch_norm',

@@ -1,22 +1,151 @@
-"""Which backend the user has named: the one place that reads SSN_MM_BACKEND."""
+"""Which backend serves a tensor, and which one the user has named."""
 
+import importlib
+import logging
 import os
+from collections.abc import Callable
+from functools import cache
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from .tracing import is_traced
+
+if TYPE_CHECKING:
+    from .backends.record import Backend
 
 BACKENDS = ('reference', 'cpu', 'cpp', 'triton')
+_DTYPES = frozenset((torch.float32, torch.float64, torch.bfloat16, torch.float16))
+_LOG = logging.getLogger('ssn_mm')
+_named: str | None = None  # by set_backend
 
 # without the variable, os.environ raises and catches two exceptions: too slow for each call
 _ENVIRONMENT, _KEY = os.environ._data, os.environ.encodekey('SSN_MM_BACKEND')  # type: ignore
 
 
-def named_backend() -> str:
-    """The backend that SSN_MM_BACKEND names; '' where it is unset or empty: the best is taken.
+def set_backend(name: str | None) -> None:
+    """Names the backend of all calls in this process, in place of ``SSN_MM_BACKEND``.
+
+    Args:
+        name: 'reference' (plain PyTorch, the oracle), 'cpu' (PyTorch's own kernels), 'cpp' (ours,
+            compiled on first use) or 'triton'; '' for the best that is available for each tensor;
+            None for what ``SSN_MM_BACKEND`` says.
 
     Raises:
-        RuntimeError: There is no backend of that name.
+        ValueError: There is no backend of that name.
     """
+    global _named
+    if name and name not in BACKENDS:
+        raise ValueError(f'there is no backend {name!r}; choose from {", ".join(BACKENDS)}')
+    _named = name
+
+
+def get_backend() -> str:
+    """The backend that :func:`set_backend`, else ``SSN_MM_BACKEND`` names; '' for the best.
+
+    Raises:
+        RuntimeError: ``SSN_MM_BACKEND`` names none that there is.
+    """
+    if _named is not None:
+        return _named
     name = os.environ['SSN_MM_BACKEND'] if _KEY in _ENVIRONMENT else ''
     if name and name not in BACKENDS:
         raise RuntimeError(
             f'SSN_MM_BACKEND={name!r} is not available; choose from {", ".join(BACKENDS)}'
         )
     return name
+
+
+def is_kernels_best(x: Tensor, traced: bool) -> bool:
+    """Whether kernels beat the reference for ``x`` where no backend is named."""
+    # torch.jit's tracer records plain steps that run anywhere; what else is traced is the operator,
+    # which looks for its kernels where it runs
+    return (
+        x.dtype in _DTYPES
+        and (x.is_cpu or x.is_cuda)
+        and x.numel() > 0
+        and not (traced and torch.jit.is_tracing())
+        and (x.is_cpu or traced or not why_no_triton(x.device, x.dtype))
+    )
+
+
+def load_kernels(name: str, x: Tensor) -> 'Backend':
+    """The kernels of the backend by its name, or the best for ``x`` where it is ''.
+
+    Raises:
+        RuntimeError: They are not for this tensor or this machine; says why.
+    """
+    if not x.numel():
+        raise RuntimeError(
+            f'backend {name!r} takes tensors with elements, got {tuple(x.shape)}; '
+            'unset SSN_MM_BACKEND or choose the reference'
+        )
+    return _kernels(name, x.device, x.dtype)
+
+
+def sparsestmax_node(rows: Tensor) -> Callable[[Tensor, Tensor], Tensor] | None:
+    """A backend's own SparsestMax for logits (..., K) and radii; None where plain PyTorch serves.
+
+    Raises:
+        RuntimeError: The backend that is named is not for this machine.
+    """
+    name = get_backend()
+    if name not in ('', 'cpp') or not rows.is_cpu or not rows.numel() or is_traced(rows):
+        return None
+    return load_kernels(name, rows).sparsestmax
+
+
+@cache
+def why_no_triton(device: torch.device, dtype: torch.dtype) -> str:
+    """What keeps Triton from this device and type of map; '' if nothing does.
+
+    The first call tries, by launching kernels on a map of eight numbers: whether there is what a
+    launch needs (a C compiler, Python's headers, a driver, a folder to write to) shows nowhere
+    else. It warns where a GPU has to do without.
+    """
+    try:
+        return _backend('triton').why_not(device, dtype)
+    except torch.OutOfMemoryError:
+        raise  # says nothing about the next call
+    except Exception as error:  # of Triton, its compilers, the linker, the driver, the file system
+        reason = f'{type(error).__name__}: {error}'.strip()[:1000]
+        if device.type == 'cuda':
+            _warn(
+                f'Triton cannot launch kernels on {device} for {dtype} ({reason}): PyTorch '
+                'operators take their place, several times slower. A launch needs triton, a C '
+                "compiler, Python's headers and a folder to write to (TRITON_CACHE_DIR); "
+                'SSN_MM_BACKEND=reference says that this is meant'
+            )
+        return reason
+
+
+@cache
+def _warn(message: str) -> None:
+    _LOG.warning(message)
+
+
+@cache
+def _kernels(name: str, device: torch.device, dtype: torch.dtype) -> 'Backend':
+    if not name and device.type == 'cuda':
+        return _backend('cpu' if why_no_triton(device, dtype) else 'triton')
+    if not name:
+        name = 'cpu' if _backend('cpp').why_not(device, dtype) else 'cpp'
+    backend = _backend(name)
+    if device.type not in backend.devices:
+        raise RuntimeError(
+            f'backend {name!r} takes tensors on {" or ".join(backend.devices)}, got one on '
+            f'{device.type}; unset SSN_MM_BACKEND or choose the reference'
+        )
+    reason = why_no_triton(device, dtype) if name == 'triton' else backend.why_not(device, dtype)
+    if reason:
+        other = 'cpu' if name == 'cpp' else 'the reference'
+        raise RuntimeError(
+            f'backend {name!r} is not available, it cannot run on {device} ({reason}); '
+            f'unset SSN_MM_BACKEND or choose {other}'
+        )
+    return backend
+
+
+def _backend(name: str) -> 'Backend':
+    return importlib.import_module(f'.backends.{name}', __package__).BACKEND

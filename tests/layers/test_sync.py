@@ -12,7 +12,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ssn_mm import SSN, keep_selected, set_radius
 from ssn_mm.layers import SyncSSN
 from ssn_mm.ops import switch_norm
-from ssn_mm.ops.backends import BACKENDS, fused
+from ssn_mm.ops.backends import fused
+from ssn_mm.ops.dispatch import BACKENDS
 
 
 def sync_ssn():
@@ -190,7 +191,8 @@ class Operators(TorchDispatchMode):
 
 
 @pytest.mark.parametrize(
-    ('source', 'names', 'zeros'), [('logits', 'IN,LN,BN', []), ('chosen', 'BN,LN', ['zeros_like'])]
+    ('source', 'names', 'zeros'),
+    [('logits', 'IN,LN,BN', []), ('selected', 'BN,LN', ['zeros_like'])],
 )
 def test_a_synchronised_layer_on_triton_launches_kernels_and_nothing_else(
     source, names, zeros, two_processes, monkeypatch
@@ -198,7 +200,7 @@ def test_a_synchronised_layer_on_triton_launches_kernels_and_nothing_else(
     kernels = pytest.importorskip('ssn_mm.ops.backends.triton')
     launched = []
     monkeypatch.setattr(kernels, '_run', lambda kernel, *_, **__: launched.append(kernel.__name__))
-    monkeypatch.setattr(fused, 'load_kernels', lambda *_: kernels)
+    monkeypatch.setattr(fused, 'load_kernels', lambda *_: kernels.BACKEND)
     x = torch.randn(8, 64, 14, 14)
     logits, c = torch.ones(2, 3), torch.ones(64)
     radius = torch.tensor(0.3) if source == 'logits' else None

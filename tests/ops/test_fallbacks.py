@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,10 +12,12 @@ import pytest
 import torch
 
 from ssn_mm import SSN
-from ssn_mm.ops import switch_norm
-from ssn_mm.ops.backends import choose_backend, cpp, cpu, loading, reference
+from ssn_mm.ops import Norm, dispatch, switch_norm
+from ssn_mm.ops.backends import cpp, cpu, reference
+from ssn_mm.ops.switch_norm import _implementation
 
-CACHES = (loading._load, loading._warn, loading.why_no_triton, cpp.why_not)
+CACHES = (dispatch._kernels, dispatch._warn, dispatch.why_no_triton, cpp.why_not_built)
+NORM = Norm(('IN', 'BN'))
 
 
 @pytest.fixture(autouse=True)
@@ -123,7 +126,8 @@ ERRORS = [
 @pytest.fixture
 def gpu_tensor(monkeypatch):
     """What a backend is chosen by; there is no GPU."""
-    monkeypatch.setattr('ssn_mm.ops.backends.is_traced', lambda x: False)
+    module = sys.modules['ssn_mm.ops.switch_norm']  # the function hides it in the package
+    monkeypatch.setattr(module, 'is_traced', lambda x: False)
     device = torch.device('cuda', 0)
     return SimpleNamespace(
         dtype=torch.float32, is_cpu=False, is_cuda=True, device=device, numel=lambda: 8, shape=(8,)
@@ -139,16 +143,17 @@ def test_triton_that_cannot_launch_leaves_the_reference_and_a_warning(
     def fail(*_):
         raise error
 
-    monkeypatch.setattr(triton, 'try_launch', fail)
+    fails = replace(triton.BACKEND, why_not=fail)
+    monkeypatch.setattr(triton, 'BACKEND', fails)
     for _ in range(2):
-        assert choose_backend(gpu_tensor, sync=False) is reference.switch_norm
+        assert _implementation(gpu_tensor, NORM) is reference.switch_norm
     (warned,) = (r.getMessage() for r in caplog.records)
     assert f'cannot launch kernels on cuda:0 for torch.float32 ({type(error).__name__}' in warned
     # a program that was recorded elsewhere holds the operator
-    assert loading.load_kernels('', gpu_tensor) is cpu
+    assert dispatch.load_kernels('', gpu_tensor) is cpu.BACKEND
     monkeypatch.setenv('SSN_MM_BACKEND', 'triton')
     with pytest.raises(RuntimeError, match=rf"'triton' is not available.*{type(error).__name__}"):
-        choose_backend(gpu_tensor, sync=False)
+        _implementation(gpu_tensor, NORM)
 
 
 def test_a_gpu_without_memory_says_nothing_about_triton(gpu_tensor, monkeypatch):
@@ -157,11 +162,13 @@ def test_a_gpu_without_memory_says_nothing_about_triton(gpu_tensor, monkeypatch)
     def fail(*_):
         raise torch.OutOfMemoryError
 
-    monkeypatch.setattr(triton, 'try_launch', fail)
+    fails = replace(triton.BACKEND, why_not=fail)
+    monkeypatch.setattr(triton, 'BACKEND', fails)
     with pytest.raises(torch.OutOfMemoryError):
-        choose_backend(gpu_tensor, sync=False)
-    monkeypatch.setattr(triton, 'try_launch', lambda *_: None)
-    assert choose_backend(gpu_tensor, sync=False) is not reference.switch_norm
+        _implementation(gpu_tensor, NORM)
+    launches = replace(triton.BACKEND, why_not=lambda *_: '')
+    monkeypatch.setattr(triton, 'BACKEND', launches)
+    assert _implementation(gpu_tensor, NORM) is not reference.switch_norm
 
 
 def test_triton_that_is_not_installed_leaves_the_reference_and_a_warning(
@@ -170,14 +177,14 @@ def test_triton_that_is_not_installed_leaves_the_reference_and_a_warning(
     monkeypatch.delitem(sys.modules, 'ssn_mm.ops.backends.triton', raising=False)
     monkeypatch.delitem(sys.modules, 'ssn_mm.ops.backends.triton.kernels', raising=False)
     monkeypatch.setitem(sys.modules, 'triton', None)
-    assert choose_backend(gpu_tensor, sync=False) is reference.switch_norm
+    assert _implementation(gpu_tensor, NORM) is reference.switch_norm
     (warned,) = (r.getMessage() for r in caplog.records)
     assert 'import of triton halted' in warned
 
 
 LAUNCH = """
 import torch
-from ssn_mm.ops.backends.loading import load_kernels, why_no_triton
+from ssn_mm.ops.dispatch import load_kernels, why_no_triton
 print(why_no_triton(torch.device('cpu'), torch.float32))
 load_kernels('triton', torch.ones(1, 2, 3))
 """
@@ -192,7 +199,7 @@ def test_triton_without_a_driver_is_named_with_its_own_words(tmp_path):
         [sys.executable, '-c', LAUNCH], env=env, timeout=100, capture_output=True, text=True
     )
     assert done.stdout.strip()
-    assert f'cannot launch kernels on cpu ({done.stdout.strip()})' in done.stderr
+    assert f'cannot run on cpu ({done.stdout.strip()})' in done.stderr
 
 
 def test_passes_of_a_gpu_without_triton_are_those_of_the_reference(monkeypatch):

@@ -10,20 +10,21 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
+from flat_norms import selected_norm, sparse_switch_norm
 
 from ssn_mm.ops import (
-    chosen_norm,
+    Norm,
+    PerChannel,
     circumscribed_radius,
     competing,
     inscribed_radius,
-    sparse_switch_norm,
     sparsestmax,
     switch_norm,
 )
 from ssn_mm.ops.backends.reference import _mix_moments
 from ssn_mm.ops.moments import instance_moments
 from ssn_mm.ops.normalizers import hand_over
-from ssn_mm.ops.sparsestmax import solve
+from ssn_mm.ops.projection import solve
 
 st = pytest.importorskip('hypothesis.strategies')
 from fuzzing import run_cases  # noqa: E402
@@ -39,7 +40,7 @@ OUTPUTS = ('y', 'dx', 'dlogits', 'dweight', 'dbias', 'running mean', 'running va
 class Case:
     """A call of an operator; its repr, given to ``check``, runs it again."""
 
-    source: str  # 'logits', 'ratios' or 'chosen', as in backends.reference
+    source: str  # 'logits', 'ratios' or 'selected', as in backends.reference
     shape: tuple[int, ...]
     names: tuple[str, ...]
     groups: int
@@ -61,13 +62,13 @@ class Case:
 
 @st.composite
 def cases(draw, most=9, dtypes=DTYPES):
-    source = draw(st.sampled_from(('logits', 'logits', 'ratios', 'chosen')))
+    source = draw(st.sampled_from(('logits', 'logits', 'ratios', 'selected')))
     rank = draw(st.integers(0, 3))
     groups = draw(st.integers(1, 4))
     c = groups * draw(st.integers(1, 6))
     size = st.integers(1, most) if rank > 1 else st.integers(1, most**2)
-    names = draw(st.permutations(OMEGA))[: draw(st.integers(1 if source == 'chosen' else 2, 4))]
-    names = names[:2] if source == 'chosen' else names
+    names = draw(st.permutations(OMEGA))[: draw(st.integers(1 if source == 'selected' else 2, 4))]
+    names = names[:2] if source == 'selected' else names
     k = len(names)
     corners = st.sampled_from((0.0, inscribed_radius(max(k, 2)), circumscribed_radius(max(k, 2))))
     # the square of less is 0 in float32, and SparsestMax at equal logits then sparsemax
@@ -166,8 +167,8 @@ def run(case, tensors, function):
 
 def operator(case):
     """The operator that the case calls."""
-    if case.source == 'chosen':
-        return lambda x, z, **options: chosen_norm(x, z, case.names[0], case.names[-1], **options)
+    if case.source == 'selected':
+        return lambda x, z, **options: selected_norm(x, z, case.names[0], case.names[-1], **options)
     if case.source == 'ratios':
         return lambda x, z, **options: switch_norm(x, z, case.names, **options)
     radius = torch.tensor(case.radius)
@@ -183,7 +184,7 @@ def exact(case, tensors, noise=lambda t: t, ratio_noise=lambda t: t):
         p = z
         if case.source == 'logits':
             p = sparsestmax(z, radius)
-        elif case.source == 'chosen':
+        elif case.source == 'selected':
             k = len(case.names)
             p = torch.eye(k).double()[[0, k - 1]] + 0 * z
         return switch_norm(x, ratio_noise(p), case.names, **options)
@@ -208,7 +209,7 @@ def is_measurable(case):
         fit = competing(case.names, case.shape, batch_stats, case.groups)
     except ValueError:
         return False
-    return all(fit) or case.source != 'chosen'
+    return all(fit) or case.source != 'selected'
 
 
 def check(case, backends, monkeypatch, found=None):
@@ -263,7 +264,8 @@ def cancelled(name, case, tensors):
     p, names = (p, case.names) if all(fit) else hand_over(p, case.names, fit)
     stats = (None, None) if batch_stats else running
     moments = instance_moments(x)
-    (_, var), _ = _mix_moments(*moments, x[:, 0].numel(), p, names, *stats, case.groups, False)
+    norm, channels = Norm(tuple(names), num_groups=case.groups), PerChannel(None, None, *stats)
+    (_, var), _ = _mix_moments(moments, x[:, 0].numel(), p, norm, channels)
     scale = 1.0 if weight is None else weight.abs().max()
     # y's are the map and its mean, which is rounded: of two elements y is 1 whatever goes in
     given = x if name == 'y' else dy
@@ -283,7 +285,7 @@ def ratios_of(case, z):
     if case.source == 'logits':
         return solve(z, torch.tensor(case.radius).double())[:2]
     k = len(case.names)
-    return (torch.eye(k).double()[[0, k - 1]] if case.source == 'chosen' else z), torch.ones(1)
+    return (torch.eye(k).double()[[0, k - 1]] if case.source == 'selected' else z), torch.ones(1)
 
 
 @pytest.fixture(autouse=True)

@@ -4,10 +4,11 @@ import os
 import pytest
 import references
 import torch
+from flat_norms import selected_norm, sparse_switch_norm
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ssn_mm.ops import chosen_norm, competing, sparse_switch_norm, switch_norm
-from ssn_mm.ops.backends import BACKENDS
+from ssn_mm.ops import competing, switch_norm
+from ssn_mm.ops.dispatch import BACKENDS
 
 OMEGA = ('IN', 'LN', 'BN', 'GN')
 RADIUS = torch.tensor(0.2)
@@ -195,7 +196,7 @@ def test_a_choice_by_name_equals_one_hot_ratios(mean, var, training):
         gradients = torch.autograd.grad(y, (x, weight, bias), dy)
         return y, *gradients, *(stats if 'BN' in (mean, var) else [])
 
-    chosen = run(chosen_norm, torch.zeros(2, 4).double(), mean, var)
+    chosen = run(selected_norm, torch.zeros(2, 4).double(), mean, var)
     torch.testing.assert_close(chosen, run(switch_norm, ratios, OMEGA), rtol=1e-9, atol=1e-9)
 
 
@@ -214,9 +215,9 @@ def test_a_choice_by_name_measures_half_maps_in_float32(name, parameters):
     x, stats = (torch.randn(4, 6, 5, 4) + 10).bfloat16(), (torch.zeros(6), torch.ones(6))
     weight = parameters and torch.randn(6, dtype=parameters)
     options = dict(training=True, num_groups=3)
-    y = chosen_norm(x, torch.zeros(2, 4), name, name, weight, None, *stats, **options)
+    y = selected_norm(x, torch.zeros(2, 4), name, name, weight, None, *stats, **options)
     wide = weight if weight is None else weight.double()
-    exact = chosen_norm(x.double(), torch.zeros(2, 4).double(), name, name, wide, **options)
+    exact = selected_norm(x.double(), torch.zeros(2, 4).double(), name, name, wide, **options)
     torch.testing.assert_close(y.double(), exact, rtol=2**-7, atol=1e-5)  # Triton's truncates
 
 
@@ -226,7 +227,7 @@ def test_gradients_for_a_dead_map_are_exact_however_far_the_running_mean():
     def run(dtype):
         x = torch.zeros(2, 4, 3, 3, dtype=dtype, requires_grad=True)
         logits, stats = torch.zeros(2, 2, dtype=dtype), (mean.to(dtype), var.to(dtype))
-        y = chosen_norm(x, logits, 'BN', 'GN', None, None, *stats, num_groups=2)
+        y = selected_norm(x, logits, 'BN', 'GN', None, None, *stats, num_groups=2)
         return torch.autograd.grad(y, x, dy.to(dtype))[0].double()
 
     exact = run(torch.float64)
@@ -358,7 +359,7 @@ def test_a_sample_of_one_row_is_read_in_its_order_where_torch_takes_another(shap
 
     def run(x, dy):
         x = x.detach().requires_grad_()
-        y = chosen_norm(x, logits, 'BN', 'BN', training=True)
+        y = selected_norm(x, logits, 'BN', 'BN', training=True)
         return y.detach(), *torch.autograd.grad(y, x, dy)
 
     swapped = [t.transpose(1, -1).contiguous().transpose(1, -1) for t in (x, dy)]
@@ -374,7 +375,7 @@ def test_a_sample_of_one_row_is_read_in_its_order_where_torch_takes_another(shap
 def test_a_large_mean_leaves_the_variance_of_channels_last_its_digits(name):
     x = (torch.randn(2, 8, 16, 16) + 1000).contiguous(memory_format=torch.channels_last)
     ours, want = (
-        chosen_norm(t, torch.zeros(2, 3), name, name, training=True, num_groups=2)
+        selected_norm(t, torch.zeros(2, 3), name, name, training=True, num_groups=2)
         for t in (x, x.double())
     )
     torch.testing.assert_close(ours.double(), want, rtol=0, atol=1e-2)

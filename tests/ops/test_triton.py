@@ -10,7 +10,7 @@ pytest.importorskip('triton')
 
 from triton_layers import DEVICE, EPS, GROUPS, LAYOUTS, run_layer
 
-from ssn_mm.ops import sparsestmax
+from ssn_mm.ops import Norm, PerChannel, sparsestmax
 from ssn_mm.ops.backends import triton as kernels
 
 DTYPES = {  # tolerances, relative and absolute: of maps of this dtype, of statistics
@@ -180,13 +180,18 @@ def test_a_sample_of_more_channels_than_a_program_takes_is_left_to_torch(monkeyp
     check_layer(NAMES, 0.3)
     check_layer(('BN', 'LN'), None, running=True)
     x, c = randn(3, 6, 5), randn(6)
-    for source, names in (('logits', 'BN,IN'), ('chosen', 'LN,BN'), ('chosen', 'LN')):
+    for source, names in (
+        ('logits', ('BN', 'IN')),
+        ('selected', ('LN', 'BN')),
+        ('selected', ('LN',)),
+    ):
         radius = torch.tensor(0.3, device=DEVICE) if source == 'logits' else None
-        given = (x, torch.eye(2, device=DEVICE).double(), c, c, radius, None, None)
-        got = kernels.forward(*given, source, names, EPS, GROUPS)
+        norm = Norm(names, EPS, GROUPS, source=source)
+        given = (x, torch.eye(2, device=DEVICE).double(), radius, norm, PerChannel(c, c))
+        got = kernels.forward(*given)
         with monkeypatch.context() as patch:
             patch.setattr(kernels.plans, '_WIDEST', 4096)
-            expected = kernels.forward(*given, source, names, EPS, GROUPS)
+            expected = kernels.forward(*given)
         for ours, want in zip(got, expected, strict=True):
             close(ours, want, 1e-9)
 
@@ -205,25 +210,29 @@ def test_more_programs_than_a_block_can_have_are_summed_in_a_loop(monkeypatch):
     check_layer(('BN', 'LN'), 0.3, shape=(37, 2, 2))
 
 
-@pytest.mark.parametrize('k', [2, 3, 7, 32])
-def test_sparsestmax_and_its_gradient_agree_with_torch(k):
-    z, g = randn(9, k), randn(9, k)
-    z[:3, 1] = z[:3, 0] = z[:3].max(1).values  # a tie at the top
-    z[3] = 1
-    z.requires_grad_()
-    radii = torch.tensor([0.0, 0.3, 0.6, 0.8165, 1.0], device=DEVICE, dtype=torch.float64)
-    for radius in (*radii, torch.linspace(0, 0.7, 9, device=DEVICE)):
-        p, stretch, bend = kernels.sparsestmax(z.detach(), radius)
-        expected = sparsestmax(z, radius)
-        close(p, expected, 1e-12)
-        dz = kernels.sparsestmax_backward(g, z.detach(), p, stretch, bend)
-        close(dz, torch.autograd.grad(expected, z, g)[0], 1e-9)
-        assert not dz[p == 0].any()
+def select(z, radius):
+    """SparsestMax of logits (2, K), as the kernels' mixing takes them."""
+    norm = Norm(NAMES[: z.size(1)], EPS, GROUPS, source='logits')
+    return kernels.mix(*randn(2, 3, 6).abs(), z, radius, norm, PerChannel())
 
 
-def test_one_logit_out_of_one_is_chosen_and_not_a_number_stays_visible():
-    assert (kernels.sparsestmax(randn(3, 1), torch.tensor(0.5, device=DEVICE))[0] == 1).all()
-    assert kernels.sparsestmax(randn(3, 2), torch.tensor(torch.nan, device=DEVICE))[0].isnan().all()
+@pytest.mark.parametrize('k', [2, 3, 4])
+def test_sparsestmax_agrees_with_torch(k):
+    """Its gradient is compared as that of layers."""
+    for kind in range(9):
+        z = randn(2, k)
+        if kind < 3:
+            z[:, 1] = z[:, 0] = z.max(1).values  # a tie at the top
+        if kind == 3:
+            z[:] = 1
+        for radius in torch.tensor([0.0, 0.3, 0.6, 0.8165, 1.0], device=DEVICE).double():
+            close(select(z, radius).ratios, sparsestmax(z, radius), 1e-12)
+
+
+def test_one_logit_out_of_one_is_selected_and_not_a_number_stays_visible():
+    assert (select(randn(2, 1), torch.tensor(0.5, device=DEVICE)).ratios == 1).all()
+    nan = torch.tensor(torch.nan, device=DEVICE)
+    assert select(randn(2, 2), nan).ratios.isnan().all()
 
 
 @pytest.mark.parametrize('layout', LAYOUTS)

@@ -18,6 +18,7 @@ import triton
 import triton.language as tl
 from triton_layers import DEVICE, EPS, GROUPS, LAYOUTS, run_layer
 
+from ssn_mm.ops import Norm, PerChannel
 from ssn_mm.ops.backends import fused
 from ssn_mm.ops.backends import triton as kernels
 from ssn_mm.ops.backends.triton.kernels import _locate, _own
@@ -38,8 +39,8 @@ def test_a_layer_takes_at_most_four_launches_and_five_back(shape, layout, monkey
     assert back <= 4
     assert len(launched) - back <= 5
     launched.clear()
-    options = ('logits', 'IN,LN,BN', EPS, GROUPS)
-    kernels.forward(x, logits, bias, bias, bias[0], None, None, *options)
+    norm = Norm(('IN', 'LN', 'BN'), EPS, GROUPS, source='logits')
+    kernels.forward(x, logits, bias[0], norm, PerChannel(bias, bias))
     assert len(launched) == back  # nothing besides
 
 
@@ -64,7 +65,8 @@ def test_a_layer_that_has_selected_launches_kernels_and_nothing_else(names, monk
     monkeypatch.setattr(kernels, '_run', lambda kernel, *_, **__: launched.append(kernel))
     x, logits, c = (torch.empty(s, device='meta') for s in ((4, 6, 5, 5), (2, 3), 6))
     with Computed() as computed:
-        kernels.forward(x, logits, c, c, None, None, None, 'chosen', names, EPS, GROUPS)
+        norm = Norm(tuple(names.split(',')), EPS, GROUPS, source='selected')
+        kernels.forward(x, logits, None, norm, PerChannel(c, c))
     assert computed.names == []
     assert len(launched) == 3
 
@@ -138,7 +140,7 @@ def test_splits_follow_the_processors_of_the_maps_own_device(monkeypatch):
 
 
 @pytest.mark.parametrize('backend', ['cpu', 'cpp', 'triton'])
-@pytest.mark.parametrize(('source', 'names'), [('ratios', 'IN,BN'), ('chosen', 'LN')])
+@pytest.mark.parametrize(('source', 'names'), [('ratios', 'IN,BN'), ('selected', 'LN')])
 def test_the_saved_state_is_written_to_its_last_number(backend, source, names):
     """Which is this process' share in BN's elements."""
     x, logits, c = (torch.randn(s, device=DEVICE) for s in ((3, 4, 5), (2, 2), (4,)))

@@ -10,7 +10,8 @@ from competitors import parse, run_benchmark
 from ssn_mm.analysis.benchmark import Competitor
 from ssn_mm.engine.run import run_tool
 from ssn_mm.ops.backends import fused
-from ssn_mm.ops.backends.loading import load_kernels
+from ssn_mm.ops.backends.saved import unpack
+from ssn_mm.ops.dispatch import load_kernels
 
 SMOKE = dict(shapes=['2,32,8,8'], kernels=['cpu'])
 # Passes over a map: what each stage reads and writes. (N, C) numbers are left out, less than 1 %
@@ -58,7 +59,7 @@ def build(case: Mapping[str, Any], args: argparse.Namespace) -> dict[str, Compet
     module = load_kernels(kernels, x)
     given = (x, ratios, weight, bias, None, None, None)
     _, *saved = fused._forward(*given, 'ratios', names, 1e-5, 32, False, kernels)
-    mean, var, shift, _, scale = saved[1][:-5].view(5, *x.shape[:2]).unbind()
+    mean, var, shift, _, scale, *_ = unpack(saved[1], *x.shape[:2])
 
     stages: dict[str, Callable[[], Any]] = {
         'copy': lambda: target.copy_(x),

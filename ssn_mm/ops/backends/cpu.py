@@ -11,18 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .mix import joint_moments, mix, mix_backward
-
-__all__ = [
-    'affine',
-    'affine_grad',
-    'is_faster_in_torch',
-    'joint_moments',
-    'mix',
-    'mix_backward',
-    'moments',
-    'sums',
-]
+from .record import Backend
 
 _EPS = 1e-12  # group normalization needs one; Eq. 1's is added to the mixed variance
 
@@ -126,3 +115,13 @@ def _shape(t: Tensor, shape: Sequence[int]) -> Tensor:
 
 def _widen(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+BACKEND = Backend(
+    devices=('cpu',),
+    is_faster_in_torch=is_faster_in_torch,
+    moments=moments,
+    affine=affine,
+    sums=sums,
+    affine_grad=affine_grad,
+)

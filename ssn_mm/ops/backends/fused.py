@@ -1,26 +1,24 @@
-"""Eq. 1 as one operator: two reductions over the map, two maps over it, a small stage between.
+"""Eq. 1 as one operator: two reductions over the map, two maps over it, and mixing between them.
 
 Forward measures (n, c) moments and writes y = γR·(x - M) + β; backward sums Σdy and Σdy·(x - M)
-and writes dx = γR·dy + slope·(x - mean) + offset. It saves x and (N, C) numbers. Kernel modules
-(cpu, cpp, triton) do the passes over the map; ``mix`` says what lies between.
+and writes dx = γR·dy + slope·(x - mean) + offset. It keeps x and (N, C) numbers, see ``saved``. The
+kernels of a backend do the passes over the map; ``mix`` says what lies between.
 """
-
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
+from ..dispatch import load_kernels
+from ..norm import Norm, PerChannel
 from ..tracing import is_batched, is_traced
-from . import mix as plain
-from .loading import load_kernels
 from .mix import Mixed
 from .reference import switch_norm as reference_switch_norm
+from .saved import Saved, share_of, state_size, unpack
 from .update import Update, update_running
 
-# Besides y: the ratios (2, K); state, that is stats (5, N, C), the moments, M, R and γR, then curve
-# (5,), the stretches and bends of SparsestMax and this process' share in BN's elements, 1 unless BN
-# spans all processes; batch (2, C), BN's mean and biased variance, or (2, 0) where it did not
-# measure.
+# An operator takes no records: a Norm is source, normalizers, eps, num_groups and sync here.
+# Besides y it returns the ratios (2, K); state, see ``saved``; and batch (2, C), BN's mean and
+# biased variance, or (2, 0) where it did not measure.
 _LIBRARY = torch.library.Library('ssn_mm', 'DEF')
 _LIBRARY.define(
     'switch_norm(Tensor x, Tensor logits, Tensor? weight, Tensor? bias, Tensor? radius, '
@@ -44,67 +42,62 @@ _LIBRARY.define(
 def switch_norm(
     x: Tensor,
     logits: Tensor,
-    weight: Tensor | None,
-    bias: Tensor | None,
     radius: Tensor | None,
-    running_mean: Tensor | None,
-    running_var: Tensor | None,
-    source: str,
-    normalizers: Sequence[str],
-    eps: float,
-    num_groups: int,
-    sync: bool,
+    norm: Norm,
+    channels: PerChannel,
     update: Update | None,
     kernels: str = '',
 ) -> tuple[Tensor, Tensor]:
-    """As the reference backend's, with the passes of the module ``kernels``, '' for the best.
+    """As the reference backend's, with the kernels of a backend by its name, '' for the best.
 
     A second derivative is the reference's.
 
     Raises:
-        RuntimeError: ``kernels`` are not for this tensor or this machine.
+        RuntimeError: The kernels are not for this tensor or this machine.
     """
-    given = (radius, running_mean, running_var, source, ','.join(normalizers))
-    others = (*given, eps, num_groups, sync, kernels)
+    weight, bias, running_mean, running_var = channels
+    others = (radius, running_mean, running_var, *_flat(norm), kernels)
     if is_traced(x):
         y, ratios, state, batch = torch.ops.ssn_mm.switch_norm(x, logits, weight, bias, *others)
     else:  # one argument for all that autograd need not look at
         y, ratios, state, batch = _SwitchNorm.apply(x, logits, weight, bias, others)
     if update is not None:
         elements: int | Tensor = x.numel() // x.size(1)
-        count = elements / state[-1] if sync else elements
+        count = elements / share_of(state) if norm.sync else elements
         update_running(update, ratios, batch[0], batch[1], count)
     return y, ratios
+
+
+def _flat(norm: Norm) -> tuple[str, str, float, int, bool]:
+    return norm.source, norm.names, norm.eps, norm.num_groups, norm.sync
+
+
+def _norm(source: str, names: str, eps: float, num_groups: int, sync: bool) -> Norm:
+    return Norm(tuple(names.split(',')), eps, num_groups, sync, source=source)
 
 
 def _forward(
     x, logits, weight, bias, radius, running_mean, running_var,
     source, normalizers, eps, num_groups, sync, kernels,
 ):  # fmt: skip
-    module = load_kernels(kernels, x)
+    backend, norm = load_kernels(kernels, x), _norm(source, normalizers, eps, num_groups, sync)
     x = _dense(x)
     wide = torch.float64 if x.dtype is torch.float64 else torch.float32
-    given = (logits, weight, bias, radius, running_mean, running_var)
-    logits, weight, bias, radius, running_mean, running_var = (_cast(t, wide) for t in given)
-    if hasattr(module, 'forward') and not sync:
-        return module.forward(
-            *(x, logits, weight, bias, radius, running_mean, running_var),
-            *(source, normalizers, eps, num_groups),
-        )
-    small = module if hasattr(module, 'mix') else plain
-    mean, var = module.moments(x)
+    given = (logits, radius, weight, bias, running_mean, running_var)
+    logits, radius, *channels = (_cast(t, wide) for t in given)
+    channels = PerChannel(*channels)
+    if backend.forward is not None and not sync:
+        return backend.forward(x, logits, radius, norm, channels)
+    mean, var = backend.moments(x)
     if sync:
-        batch, share = small.joint_moments(mean, var, x.numel() // x.size(1))
-        running_mean, running_var = batch.unbind()
+        batch, share = backend.joint_moments(mean, var, x.numel() // x.size(1))
+        channels = PerChannel(channels.weight, channels.bias, *batch.unbind())
     else:
         share = mean.new_ones(1)
-    mixed = small.mix(
-        *(mean, var, None if source == 'chosen' else logits, radius, weight),
-        *(running_mean, running_var, normalizers.split(','), eps, num_groups),
-    )
-    y = module.affine(x, mixed.shift, mixed.scale, bias)
-    stats = (mean, var, mixed.shift, mixed.rstd, mixed.scale)
-    state = torch.cat([*(t.flatten() for t in stats), mixed.stretch, mixed.bend, share])
+    mixed = backend.mix(mean, var, logits, radius, norm, channels)
+    y = backend.affine(x, mixed.shift, mixed.scale, channels.bias)
+    maps = (mean, var, mixed.shift, mixed.rstd, mixed.scale)
+    state = Saved(*maps, mixed.stretch, mixed.bend, share).pack()
     return y, mixed.ratios, state, batch if sync else mixed.batch
 
 
@@ -112,31 +105,26 @@ def _backward(
     dy, x, logits, weight, running_mean, running_var, ratios, state, batch,
     source, normalizers, num_groups, sync, kernels,
 ):  # fmt: skip
-    module = load_kernels(kernels, x)
+    backend, norm = load_kernels(kernels, x), _norm(source, normalizers, 0.0, num_groups, sync)
     x = _dense(x)
     dy = _like_map(dy, x)
     wide = state.dtype
     given = (logits, weight, running_mean, running_var)
     logits, weight, running_mean, running_var = (_cast(t, wide) for t in given)
-    if hasattr(module, 'backward') and not sync:
-        dx, dlogits, dweight, dbias = module.backward(
-            *(dy, x, logits, weight, running_mean, running_var, ratios, state),
-            *(source, normalizers, num_groups),
-        )
+    channels = PerChannel(weight, None, running_mean, running_var)
+    if backend.backward is not None and not sync:
+        dx, dlogits, dweight, dbias = backend.backward(dy, x, logits, ratios, state, norm, channels)
     else:
-        stats, curve = state[:-5].view(5, *x.shape[:2]), state[-5:]
-        mean, var, shift, rstd, scale = stats.unbind()
-        mixed = Mixed(ratios, curve[:2], curve[2:4], shift, rstd, scale, batch)
-        total, dot = module.sums(dy, x, shift)
-        small = module if hasattr(module, 'mix') else plain
-        wanted = None if source == 'chosen' else logits
-        slope, offset, dlogits, dweight, dbias = small.mix_backward(
-            *(mixed, mean, var, total, dot, wanted, weight, running_mean, running_var),
-            *(x[0, 0].numel(), source == 'logits', normalizers.split(','), num_groups),
-            curve[4:] if sync else None,
+        saved = unpack(state, *x.shape[:2])
+        mean, scale = saved.mean, saved.scale
+        mixed = Mixed(ratios, saved.stretch, saved.bend, saved.shift, saved.rstd, scale, batch)
+        sums = backend.sums(dy, x, saved.shift)
+        area, share = x[0, 0].numel(), saved.share if sync else None
+        slope, offset, dlogits, dweight, dbias = backend.mix_backward(
+            mixed, (mean, saved.var), sums, logits, norm, channels, area, share
         )
-        dx = module.affine_grad(dy, x, mean, scale, slope, offset)
-        if source == 'chosen':
+        dx = backend.affine_grad(dy, x, mean, scale, slope, offset)
+        if dlogits is None:
             dlogits = torch.zeros_like(logits)
     like_logits, like_weight = given[:2]
     if like_logits.dtype is not wide:
@@ -152,7 +140,7 @@ def _forward_fake(
 ):  # fmt: skip
     n, c = x.shape[:2]
     measures = 'BN' in normalizers and running_mean is None
-    shapes = [(2, normalizers.count(',') + 1), (5 * n * c + 5,), (2, c if measures else 0)]
+    shapes = [(2, normalizers.count(',') + 1), (state_size(n, c),), (2, c if measures else 0)]
     wide = torch.promote_types(x.dtype, torch.float32)
     return torch.empty_like(_dense(x)), *(x.new_empty(shape, dtype=wide) for shape in shapes)
 
@@ -196,10 +184,9 @@ def _differentiable_gradients(
     """The reference's gradients for x, logits, weight and bias; empty for what needs none."""
     again = torch.is_grad_enabled()
     with torch.enable_grad():
-        y, _ = reference_switch_norm(
-            *(x, logits, weight, bias, radius, running_mean, running_var),
-            *(source, normalizers.split(','), eps, num_groups, sync, None),
-        )
+        norm = _norm(source, normalizers, eps, num_groups, sync)
+        channels = PerChannel(weight, bias, running_mean, running_var)
+        y, _ = reference_switch_norm(x, logits, radius, norm, channels, None)
     given = (x, logits, weight, bias)
     wanted = [t for t in given if t is not None and t.requires_grad]
     found = iter(torch.autograd.grad(y, wanted, dy, create_graph=again))

@@ -1,4 +1,4 @@
-"""The small stage of Eq. 1: from instance moments to the factors of the map, and back.
+"""Mixing, from instance moments and ratios (Eq. 1) to the factors of the map, and back.
 
 Numbers here are (N, C) or fewer. M and V are the mixed mean and variance, R = 1/sqrt(V + eps);
 T = Σdy and E = Σdy·(x - M) come from the map. With G_M = -γRT and G_V = -½γR³E, the gradients for
@@ -11,7 +11,6 @@ M and V, and A_k the average over what normalizer k measures together (m_k, v_k 
 About the instance's own mean, since that about M would cancel where M is far from it.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -25,16 +24,17 @@ from ..moments import (
     layer_moments,
     sum_processes,
 )
-from ..sparsestmax import jacobian_product, solve
+from ..norm import Norm, PerChannel
+from ..projection import jacobian_product, solve
 
 
 class Mixed(NamedTuple):
-    """What the small stage hands to the map and to its own backward pass.
+    """What mixing hands to the map and to its own backward pass.
 
     Attributes:
         ratios: (2, K).
-        stretch: (2,), of SparsestMax, see ``ops.sparsestmax.solve``.
-        bend: (2,), likewise.
+        stretch: (2,), the stretch of SparsestMax, see ``projection.solve``; 1 without it.
+        bend: (2,), the bend of SparsestMax; 0 without it.
         shift: (N, C), the mixed mean M.
         rstd: (N, C), R.
         scale: (N, C), γR.
@@ -53,31 +53,23 @@ class Mixed(NamedTuple):
 def mix(
     mean: Tensor,
     var: Tensor,
-    logits: Tensor | None,
+    logits: Tensor,
     radius: Tensor | None,
-    weight: Tensor | None,
-    running_mean: Tensor | None,
-    running_var: Tensor | None,
-    normalizers: Sequence[str],
-    eps: float,
-    num_groups: int,
+    norm: Norm,
+    channels: PerChannel,
 ) -> Mixed:
     """Mixes instance moments.
 
     Args:
-        mean: (N, C), float32 or float64, as is every tensor here.
-        var: (N, C), biased.
-        logits: (2, K); the ratios themselves where ``radius`` is None. None: both rows have
-            selected, the mean the first of the normalizers and the variance the last.
-        radius: 0-d, of SparsestMax.
-        weight: (C,), γ, or None for 1.
-        running_mean: (C,), what BN uses in place of the batch, or None.
-        running_var: (C,), likewise.
-        normalizers: K names.
-        eps: Added to the variance.
-        num_groups: GN's.
+        mean: Means of the instances, (N, C), float32 or float64, as is every tensor here.
+        var: Their biased variances, (N, C).
+        logits: (2, K), what ``norm.source`` says.
+        radius: 0-d, of SparsestMax; None where the logits are the ratios or are not looked at.
+        norm: The description of the normalization.
+        channels: γ, and the running statistics that BN uses in place of the batch's.
     """
-    if logits is None:
+    normalizers = norm.normalizers
+    if norm.source == 'selected':
         k = len(normalizers)
         first = torch.eye(2, k, dtype=mean.dtype, device=mean.device)
         logits = first if k > 1 else torch.ones_like(first)
@@ -85,70 +77,69 @@ def mix(
     if radius is not None:
         ratios, stretch, bend = solve(logits, radius)
         stretch, bend = stretch.squeeze(-1), bend.squeeze(-1)
-    merged = [
-        _merge(name, mean, var, running_mean, running_var, num_groups) for name in normalizers
-    ]
-    shift, mixed_var = mean.new_zeros(()), mean.new_full((), eps)
+    merged = [_merge(name, mean, var, channels, norm.num_groups) for name in normalizers]
+    shift, mixed_var = mean.new_zeros(()), mean.new_full((), norm.eps)
     for (m, v), p, p_var in zip(merged, *(row.unbind() for row in ratios.unbind()), strict=True):
         shift = torch.addcmul(shift, m, p)
         mixed_var = mixed_var + v * p_var
     rstd = mixed_var.rsqrt().expand_as(mean).contiguous()
     shift = shift.expand_as(mean).contiguous()
-    scale = rstd.clone() if weight is None else rstd * weight
+    scale = rstd.clone() if channels.weight is None else rstd * channels.weight
     batch = mean.new_empty(2, 0)
-    if 'BN' in normalizers and running_mean is None:
-        batch = torch.cat(merged[list(normalizers).index('BN')])
+    if 'BN' in normalizers and channels.running_mean is None:
+        batch = torch.cat(merged[normalizers.index('BN')])
     return Mixed(ratios, stretch, bend, shift, rstd, scale, batch)
 
 
 def mix_backward(
     mixed: Mixed,
-    mean: Tensor,
-    var: Tensor,
-    total: Tensor,
-    dot: Tensor,
-    logits: Tensor | None,
-    weight: Tensor | None,
-    running_mean: Tensor | None,
-    running_var: Tensor | None,
+    moments: Moments,
+    sums: tuple[Tensor, Tensor],
+    logits: Tensor,
+    norm: Norm,
+    channels: PerChannel,
     area: int,
-    constrained: bool,
-    normalizers: Sequence[str],
-    num_groups: int,
     share: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor | None, Tensor, Tensor]:
     """The backward pass of :func:`mix` and of the affine map, less what touches the map.
 
     Args:
-        total: (N, C), T.
-        dot: (N, C), E.
-        logits: (2, K), or None where they need no gradient.
+        mixed: What :func:`mix` returned.
+        moments: Means and biased variances of the instances, (N, C).
+        sums: T and E, (N, C).
+        logits: (2, K), as in :func:`mix`.
+        norm: The description of the normalization.
+        channels: γ, and the running statistics that BN used in place of the batch's.
         area: Elements of an instance.
-        constrained: Whether ``logits`` became ratios by SparsestMax.
         share: (1,), this process' part of BN's elements where these span all processes, which then
             add up what BN needs.
 
     Returns:
-        slope (N, C), offset (N, C), and the gradients for logits (2, K), γ (C,) and β (C,).
+        slope (N, C), offset (N, C), and the gradients for logits (2, K), None where they are not
+        looked at, for γ (C,) and β (C,).
     """
+    mean, var = moments
+    total, dot = sums
+    measures = channels.running_mean is None
+    is_selected = norm.source == 'selected'
     gamma_rstd, rstd = mixed.scale, mixed.rstd
     to_mean = -(gamma_rstd * total)
     to_var = -0.5 * gamma_rstd * rstd * rstd * dot
     dvar, dmean = torch.zeros_like(mean), torch.zeros_like(mean)
     dratios = []
     for name, p, p_var in zip(
-        normalizers, *(row.unbind() for row in mixed.ratios.unbind()), strict=True
+        norm.normalizers, *(row.unbind() for row in mixed.ratios.unbind()), strict=True
     ):
-        if name == 'BN' and running_mean is None:
+        if name == 'BN' and measures:
             m, v = mixed.batch[:, None].unbind()
         else:
-            m, v = _merge(name, mean, var, running_mean, running_var, num_groups)
-        if logits is not None:
+            m, v = _merge(name, mean, var, channels, norm.num_groups)
+        if not is_selected:
             dratios += [(to_mean * m).sum(), (to_var * v).sum()]
         if name == 'IN':
             dmean, dvar = torch.addcmul(dmean, to_mean, p), torch.addcmul(dvar, to_var, p_var)
-        elif name != 'BN' or running_mean is None:
-            grad_mean, grad_var = _average(name, to_mean, to_var, num_groups)
+        elif name != 'BN' or measures:
+            grad_mean, grad_var = _average(name, to_mean, to_var, norm.num_groups)
             grad_mean, grad_var = grad_mean * p, grad_var * p_var
             if name == 'BN' and share is not None:
                 both = sum_processes(torch.cat([grad_mean, grad_var]) * len(mean))
@@ -156,9 +147,9 @@ def mix_backward(
             dmean = torch.addcmul(dmean + grad_mean, mean - m, grad_var, value=2)
             dvar = dvar + grad_var
     dlogits = None
-    if logits is not None:
+    if not is_selected:
         dlogits = torch.stack(dratios).view(-1, 2).t().contiguous()
-        if constrained:
+        if norm.source == 'logits':
             bent = (mixed.ratios, mixed.stretch[:, None], mixed.bend[:, None])
             dlogits = jacobian_product(dlogits, logits, *bent)
     return dvar * (2 / area), dmean / area, dlogits, (rstd * dot).sum(0), total.sum(0)
@@ -173,23 +164,16 @@ def joint_moments(mean: Tensor, var: Tensor, elements: int) -> tuple[Tensor, Ten
     return batch, elements / total
 
 
-def _merge(
-    name: str,
-    mean: Tensor,
-    var: Tensor,
-    running_mean: Tensor | None,
-    running_var: Tensor | None,
-    num_groups: int,
-) -> Moments:
-    """A normalizer's moments, broadcastable to (N, C)."""
+def _merge(name: str, mean: Tensor, var: Tensor, channels: PerChannel, num_groups: int) -> Moments:
+    """A normalizer's moments, broadcastable to (N, C), from the instances', (N, C)."""
     if name == 'IN':
         return mean, var
     if name == 'LN':
         return layer_moments(mean, var)
     if name == 'GN':
         return group_moments(mean, var, num_groups)
-    if running_mean is not None and running_var is not None:
-        return running_mean[None], running_var[None]
+    if channels.running_mean is not None and channels.running_var is not None:
+        return channels.running_mean[None], channels.running_var[None]
     return batch_moments(mean, var)
 
 

@@ -1,7 +1,5 @@
 """The oracle: Eq. 1 as plain autograd, for any device and dtype."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
@@ -13,6 +11,7 @@ from ..moments import (
     layer_moments,
     sync_moments,
 )
+from ..norm import Norm, PerChannel
 from ..sparsestmax import sparsestmax
 from .update import Update, update_running
 
@@ -20,63 +19,48 @@ from .update import Update, update_running
 def switch_norm(
     x: Tensor,
     logits: Tensor,
-    weight: Tensor | None,
-    bias: Tensor | None,
     radius: Tensor | None,
-    running_mean: Tensor | None,
-    running_var: Tensor | None,
-    source: str,
-    normalizers: Sequence[str],
-    eps: float,
-    num_groups: int,
-    sync: bool,
+    norm: Norm,
+    channels: PerChannel,
     update: Update | None,
-    correction: int = 0,
 ) -> tuple[Tensor, Tensor]:
-    """Normalizes ``x`` (N, C, *spatial).
+    """Normalizes ``x`` (N, C, *spatial); arguments have been checked.
 
-    Arguments are those of :func:`ssn_mm.ops.sparse_switch_norm`, already checked, without the
-    normalizers that do not fit the shape. ``source`` says what ``logits`` are: 'logits' of
-    SparsestMax, the 'ratios' themselves, or of a layer that has 'chosen': then ``normalizers`` are
-    the one of mean and variance, or first that of the mean, and logits get a gradient of 0. BN
-    uses ``running_mean`` and ``running_var`` (C,) where given, else the batch, for ``update``.
+    Args:
+        x: The map.
+        logits: (2, K), what ``norm.source`` says. Where a selection is given by name they get a
+            gradient of 0.
+        radius: 0-d, of SparsestMax, where the source is 'logits'.
+        norm: The description, without the normalizers that do not fit the shape.
+        channels: γ and β; and running statistics where BN is to use them in place of the batch's.
+        update: Running statistics that take in the batch's.
 
     Returns:
-        ``y`` like ``x``, and the ratios, detached.
+        ``y`` like ``x``, and the ratios (2, K), detached.
     """
     ratios = logits
-    if source == 'logits' and radius is not None:
+    if radius is not None:
         ratios = sparsestmax(logits, radius)
-    elif source == 'chosen':
-        k = len(normalizers)
+    elif norm.source == 'selected':
+        k = len(norm.normalizers)
         ratios = torch.eye(k, device=x.device).expand(2, k) + 0 * logits[:, :k]
     wide = x.to(torch.promote_types(x.dtype, torch.float32))  # once: its gradient is rounded once
-    mean, var = instance_moments(wide, correction)
+    mean, var = instance_moments(wide, norm.correction)
     count = x.numel() // x.size(1)
-    (mean, var), batch = _mix_moments(
-        mean, var, count, ratios, normalizers, running_mean, running_var, num_groups, sync
-    )
+    (mean, var), batch = _mix_moments((mean, var), count, ratios, norm, channels)
     to_map = (slice(None), slice(None)) + (None,) * (x.dim() - 2)  # (., C) -> (., C, 1, ...)
-    y = (wide - mean[to_map]) * torch.rsqrt(var + eps)[to_map]
-    if weight is not None:
-        y = y * weight.to(y)[None][to_map]
-    if bias is not None:
-        y = y + bias.to(y)[None][to_map]
+    y = (wide - mean[to_map]) * torch.rsqrt(var + norm.eps)[to_map]
+    if channels.weight is not None:
+        y = y * channels.weight.to(y)[None][to_map]
+    if channels.bias is not None:
+        y = y + channels.bias.to(y)[None][to_map]
     if update is not None and batch is not None:
         update_running(update, ratios, *batch)
     return y.to(x.dtype), ratios.detach()
 
 
 def _mix_moments(
-    mean: Tensor,
-    var: Tensor,
-    count: int,
-    ratios: Tensor,
-    normalizers: Sequence[str],
-    running_mean: Tensor | None,
-    running_var: Tensor | None,
-    num_groups: int,
-    sync: bool,
+    instance: Moments, count: int, ratios: Tensor, norm: Norm, channels: PerChannel
 ) -> tuple[Moments, tuple[Tensor, Tensor, int | Tensor] | None]:
     """Σ p_k μ_k and Σ p'_k σ²_k of Eq. 1 from instance moments (N, C); differentiable.
 
@@ -84,24 +68,26 @@ def _mix_moments(
         The mixed moments, broadcastable to (N, C); and where BN measured the batch its mean and
         biased variance, (C,), and elements per channel.
     """
+    mean, var = instance
     batch: tuple[Tensor, Tensor, int | Tensor] | None = None
     moments: list[Moments] = []
-    for name in normalizers:
+    for name in norm.normalizers:
         if name == 'IN':
             moments.append((mean, var))
         elif name == 'LN':
             moments.append(layer_moments(mean, var))
         elif name == 'GN':
-            moments.append(group_moments(mean, var, num_groups))
-        elif running_mean is not None and running_var is not None:
-            moments.append((running_mean.to(mean)[None], running_var.to(var)[None]))
+            moments.append(group_moments(mean, var, norm.num_groups))
+        elif channels.running_mean is not None and channels.running_var is not None:
+            used = channels.running_mean.to(mean), channels.running_var.to(var)
+            moments.append((used[0][None], used[1][None]))
         else:
             total: int | Tensor = count
-            if sync and not count:  # the other processes wait for this one, too
+            if norm.sync and not count:  # the other processes wait for this one, too
                 m, v = mean.sum(0, keepdim=True), var.sum(0, keepdim=True)
             else:
                 m, v = batch_moments(mean, var)
-            if sync:
+            if norm.sync:
                 m, v, total = sync_moments(m, v, count)
             moments.append((m, v))
             batch = (m.detach()[0], v.detach()[0], total)

@@ -1,4 +1,4 @@
-"""Passes over the map, the small stage and the graph's node in C++, built where a compiler is.
+"""Passes over the map, mixing and the graph's node in C++, built where a compiler is.
 
 The first use compiles for about half a minute into the user's cache (``$XDG_CACHE_HOME/ssn_mm``); a
 library there is used again. It runs on PyTorch's own OpenMP threads.
@@ -12,7 +12,6 @@ import shlex
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -20,6 +19,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ...norm import Norm, PerChannel
+from ...projection import RADIUS_SLACK, TIE_DISTANCE
+from ..record import Backend
 from ..update import Update, update_running
 
 _FLAGS = [
@@ -31,18 +33,25 @@ _FLAGS = [
     '-fno-math-errno',
     '-ffp-contract=fast',
     f'-D_GLIBCXX_USE_CXX11_ABI={int(torch.compiled_with_cxx11_abi())}',
+    f'-DSSN_TIE_DISTANCE={TIE_DISTANCE!r}',
+    f'-DSSN_RADIUS_SLACK={RADIUS_SLACK!r}',
 ]
 _MARCH = {'AVX2': ['-march=x86-64-v3'], 'AVX512': ['-march=x86-64-v4']}
 _LOG = logging.getLogger('ssn_mm')
 
 
-def is_available() -> bool:
-    """Whether the library is there or could be built; the first call tries."""
-    return not why_not()
+def why_not(device: torch.device, dtype: torch.dtype) -> str:
+    """What keeps the kernels from this type of map; '' if nothing does. The first call builds."""
+    reason = why_not_built()
+    if reason:
+        return f'its kernels could not be built: {reason}'
+    # old compilers lack half precision
+    known = torch.ops.ssn_mm_cpp.supports(dtype)
+    return '' if known else f'the compiler that built its kernels knows no {dtype}'
 
 
 @cache
-def why_not() -> str:
+def why_not_built() -> str:
     """What prevented the library from being built; '' if nothing did."""
     try:
         torch.ops.load_library(_build())
@@ -103,11 +112,6 @@ def _run(command: list[str]) -> None:
     subprocess.run(command, check=True, capture_output=True, text=True, timeout=600)
 
 
-def supports(dtype: torch.dtype) -> bool:
-    """Whether the compiler knew the type of map; old ones lack half precision."""
-    return torch.ops.ssn_mm_cpp.supports(dtype)
-
-
 def is_faster_in_torch(name: str, x: Tensor) -> bool:
     """Whether torch's own layer beats these kernels where ``name`` alone is computed.
 
@@ -119,21 +123,15 @@ def is_faster_in_torch(name: str, x: Tensor) -> bool:
 def switch_norm(
     x: Tensor,
     logits: Tensor,
-    weight: Tensor | None,
-    bias: Tensor | None,
     radius: Tensor | None,
-    running_mean: Tensor | None,
-    running_var: Tensor | None,
-    source: str,
-    normalizers: Sequence[str],
-    eps: float,
-    num_groups: int,
-    sync: bool,
+    norm: Norm,
+    channels: PerChannel,
     update: Update | None,
 ) -> tuple[Tensor, Tensor]:
-    """As the reference backend's, without ``sync``; its node in the graph is C++, too."""
-    given = (x, logits, weight, bias, radius, running_mean, running_var, source)
-    options = (','.join(normalizers), eps, num_groups)
+    """As the reference backend's, without ``norm.sync``; its node in the graph is C++, too."""
+    weight, bias, running_mean, running_var = channels
+    given = (x, logits, weight, bias, radius, running_mean, running_var)
+    options = (norm.source, norm.names, norm.eps, norm.num_groups)
     layer = torch.ops.ssn_mm_cpp.layer.default
     if update is None:
         return layer(*given, *options, None, None, 0.0)[:2]
@@ -148,39 +146,29 @@ def switch_norm(
 
 
 def forward(
-    x: Tensor,
-    logits: Tensor,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    radius: Tensor | None,
-    running_mean: Tensor | None,
-    running_var: Tensor | None,
-    source: str,
-    normalizers: str,
-    eps: float,
-    num_groups: int,
+    x: Tensor, logits: Tensor, radius: Tensor | None, norm: Norm, channels: PerChannel
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The operator's forward pass: y, ratios, state and batch as ``fused`` has them."""
-    given = (x, logits, weight, bias, radius, running_mean, running_var, source, normalizers)
-    return torch.ops.ssn_mm_cpp.forward.default(*given, eps, num_groups, None, None, 0.0)
+    weight, bias, running_mean, running_var = channels
+    given = (x, logits, weight, bias, radius, running_mean, running_var)
+    options = (norm.source, norm.names, norm.eps, norm.num_groups)
+    return torch.ops.ssn_mm_cpp.forward.default(*given, *options, None, None, 0.0)
 
 
 def backward(
     dy: Tensor,
     x: Tensor,
     logits: Tensor,
-    weight: Tensor | None,
-    running_mean: Tensor | None,
-    running_var: Tensor | None,
     ratios: Tensor,
     state: Tensor,
-    source: str,
-    normalizers: str,
-    num_groups: int,
+    norm: Norm,
+    channels: PerChannel,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The operator's backward pass: the gradients for x, logits (2, K), γ and β (C,)."""
-    given = (dy, x, logits, weight, running_mean, running_var, ratios, state, source, normalizers)
-    return torch.ops.ssn_mm_cpp.backward.default(*given, num_groups)
+    weight, _, running_mean, running_var = channels
+    given = (dy, x, logits, weight, running_mean, running_var, ratios, state)
+    options = (norm.source, norm.names, norm.num_groups)
+    return torch.ops.ssn_mm_cpp.backward.default(*given, *options)
 
 
 def moments(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -206,10 +194,25 @@ def affine_grad(
 
 
 def sparsestmax(z: Tensor, radius: Tensor) -> Tensor:
-    """The ratios of ``ops.sparsestmax.solve``, differentiable.
+    """The ratios of ``projection.solve``, differentiable.
 
     Args:
         z: (..., K), float32 or float64.
         radius: One number, or (..., 1), of ``z``'s type.
     """
     return torch.ops.ssn_mm_cpp.sparsestmax.default(z, radius)
+
+
+BACKEND = Backend(
+    devices=('cpu',),
+    why_not=why_not,
+    is_faster_in_torch=is_faster_in_torch,
+    moments=moments,
+    affine=affine,
+    sums=sums,
+    affine_grad=affine_grad,
+    forward=forward,
+    backward=backward,
+    switch_norm=switch_norm,
+    sparsestmax=sparsestmax,
+)

@@ -1,4 +1,4 @@
-// SparsestMax of one row; ops/sparsestmax.py has the same steps in solve and jacobian_product.
+// SparsestMax of one row; ops/projection.py has the same steps in solve and jacobian_product.
 #pragma once
 #include <algorithm>
 #include <cmath>
@@ -16,11 +16,11 @@ void sparsestmax(const double* z, int k, double r, double* p, double* stretch, d
   *bend = 0;
   if (broken) return;
   std::stable_sort(order.begin(), order.end(), [z](int i, int j) { return z[i] > z[j]; });
-  if (r >= std::sqrt((k - 1.0) / k) - 1e-6) {
+  if (r >= std::sqrt((k - 1.0) / k) - SSN_RADIUS_SLACK) {
     p[order[0]] = 1;
     return;
   }
-  const double tie = 1e-4, top = z[order[0]];
+  const double tie = SSN_TIE_DISTANCE, top = z[order[0]];
   double total = 0, squares = 0, mean = 0;
   int size = 0;
   for (int m = 1; m <= k; ++m) {

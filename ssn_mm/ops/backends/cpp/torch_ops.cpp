@@ -148,11 +148,11 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> backward(
   const Tensor logits = cast(any_logits, type);
   const Maybe used_mean = cast(running_mean, type), used_var = cast(running_var, type);
   const Names names(normalizers, num_groups);
-  const int chosen = source_of(source);
+  const int kind = source_of(source);
   Tensor dx = at::empty_like(x);
-  Tensor dlogits = chosen == 2 ? at::zeros_like(logits) : at::empty_like(logits);
+  Tensor dlogits = kind == 2 ? at::zeros_like(logits) : at::empty_like(logits);
   Tensor dweight = at::empty({x.size(1)}, type), dbias = at::empty({x.size(1)}, type);
-  call(ssn_backward, x, names.groups, names.kinds, names.k, chosen, data(dy), data(x), data(logits),
+  call(ssn_backward, x, names.groups, names.kinds, names.k, kind, data(dy), data(x), data(logits),
        data(used_mean), data(used_var), data(ratios), data(state), data(dlogits), data(dweight),
        data(dbias), data(dx));
   const auto given = weight && weight->defined() ? weight->scalar_type() : type;

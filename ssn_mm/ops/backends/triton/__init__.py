@@ -6,36 +6,38 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...moments import gather_processes, sum_processes
+from ...moments import Moments, gather_processes, sum_processes
+from ...norm import Norm, PerChannel
+from ...projection import one_hot_radius
 from .. import mix as plain
 from ..mix import Mixed
+from ..record import Backend
+from ..saved import Saved, state_size, unpack
 from .kernels import affine_kernel, merge_kernel, reduce_kernel
 from .mix_kernels import (
     FIXED,
     OWN,
     READ,
-    choice_grad_kernel,
-    choice_kernel,
     columns_kernel,
     mix_grad_kernel,
     mix_kernel,
+    ratios_grad_kernel,
 )
 from .plans import (
     cdiv,
-    full_radius,
     is_too_wide,
     plan_cells,
-    plan_choice,
     plan_columns,
     plan_map,
     plan_parts,
 )
 
 
-def try_launch(device: torch.device, dtype: torch.dtype) -> None:
+def why_not(device: torch.device, dtype: torch.dtype) -> str:
     """Launches the kernels that see a map, on one of this type; raises what they raise."""
     x = torch.zeros(1, 2, 4, device=device, dtype=dtype)
     affine(x, *moments(x), None)
+    return ''
 
 
 def is_faster_in_torch(name: str, x: Tensor) -> bool:
@@ -44,24 +46,17 @@ def is_faster_in_torch(name: str, x: Tensor) -> bool:
 
 
 def forward(
-    x: Tensor, logits: Tensor, weight: Tensor | None, bias: Tensor | None, radius: Tensor | None,
-    running_mean: Tensor | None, running_var: Tensor | None, source: str, normalizers: str,
-    eps: float, num_groups: int,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+    x: Tensor, logits: Tensor, radius: Tensor | None, norm: Norm, channels: PerChannel
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The operator's forward pass: y, ratios, state and batch as ``fused`` has them."""
     if radius is not None:
         radius = radius.to(logits)
     n, c = x.shape[:2]
-    state = logits.new_empty(5 * n * c + 5)
-    curve = state[-5:]
-    mean, var, *others = state[:-5].view(5, n, c).unbind()
-    _reduce(None, x, None, (mean, var))
-    mixed = mix(
-        *(mean, var, None if source == 'chosen' else logits, radius, weight),
-        *(running_mean, running_var, normalizers.split(','), eps, num_groups),
-        out=(curve[:2], curve[2:4], *others, curve[4:]),
-    )
-    y = affine(x, mixed.shift, mixed.scale, bias)
+    state = logits.new_empty(state_size(n, c))
+    saved = unpack(state, n, c)
+    _reduce(None, x, None, (saved.mean, saved.var))
+    mixed = mix(saved.mean, saved.var, logits, radius, norm, channels, saved)
+    y = affine(x, mixed.shift, mixed.scale, channels.bias)
     return y, mixed.ratios, state, mixed.batch
 
 
@@ -87,63 +82,34 @@ def affine_grad(
     return _affine(dy, x, shift, scale, slope, offset, shift.numel())
 
 
-def sparsestmax(z: Tensor, radius: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """As ``ops.sparsestmax.solve``, for (rows, K) logits, K up to 32, and a 0-d or (rows,) radius.
-
-    Stretch and bend are (rows,).
-    """
-    rows, k = z.shape
-    chosen = torch.empty_like(z), z.new_empty(rows), z.new_empty(rows)
-    stride = radius.stride(0) if radius.dim() else 0
-    blocks = plan_choice(k)
-    programs = cdiv(rows, blocks['block_r'])
-    _run(choice_kernel, programs, z, radius, *chosen, rows, stride, full=full_radius(k), **blocks)
-    return chosen
-
-
-def sparsestmax_backward(g: Tensor, z: Tensor, p: Tensor, stretch: Tensor, bend: Tensor) -> Tensor:
-    """As ``ops.sparsestmax.jacobian_product``, for (rows, K) and (rows,) tensors."""
-    rows, k = z.shape
-    dz = torch.empty_like(z)
-    constants = dict(constrained=True, block_p=1, **plan_choice(k))
-    programs = cdiv(rows, constants['block_r'])
-    _run(choice_grad_kernel, programs, g, z, p, stretch, bend, dz, rows, 1, **constants)
-    return dz
-
-
 def mix(
-    mean: Tensor, var: Tensor, logits: Tensor | None, radius: Tensor | None,
-    weight: Tensor | None, running_mean: Tensor | None, running_var: Tensor | None,
-    normalizers: Sequence[str], eps: float, num_groups: int,
-    out: Sequence[Tensor] = (),
+    mean: Tensor, var: Tensor, logits: Tensor, radius: Tensor | None, norm: Norm,
+    channels: PerChannel, out: Saved | None = None,
 ) -> Mixed:  # fmt: skip
-    """As ``backends.mix.mix``.
-
-    ``out`` takes Mixed's tensors between ratios and batch, and this process' share (1,), 1.
-    """
-    (n, c), k = mean.shape, len(normalizers)
-    if is_too_wide(mean, normalizers, num_groups):
-        options = (radius, weight, running_mean, running_var, normalizers, eps, num_groups)
-        mixed = plain.mix(mean, var, logits, *options)
-        for kept, t in zip(out, mixed[1:6], strict=False):
-            kept.copy_(t)
-        if out:
-            out[5].fill_(1)
+    """As ``backends.mix.mix``; ``out`` takes what it computes, with a share of 1."""
+    (n, c), k = mean.shape, len(norm.normalizers)
+    if is_too_wide(mean, norm):
+        mixed = plain.mix(mean, var, logits, radius, norm, channels)
+        if out is not None:
+            for name in ('stretch', 'bend', 'shift', 'rstd', 'scale'):
+                getattr(out, name).copy_(getattr(mixed, name))
+            out.share.fill_(1)
         return mixed
-    programs, sizes, constants = plan_cells(mean, normalizers, num_groups)
-    measure = 'BN' in normalizers and running_mean is None
-    shapes = () if out else (2, 2, (n, c), (n, c), (n, c))
-    share = out[5] if out else None
-    stretch, bend, shift, rstd, scale = out[:5] or [mean.new_empty(s) for s in shapes]
+    programs, sizes, constants = plan_cells(mean, norm)
+    measure = 'BN' in norm.normalizers and channels.running_mean is None
+    if out is None:
+        out = unpack(mean.new_empty(state_size(n, c)), n, c)
     ratios, batch = mean.new_empty(2, k), mean.new_empty(2, c if measure else 0)
-    bn = batch if measure else (running_mean, running_var)
+    bn = batch if measure else (channels.running_mean, channels.running_var)
     if measure and programs > 1:
         _merge((mean, var), batch, n, 1, n)
-    inputs = (mean, var, logits, radius, weight, *bn)
-    outputs = (ratios, stretch, bend, shift, rstd, scale, share)
-    constants |= dict(eps=eps, full=full_radius(k), measure=measure and programs == 1)
+    wanted = None if norm.source == 'selected' else logits
+    inputs = (mean, var, wanted, radius, channels.weight, *bn)
+    curve = (out.stretch, out.bend)
+    outputs = (ratios, *curve, out.shift, out.rstd, out.scale, out.share)
+    constants |= dict(eps=norm.eps, full=one_hot_radius(k), measure=measure and programs == 1)
     _run(mix_kernel, programs, *inputs, *outputs, *sizes, **constants)
-    return Mixed(ratios, stretch, bend, shift, rstd, scale, batch)
+    return Mixed(ratios, *curve, out.shift, out.rstd, out.scale, batch)
 
 
 def joint_moments(mean: Tensor, var: Tensor, elements: int) -> tuple[Tensor, Tensor]:
@@ -162,50 +128,48 @@ def joint_moments(mean: Tensor, var: Tensor, elements: int) -> tuple[Tensor, Ten
 
 
 def mix_backward(
-    mixed: Mixed, mean: Tensor, var: Tensor, total: Tensor, dot: Tensor, logits: Tensor | None,
-    weight: Tensor | None, running_mean: Tensor | None, running_var: Tensor | None,
-    area: int, constrained: bool, normalizers: Sequence[str], num_groups: int,
-    share: Tensor | None = None,
+    mixed: Mixed, own: Moments, sums: tuple[Tensor, Tensor], logits: Tensor, norm: Norm,
+    channels: PerChannel, area: int, share: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor | None, Tensor, Tensor]:  # fmt: skip
     """As ``backends.mix.mix_backward``."""
-    c, k = mean.size(1), len(normalizers)
-    if is_too_wide(mean, normalizers, num_groups):
-        return plain.mix_backward(
-            *(mixed, mean, var, total, dot, logits, weight, running_mean, running_var),
-            *(area, constrained, normalizers, num_groups, share),
-        )
-    programs, sizes, constants = plan_cells(mean, normalizers, num_groups)
+    mean, var = own
+    c, k = mean.size(1), len(norm.normalizers)
+    if is_too_wide(mean, norm):
+        return plain.mix_backward(mixed, own, sums, logits, norm, channels, area, share)
+    programs, sizes, constants = plan_cells(mean, norm)
+    wanted = None if norm.source == 'selected' else logits
+    constrained = norm.source == 'logits'
     slope, offset = torch.empty_like(mean), torch.empty_like(mean)
     columns, bn = (mean.new_empty(c), mean.new_empty(c)), None
-    dlogits = parts = None if logits is None else torch.empty_like(logits)
-    if logits is not None and programs > 1:
+    dlogits = parts = None if wanted is None else torch.empty_like(wanted)
+    if wanted is not None and programs > 1:
         parts = mean.new_empty(programs, 2, k)
-    measured = running_mean is None and 'BN' in normalizers
-    sums_over = (total, dot, mixed.rstd, mixed.scale)
-    chosen = (logits, mixed.ratios, mixed.stretch, mixed.bend)
+    measured = channels.running_mean is None and 'BN' in norm.normalizers
+    sums_over = (*sums, mixed.rstd, mixed.scale)
+    selection = (wanted, mixed.ratios, mixed.stretch, mixed.bend)
     apart = programs > 1 or share is not None
     if apart:
         bn = mean.new_empty(2, c) if measured else None
-        _sum_columns(sums_over, mixed.ratios, columns, bn, list(normalizers))
+        _sum_columns(sums_over, mixed.ratios, columns, bn, norm)
     if bn is not None and share is not None:
         sum_processes(bn)
     source = FIXED if not measured else READ if apart else OWN
     constants |= dict(constrained=constrained, whole=programs == 1, bn=source.value)
-    bn_moments = mixed.batch if measured else (running_mean, running_var)
-    inputs = (mean, var, *sums_over, *bn_moments, bn, share, *chosen)
+    bn_moments = mixed.batch if measured else (channels.running_mean, channels.running_var)
+    inputs = (mean, var, *sums_over, *bn_moments, bn, share, *selection)
     outputs = (slope, offset, parts, *((None, None) if apart else columns))
     _run(mix_grad_kernel, programs, *inputs, *outputs, *sizes, area, **constants)
     if parts is not dlogits:
         blocks = plan_parts(k, programs)
-        of_parts = (parts, *chosen, dlogits, 2, programs)
-        _run(choice_grad_kernel, 1, *of_parts, constrained=constrained, **blocks)
+        of_parts = (parts, *selection, dlogits, 2, programs)
+        _run(ratios_grad_kernel, 1, *of_parts, constrained=constrained, **blocks)
     dbias, dweight = columns
     return slope, offset, dlogits, dweight, dbias
 
 
 def _sum_columns(
     sums_over: Sequence[Tensor], ratios: Tensor, out: Sequence[Tensor], bn: Tensor | None,
-    normalizers: list[str],
+    norm: Norm,
 ) -> None:  # fmt: skip
     """Sums over samples: the gradients of bias and weight, and of BN's moments."""
     n, c = sums_over[0].shape
@@ -214,7 +178,7 @@ def _sum_columns(
     if groups > 1:
         parts = ratios.new_empty(2, groups, c).unbind()
         of_bn = None if bn is None else ratios.new_empty(2, groups, c)
-    at = 0 if bn is None else normalizers.index('BN')
+    at = 0 if bn is None else norm.normalizers.index('BN')
     programs = cdiv(c, blocks['block_c']) * groups
     inputs = (*sums_over, ratios, *parts, of_bn, n, c, most, groups)
     _run(columns_kernel, programs, *inputs, bn=at, k=ratios.size(1), **blocks)
@@ -276,3 +240,18 @@ def _run(kernel: Any, programs: int, *arguments: Any, **constants: Any) -> None:
     near = next(a for a in arguments if isinstance(a, Tensor))
     with torch.cuda.device_of(near):  # which need not be the current one
         kernel[(programs,)](*arguments, enable_fp_fusion=True, **constants)
+
+
+BACKEND = Backend(
+    devices=('cuda', 'cpu'),  # its interpreter runs on a CPU
+    why_not=why_not,
+    is_faster_in_torch=is_faster_in_torch,
+    moments=moments,
+    affine=affine,
+    sums=sums,
+    affine_grad=affine_grad,
+    mix=mix,
+    mix_backward=mix_backward,
+    joint_moments=joint_moments,
+    forward=forward,
+)

@@ -7,7 +7,7 @@ Indices and loops are those of ``kernels``.
 import triton
 import triton.language as tl
 
-from ...sparsestmax import TIE_DISTANCE
+from ...projection import TIE_DISTANCE
 
 _LN, _BN, _GN = tl.constexpr(1), tl.constexpr(2), tl.constexpr(3)
 # Where BN's averages of the gradients come from
@@ -25,7 +25,7 @@ def _stretch(square, m, r, k: tl.constexpr):
 
 
 @triton.jit
-def _choose(
+def _select(
     z_ptr, radius_ptr, p_ptr, stretch_ptr, bend_ptr, row, rows, radius_stride,
     full: tl.constexpr, k: tl.constexpr, block_k: tl.constexpr,
 ):  # fmt: skip
@@ -89,18 +89,7 @@ def _store_dlogits(
 
 
 @triton.jit
-def choice_kernel(
-    z_ptr, radius_ptr, p_ptr, stretch_ptr, bend_ptr, rows, radius_stride,
-    full: tl.constexpr, k: tl.constexpr, block_r: tl.constexpr, block_k: tl.constexpr,
-):  # fmt: skip
-    row = tl.program_id(0).to(tl.int64) * block_r + tl.arange(0, block_r)[:, None]
-    _choose(
-        z_ptr, radius_ptr, p_ptr, stretch_ptr, bend_ptr, row, rows, radius_stride, full, k, block_k
-    )
-
-
-@triton.jit
-def choice_grad_kernel(
+def ratios_grad_kernel(
     g_ptr, z_ptr, p_ptr, stretch_ptr, bend_ptr, dz_ptr, rows, parts, constrained: tl.constexpr,
     k: tl.constexpr, block_p: tl.constexpr, block_r: tl.constexpr, block_k: tl.constexpr,
 ):  # fmt: skip
@@ -171,7 +160,7 @@ def mix_kernel(
     block_n: tl.constexpr, block_g: tl.constexpr, block_j: tl.constexpr,
 ):  # fmt: skip
     row, column = tl.arange(0, 2)[:, None], tl.arange(0, block_k)[None, :]
-    p = _choose(
+    p = _select(
         logits_ptr, radius_ptr, ratios_ptr, stretch_ptr, bend_ptr, row, 2, 0, full, k, block_k
     )
     if share_ptr is not None:

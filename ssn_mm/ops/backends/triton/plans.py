@@ -7,12 +7,13 @@ channels than _WIDEST is left to PyTorch's operators.
 """
 
 import math
-from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from ...norm import Norm
 
 _CELLS = 4096  # of a tile of the map, 16 for each of 256 threads
 _PROGRAMS = 4  # for each multiprocessor, some, which hides the latency of its loads
@@ -57,31 +58,30 @@ def _processors(device: int) -> int:
     return 1 if device < 0 else torch.cuda.get_device_properties(device).multi_processor_count
 
 
-def is_too_wide(mean: Tensor, normalizers: Sequence[str], num_groups: int) -> bool:
-    _, _, block_g, block_j = _row(mean, normalizers, num_groups)
+def is_too_wide(mean: Tensor, norm: Norm) -> bool:
+    """Whether a sample has too many channels for one program."""
+    _, _, block_g, block_j = _row(mean, norm)
     return block_g * block_j * mean.itemsize > 4 * _WIDEST
 
 
-def _row(mean: Tensor, normalizers: Sequence[str], num_groups: int) -> tuple[int, int, int, int]:
+def _row(mean: Tensor, norm: Norm) -> tuple[int, int, int, int]:
     """GN's groups, 1 without it, and their size; both as powers of 2."""
-    groups = num_groups if 'GN' in normalizers else 1
+    groups = norm.num_groups if 'GN' in norm.normalizers else 1
     size = mean.size(1) // groups
     return groups, size, pad(groups), pad(size)
 
 
-def plan_cells(
-    mean: Tensor, normalizers: Sequence[str], num_groups: int
-) -> tuple[int, tuple[int, ...], dict[str, Any]]:
+def plan_cells(mean: Tensor, norm: Norm) -> tuple[int, tuple[int, ...], dict[str, Any]]:
     """How many programs share (N, C); samples, groups, their size; constants."""
     n = len(mean)
-    groups, size, block_g, block_j = _row(mean, normalizers, num_groups)
+    groups, size, block_g, block_j = _row(mean, norm)
     row = block_g * block_j
     whole = pad(n) * row * mean.itemsize <= 4 * (_WHOLE if groups == 1 else _WHOLE // 2)
     block_n = pad(n) if whole else max(1, _SPLIT // row)
     constants = dict(
-        kinds=sum(_KINDS[name] << 2 * i for i, name in enumerate(normalizers)),
-        k=len(normalizers),
-        block_k=max(2, pad(len(normalizers))),
+        kinds=sum(_KINDS[name] << 2 * i for i, name in enumerate(norm.normalizers)),
+        k=len(norm.normalizers),
+        block_k=max(2, pad(len(norm.normalizers))),
         block_n=block_n,
         block_g=block_g,
         block_j=block_j,
@@ -99,18 +99,9 @@ def plan_columns(rows: int) -> tuple[dict[str, int], int, int]:
     return blocks, groups, _PARTS if groups > 1 else rows
 
 
-def plan_choice(k: int) -> dict[str, int]:
-    block_k = max(2, pad(k))
-    return dict(k=k, block_k=block_k, block_r=max(1, 1024 // block_k**2), num_warps=4)
-
-
 def plan_parts(k: int, parts: int) -> dict[str, int]:
-    """Blocks of the program that sums parts of the two rows' gradients."""
-    return dict(plan_choice(k), block_p=min(pad(parts), 256), block_r=2)
-
-
-def full_radius(k: int) -> float:
-    return math.sqrt((k - 1) / k) - 1e-6  # the slack is for radii stored in float32
+    """Blocks of the program that sums parts of the two rows' gradients, of K ratios each."""
+    return dict(k=k, block_k=max(2, pad(k)), block_p=min(pad(parts), 256), block_r=2, num_warps=4)
 
 
 def cdiv(a: int, b: int) -> int:  # triton's takes microseconds, as does its next_power_of_2

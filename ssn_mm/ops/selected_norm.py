@@ -1,0 +1,109 @@
+"""The normalization of a layer whose selection is known by name, by torch's own where faster."""
+
+import torch
+from torch import Tensor
+
+from .dispatch import get_backend, is_kernels_best, load_kernels
+from .norm import Norm, PerChannel
+from .switch_norm import normalize, spans_processes
+from .tracing import is_transformed
+
+
+def selected_norm(
+    x: Tensor,
+    logits: Tensor,
+    mean: str,
+    var: str,
+    norm: Norm,
+    channels: PerChannel = PerChannel(),  # noqa: B008, immutable
+    *,
+    training: bool = False,
+    momentum: float | Tensor = 0.1,
+) -> Tensor:
+    """:func:`switch_norm` with one-hot ratios, given by name: computes what these need only.
+
+    Running statistics are updated only if BN is one of the two.
+
+    Args:
+        x: (N, C, *spatial), floating.
+        logits: (2, K), not looked at. They stay in the graph and get a gradient of 0, since DDP
+            waits for one of every parameter.
+        mean: Normalizer of the mean; it fits the shape, see :func:`competing`.
+        var: Normalizer of the variance, which fits likewise. Where it is the same and torch's own
+            layer is faster than the backend, that layer is called.
+        norm: The description of the normalization; the selected names take the place of its own.
+        channels: γ, β and BN's running statistics, (C,), as in :func:`switch_norm`.
+        training: As in :func:`switch_norm`, as is ``momentum`` and what is raised.
+        momentum: Share of the new statistics in the running ones.
+
+    Returns:
+        The normalized ``x``.
+    """
+    batch_stats = training or channels.running_mean is None
+    names = (mean,) if mean == var else (mean, var)
+    sync = spans_processes(norm.sync, names, batch_stats)
+    # several times faster than norm._replace
+    norm = Norm(names, norm.eps, norm.num_groups, sync, norm.correction, 'selected')
+    if mean != var:
+        return normalize(x, logits, None, norm, channels, training, momentum)[0]
+    if (
+        not sync
+        and isinstance(momentum, float)
+        and _fits_torch(mean, x, channels)
+        and not _may_be_misread(x)
+        and _is_faster_in_torch(mean, x)
+    ):
+        weight = channels.weight
+        if weight is None:
+            x = _KeepInGraph.apply(x, logits)
+        else:
+            weight = _KeepInGraph.apply(weight, logits)
+        if mean == 'BN':
+            stats = (channels.running_mean, channels.running_var, weight, channels.bias)
+            return torch.nn.functional.batch_norm(x, *stats, batch_stats, momentum, norm.eps)
+        groups = {'IN': x.size(1), 'LN': 1, 'GN': norm.num_groups}[mean]
+        return torch.nn.functional.group_norm(x, groups, weight, channels.bias, norm.eps)
+    return normalize(x, logits, None, norm, channels, training, momentum)[0]
+
+
+def _fits_torch(name: str, x: Tensor, channels: PerChannel) -> bool:
+    """Whether torch's layer takes these dtypes and computes half maps in float32.
+
+    On a CPU it does not, where a gradient is laid out otherwise than the map.
+    """
+    weight = channels.weight
+    given = {t.dtype for t in (weight, channels.running_mean) if t is not None}
+    if x.dtype.itemsize == 2:
+        return x.is_cuda and name == 'BN' and weight is not None and given == {torch.float32}
+    return given <= {x.dtype}
+
+
+def _may_be_misread(x: Tensor) -> bool:
+    """Whether torch's batch norm reads some tensors of this shape in a wrong order.
+
+    A sample of one row, (1, C, 1, W), is contiguous in channels last whatever strides its sides of
+    1 have; with some of them, in the map or in its gradient, PyTorch 2.x takes the other order.
+    """
+    return x.dim() > 3 and x.size(0) == 1 and all(side == 1 for side in x.shape[2:-1])
+
+
+class _KeepInGraph(torch.autograd.Function):
+    """A tensor as it is, and a gradient of 0 for logits."""
+
+    @staticmethod
+    def forward(ctx, t, logits):
+        ctx.save_for_backward(logits)
+        return t.view_as(t)
+
+    @staticmethod
+    def backward(ctx, g):
+        (logits,) = ctx.saved_tensors
+        return g, torch.zeros_like(logits)
+
+
+def _is_faster_in_torch(normalizer: str, x: Tensor) -> bool:
+    """Whether torch's own layer beats the backend for ``x`` where one normalizer is selected."""
+    name = get_backend()
+    if name == 'reference' or is_transformed() or not (name or is_kernels_best(x, True)):
+        return False
+    return load_kernels(name, x).is_faster_in_torch(normalizer, x)
