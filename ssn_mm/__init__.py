@@ -5,15 +5,40 @@ from importlib.util import find_spec
 from .layers import (
     SN,
     SSN,
+    MixedNorm,
+    SyncSSN,
     keep_selected,
     repair_update_bn,
     set_choices,
     set_radius,
     update_bn,
 )
+from .ops import (
+    circumscribed_radius,
+    get_backend,
+    inscribed_radius,
+    set_backend,
+    sparsemax,
+    sparsestmax,
+)
 
 __version__ = '0.1.0'
-__all__ = ['SN', 'SSN', 'keep_selected', 'set_choices', 'set_radius', 'update_bn']
+__all__ = [
+    'SN',
+    'SSN',
+    'MixedNorm',
+    'SyncSSN',
+    'circumscribed_radius',
+    'get_backend',
+    'inscribed_radius',
+    'keep_selected',
+    'set_backend',
+    'set_choices',
+    'set_radius',
+    'sparsemax',
+    'sparsestmax',
+    'update_bn',
+]
 
 repair_update_bn()
 

@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..ops import set_backend
+
 Times = dict[str, dict[str, np.ndarray]]  # competitor → phase → (R,) seconds, one per round
 TOTAL = 'total'  # the sum of the phases
 QUANTILES = {'p20': 0.2, 'median': 0.5, 'p80': 0.8}
@@ -30,7 +32,7 @@ class Competitor:
     Attributes:
         phases: What runs, by name and in order; each phase is timed by itself.
         prepare: Runs before the phases, not timed: sets gradients to None.
-        backend: ``SSN_MM_BACKEND`` while it runs; None leaves the choice to the package.
+        backend: Name of the backend that runs it; None takes the best that is available.
     """
 
     phases: Mapping[str, Callable[[], object]]
@@ -184,11 +186,11 @@ def _call(competitor: Competitor) -> None:
 def _warm_up(name: str, competitor: Competitor, device: str) -> None:
     try:
         _run(competitor, device, 1)
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         if competitor.backend is None:
             raise
         raise ValueError(
-            f'{name!r} does not run with SSN_MM_BACKEND={competitor.backend!r}: {error}'
+            f'{name!r} does not run on the backend {competitor.backend!r}: {error}'
         ) from error
 
 
@@ -221,15 +223,11 @@ def _mark(cuda: bool) -> Any:
 
 @contextmanager
 def _backend(name: str | None) -> Iterator[None]:
-    before = os.environ.pop('SSN_MM_BACKEND', None)
-    if name is not None:
-        os.environ['SSN_MM_BACKEND'] = name
+    set_backend(name or '')
     try:
         yield
     finally:
-        os.environ.pop('SSN_MM_BACKEND', None)
-        if before is not None:
-            os.environ['SSN_MM_BACKEND'] = before
+        set_backend(None)
 
 
 @contextmanager

@@ -2,8 +2,8 @@
 
 from .averaging import repair_update_bn, update_bn
 from .choices import block_of, choices_by_stage, count_selected, layer_ratios, stage_of
+from .driving import CHOICES, check_decided, keep_selected, set_choices, set_radius, ssn_layers
 from .mixed_norm import MixedNorm
-from .selection import CHOICES, check_decided, keep_selected, set_choices, set_radius, ssn_layers
 from .switch_norm import SN, SSN, SwitchNorm, SyncSSN
 
 __all__ = [

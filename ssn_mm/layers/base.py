@@ -159,7 +159,7 @@ class SwitchNorm(Corrected):
 
     @property
     def selected(self) -> tuple[str | None, str | None]:
-        """The normalizers chosen for mean and variance; None for a row not yet one-hot.
+        """The normalizers selected for mean and variance; None for a row not yet one-hot.
 
         On the meta device, and of fake tensors, where there are no values, none is.
         """

@@ -1,198 +1,162 @@
-"""What drives the selection of SSN layers: the radius, and keeping what was selected."""
+"""What an SSN knows of its selection from one call to the next."""
 
-from collections import defaultdict
-from collections.abc import Iterator
-from weakref import WeakKeyDictionary
+from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..ops.normalizers import world_size
-from ..ops.sparsestmax import sparsestmax
-from ..ops.tracing import is_traced
-from .memory import pin
-from .sharded import copy_whole, is_sharded, stack_whole
-from .switch_norm import SSN
+from .sharded import is_sharded
 
-CHOICES = ('keep', 'relearn', 'freeze')
+_DRIFT = 0.5  # farther than this from its vertex a row was not moved by an optimizer's step
 
 
-def ssn_layers(model: nn.Module) -> Iterator[tuple[str, SSN]]:
-    """Yields name and module of every SSN in ``model``."""
-    return ((name, m) for name, m in model.named_modules() if isinstance(m, SSN))
+class Selection:
+    """What is known of a layer's ratio logits without a look at their values.
 
+    It is no part of the state: the logits alone say what is selected. It tells ``keep_selected``
+    what a step was taken with and, on devices where a look at values would stall, the forward pass
+    what was selected. It holds for one tensor object only, so copies and pickles start without.
 
-def set_radius(model: nn.Module, radius: float) -> None:
-    """Sets the radius of every SSN in ``model``.
-
-    Args:
-        model: Any module, an SSN itself included.
-        radius: Euclidean distance on the simplex plane, at least 0; from
-            ``circumscribed_radius(K)`` on every row is one-hot.
-
-    Raises:
-        ValueError: ``radius`` is negative, NaN or infinite.
+    Attributes:
+        ran: Of the last forward pass with gradients since ``keep_selected``: the logits, their
+            version, and the ratios (2, K).
+        kept: The logits that ``keep_selected`` left, their version and address, and the vertices
+            (2, K) of selected rows, 0 in the others.
+        names: Normalizers of mean and variance that ``kept`` selects, where both rows are selected
+            and this is known.
+        under_way: Of the group of layers that this one is the first of, on a GPU: what they have
+            selected, on its way to the host, and the event of its arrival.
+        has_radius: Whether somebody sets the layer's radius.
     """
-    if not 0 <= radius < float('inf'):
-        raise ValueError(f'radius must be a finite number >= 0, got {radius}')
-    for _, layer in ssn_layers(model):
-        layer.radius.fill_(_not_below(radius, layer.radius.dtype))
-        layer._radius_managed = True
 
+    ran: tuple[Tensor, int, Tensor] | None = None
+    kept: tuple[Tensor, int, int, Tensor] | None = None
+    names: tuple[str, str] | None = None
+    under_way: tuple[Tensor, torch.cuda.Event] | None = None
 
-def _not_below(radius: float, dtype: torch.dtype) -> float:
-    """The radius as half precision holds it, rounded up: below r_c no row is one-hot."""
-    if dtype.itemsize > 2:
-        return radius
-    rounded = torch.tensor(radius, dtype=dtype)
-    above = torch.tensor(torch.inf, dtype=dtype)
-    return (torch.nextafter(rounded, above) if rounded < radius else rounded).item()
+    def __init__(self, has_radius: bool = False) -> None:
+        self.has_radius = has_radius
 
+    def __reduce__(self) -> tuple[type, tuple[bool]]:
+        return Selection, (self.has_radius,)
 
-@torch.no_grad()
-def keep_selected(model: nn.Module) -> None:
-    """Pins every selected row of ratios to its vertex; call it after each optimizer step.
+    def forget(self) -> None:
+        """Forgets all that is known of the logits, since others have come."""
+        self.ran = self.kept = self.names = self.under_way = None
 
-    Momentum and weight decay move logits whose gradient is 0. A row that was one-hot in the last
-    training step, or is now, gets its one-hot ratios as logits: SparsestMax maps these to
-    themselves at every radius. Works without host synchronisation. Where ``fully_shard`` has
-    spread the parameters, every process has to call it, as with the optimizer's step.
+    def known(self, logits: Tensor) -> tuple[str, str] | None:
+        """The normalizers that were selected; None if unknown, or if logits were written to."""
+        if self.kept is None or self.kept[0] is not logits:
+            return None
+        if self.is_written(logits):
+            self.kept = self.names = None
+        return self.names
 
-    Logits are set by hand after ``keep_selected`` and before the next forward pass, in place under
-    ``torch.no_grad()``: ``layer.ratio_logits.copy_(...)``. What is written between a forward pass
-    and ``keep_selected`` is taken for the optimizer's. A write through ``.data`` leaves no trace
-    in the tensor: on a CPU it is seen all the same, elsewhere a layer that had selected goes on
-    with its selection until it is loaded, copied, or written to in the way above.
+    def is_written(self, logits: Tensor) -> bool:
+        """Whether these are other logits than ``keep_selected`` left, or may have other values."""
+        if self.kept is None:
+            return True
+        tensor, version, address, _ = self.kept
+        return tensor is not logits or version != _version(logits) or address != _address(logits)
 
-    Layers on the meta device are passed over.
+    def is_replaced(self, logits: Tensor) -> bool:
+        """Whether logits came from elsewhere, not from a step, since ``keep_selected``."""
+        return self.kept is None or (self.ran is None and self.is_written(logits))
 
-    Raises:
-        ValueError: FSDP1 has flattened the logits.
-    """
-    by_size = defaultdict(list)
-    for _, layer in ssn_layers(model):
-        z = layer.ratio_logits
-        if not z.is_meta:
-            by_size[(type(z), z.shape, z.dtype, z.device)].append(layer)
-    for layers in by_size.values():
-        logits = stack_whole([m.ratio_logits for m in layers])  # (L, 2, K)
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        now = sparsestmax(logits, torch.stack([m.radius for m in layers])[:, None])
-        then = [_ratios_of_step(m, logits, now, index) for index, m in enumerate(layers)]
-        anew = [m for m in layers if m._memory.is_anew(m.ratio_logits)]
-        kept, vertices = pin(logits, torch.stack(then), now)
-        copy_whole([m.ratio_logits for m in layers], kept)
-        _note_choices(layers, vertices, anew)
+    def is_stepped(self, logits: Tensor) -> bool:
+        """Whether the logits of the last forward pass with gradients have been written to since."""
+        return self.ran is not None and self.ran[0] is logits and self.ran[1] != _version(logits)
 
+    def note_run(
+        self, logits: Tensor, ratios: Tensor | None, names: tuple[str, str] | None
+    ) -> None:
+        """Notes a forward pass with ``ratios`` (2, K), or None where ``names`` were selected.
 
-def check_decided(model: nn.Module) -> None:
-    """Checks that every SSN in ``model`` has chosen.
+        Of several steps since ``keep_selected``, as of L-BFGS or of two losses, a row keeps what it
+        had selected in the first.
+        """
+        if ratios is None:
+            kept = self.kept
+            same = kept is not None and kept[0] is logits and self.names == names
+            ratios = kept[3] if kept is not None and same else logits.detach().clone()
+        if not torch.compiler.is_compiling() and self.is_stepped(logits):
+            before = self.ran[2].to(ratios)  # type: ignore[index]
+            held = (before == 1).any(-1, keepdim=True) & _is_near(logits.detach(), before)
+            ratios = before.where(held, ratios)
+        self.ran = (logits, _version(logits), ratios)
 
-    Raises:
-        ValueError: Some have not; names them.
-    """
-    undecided = [name for name, layer in ssn_layers(model) if None in layer.selected]
-    if undecided:
-        raise ValueError(
-            f"choices='freeze', but {len(undecided)} SSN layers have not chosen, "
-            f"{', '.join(undecided[:3])}...: load a trained checkpoint, or use 'keep'"
-        )
+    def note_kept(self, logits: Tensor, vertices: Tensor) -> None:
+        """Notes what ``keep_selected``, or loading, has left: vertices (2, K), 0 in other rows."""
+        self.kept = (logits, _version(logits), _address(logits), vertices)
+        self.ran = None
 
+    def note_names(self, names: tuple[str, str] | None) -> None:
+        """Notes which normalizers ``kept`` selects; None where a row still competes."""
+        self.names = names
 
-@torch.no_grad()
-def set_choices(model: nn.Module, choices: str) -> None:
-    """Says what training goes on to do with what a loaded network has chosen.
-
-    Args:
-        model: Any module, an SSN itself included.
-        choices: 'keep': rows that have chosen stay, the others go on learning; 'relearn': every
-            row starts anew, logits at 1 and radius 0; 'freeze': all have chosen, and nothing
-            learns or moves the logits, whatever the optimizer. Call it before the optimizer is
-            built and before DDP wraps the model.
-
-    Raises:
-        ValueError: ``choices`` is none of the three, or layers to freeze have not chosen.
-    """
-    if choices not in CHOICES:
-        raise ValueError(f'choices must be one of {CHOICES}, got {choices!r}')
-    if choices == 'keep':
-        return
-    if choices == 'freeze':
-        check_decided(model)
-    for _, layer in ssn_layers(model):
-        layer.ratio_logits.requires_grad_(choices == 'relearn')
-        if choices == 'relearn':
-            layer.ratio_logits.fill_(1)
-            layer.radius.zero_()
-            layer._memory.forget()
-
-
-# Per group of layers on a GPU: choices on their way to the host, and the event of their arrival
-_under_way: WeakKeyDictionary[SSN, tuple[Tensor, torch.cuda.Event]] = WeakKeyDictionary()
-
-
-def _ratios_of_step(layer: SSN, logits: Tensor, now: Tensor, index: int) -> Tensor:
-    """Ratios (2, K) that the last step was taken with; logits and ``now`` are of all layers."""
-    ran = layer._memory.ratios_of_run(layer.ratio_logits)
-    if ran is None:
-        return layer._memory.vertices_of_rest(layer.ratio_logits, logits[index], now[index])
-    return ran if ran.dtype == now.dtype and ran.device == now.device else ran.to(now)
-
-
-def _note_choices(layers: list[SSN], vertices: Tensor, anew: list[SSN]) -> None:
-    """Tells layers what both of their rows have chosen, without waiting for a GPU.
-
-    Sharded ones are not told: the logits of their forward pass are another tensor, so whether
-    they were changed since cannot be seen. Nor are those whose step is recorded.
-
-    Args:
-        layers: Of one size and device.
-        vertices: (L, 2, K), of selected rows, 0 in the others.
-        anew: Those of the layers whose logits came from elsewhere since the last call.
-    """
-    if is_traced(vertices):
-        return
-    if anew:  # choices under way are of before
-        _under_way.pop(layers[0], None)
-    for layer in anew:
-        layer._memory.chosen = None
-    for layer, own in zip(layers, vertices, strict=True):
-        layer._memory.note_kept(layer.ratio_logits, own)
-    if is_sharded(layers[0].ratio_logits):
-        return
-    # (L, 2), -1 where a row still competes
-    choices = vertices.argmax(-1).where(vertices.any(-1), -1)
-    known: Tensor | None = choices
-    if vertices.is_cuda:
-        # where BN spans processes, all have to know at once: one that knows LN was chosen asks for
-        # no joint statistics
-        wait = world_size() > 1 and any(layer.sync for layer in layers)
-        known = None if _is_captured(vertices) else _arrived(layers[0], choices, wait)
-    if known is None or len(known) != len(layers):
-        return
-    for layer, (mean, var) in zip(layers, known.tolist(), strict=True):
-        names = layer.normalizers
-        layer._memory.chosen = (names[mean], names[var]) if min(mean, var) >= 0 else None
-
-
-def _is_captured(t: Tensor) -> bool:
-    """Whether a CUDA graph records what is done, so that the host sees no values."""
-    with torch.cuda.device_of(t):
-        return torch.cuda.is_current_stream_capturing()
-
-
-def _arrived(key: SSN, choices: Tensor, wait: bool) -> Tensor | None:
-    """Sends choices to the host unless earlier ones are under way; returns those that arrived.
-
-    With ``wait`` it is always those of the call before, whose step is over or nearly so.
-    """
-    earlier = _under_way.get(key)
-    if earlier is not None and wait:
-        earlier[1].synchronize()
-    if earlier is not None and not earlier[1].query():
+    def ratios_of_run(self, logits: Tensor) -> Tensor | None:
+        """Ratios (2, K) that a step was taken with; None if these logits did not run."""
+        if self.ran is not None and (self.ran[0] is logits or is_sharded(logits)):
+            return self.ran[2]
         return None
-    event = torch.cuda.Event()
-    sent = choices.to('cpu', non_blocking=True)
-    event.record(torch.cuda.current_stream(choices.device))  # not that of the current device
-    _under_way[key] = (sent, event)
-    return None if earlier is None else earlier[0]
+
+    def vertices_of_rest(self, logits: Tensor, values: Tensor, now: Tensor) -> Tensor:
+        """Ratios (2, K) to keep of a layer that did not run since ``keep_selected``.
+
+        Momentum and decay may have moved it all the same; a row that is far from its vertex was
+        set by hand, and is as ``now``.
+
+        Args:
+            logits: The layer's.
+            values: Their values, (2, K).
+            now: Their ratios, (2, K).
+        """
+        if self.kept is None or self.kept[0] is not logits:
+            return now
+        vertices = self.kept[3].to(now)
+        return vertices.where(_is_near(values, vertices), now)
+
+
+def _is_near(logits: Tensor, vertices: Tensor) -> Tensor:
+    """(2, 1): rows that steps may have moved off their vertex, rather than somebody's hand."""
+    return (logits - vertices).abs().amax(-1, keepdim=True) < _DRIFT
+
+
+def pin(logits: Tensor, then: Tensor, now: Tensor) -> tuple[Tensor, Tensor]:
+    """Puts rows that were one-hot in the step, or are one-hot now, on their vertex.
+
+    Args:
+        logits: (..., 2, K), float32 or wider.
+        then: Ratios that the step was taken with, in logits' shape and dtype.
+        now: Ratios of ``logits``, in their shape and dtype.
+
+    Returns:
+        The logits, and the vertices (..., 2, K) of selected rows, 0 in the others.
+    """
+    # the step may have moved a row off its vertex, so what the step was taken with comes first
+    vertices = torch.where((then == 1).any(-1, keepdim=True), then == 1, now == 1)  # to rounding
+    selected = vertices.any(-1, keepdim=True)
+    vertices = vertices.to(logits)
+    return vertices.where(selected, logits), vertices
+
+
+def selected_names(
+    rows: Sequence[Sequence[float]], normalizers: Sequence[str]
+) -> tuple[str, str] | None:
+    """The normalizers of mean and variance if both rows of logits are vertices, else None."""
+    mean, var = rows
+    others = len(normalizers) - 1
+    if mean.count(0.0) != others or var.count(0.0) != others or 1.0 not in mean or 1.0 not in var:
+        return None
+    return normalizers[mean.index(1.0)], normalizers[var.index(1.0)]
+
+
+def _version(logits: Tensor) -> int:
+    """-1 where nobody counts."""
+    if torch.compiler.is_compiling() or logits.is_inference():
+        return -1
+    return logits._version
+
+
+def _address(logits: Tensor) -> int:
+    return -1 if is_sharded(logits) else logits.data_ptr()

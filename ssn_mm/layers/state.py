@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..ops.normalizers import NORMALIZERS
 from ..ops.sparsestmax import sparsestmax
-from .memory import selected_names
+from .selection import selected_names
 from .sharded import whole
 
 CODES = 'normalizer_codes'

@@ -14,7 +14,7 @@ from ..ops.sparsestmax import sparsestmax
 from ..ops.switch_norm import normalize
 from ..ops.tracing import is_traced, is_transformed
 from .base import SwitchNorm
-from .memory import Memory, pin, selected_names
+from .selection import Selection, pin, selected_names
 from .sharded import is_whole, spread_like, whole
 
 
@@ -55,55 +55,53 @@ class SSN(SwitchNorm):
     _sparse = True
     _source = 'logits'
     _warned_radius = False  # of the class: once a process is enough
-    _radius_managed = False
-    _memory: Memory
+    selection: Selection
 
     def _register_buffers(self, like: dict[str, Any]) -> None:
         super()._register_buffers(like)
         self.register_buffer('radius', torch.empty((), **like))
-        self._memory = Memory()
+        self.selection = Selection()
 
     def reset_parameters(self) -> None:
         super().reset_parameters()
         self.radius.zero_()
-        self._radius_managed = False
-        self._memory.forget()
+        self.selection = Selection()
 
     def ratios(self) -> Tensor:
         logits = whole(self.ratio_logits)
         return sparsestmax(logits.to(torch.promote_types(logits.dtype, torch.float32)), self.radius)
 
     def _normalize(self, x: Tensor, norm: Norm, channels: PerChannel, **options) -> Tensor:
-        logits, chosen = self.ratio_logits, None
+        logits, names = self.ratio_logits, None
         traced = is_traced(logits)
         if self.training:
             self._warn_of_radius()
-            chosen = self._known_choice(x, logits, traced)
-        if chosen is not None:
-            y, ratios = selected_norm(x, logits, *chosen, norm, channels, **options), None
+            names = self._known_names(x, logits, traced)
+        if names is not None:
+            y, ratios = selected_norm(x, logits, *names, norm, channels, **options), None
         else:
             y, ratios = normalize(x, logits, self.radius, norm, channels, **options)
         # so a step may follow, in evaluation mode too (norm_eval), which moves leaves only
         if torch.is_grad_enabled() and logits.is_leaf and not (traced and is_transformed()):
-            self._memory.note_run(logits, ratios, chosen)
+            self.selection.note_run(logits, ratios, names)
         return y
 
-    def _known_choice(self, x: Tensor, logits: Tensor, traced: bool) -> tuple[str, str] | None:
-        # asked first: a graph that knew would be compiled anew for each choice
+    def _known_names(self, x: Tensor, logits: Tensor, traced: bool) -> tuple[str, str] | None:
+        # asked first: a graph that knew would be compiled again for each selection
         if torch.compiler.is_compiling() or self.correction:
             return None
         if logits.is_cpu and not traced:  # values tell, and a look costs a microsecond
-            chosen = selected_names(logits.tolist(), self.normalizers)
+            names = selected_names(logits.tolist(), self.normalizers)
         else:
-            chosen = self._memory.known(logits)
-        if chosen is None or self.has_area:
-            return chosen
+            names = self.selection.known(logits)
+        if names is None or self.has_area:
+            return names
         # else a share may have to be handed over
-        fit = fitting(chosen, x.shape, True, self.num_groups, self.sync)
-        return chosen if all(fit) else None
+        fit = fitting(names, x.shape, True, self.num_groups, self.sync)
+        return names if all(fit) else None
 
     def _warn_of_radius(self) -> None:
-        if self._radius_managed or SSN._warned_radius or torch.compiler.is_compiling():
+        if self.selection.has_radius or SSN._warned_radius or torch.compiler.is_compiling():
             return
         SSN._warned_radius = True
         warnings.warn(
@@ -115,32 +113,35 @@ class SSN(SwitchNorm):
 
     def _save_to_state_dict(self, destination, prefix, keep_vars) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
-        logits, memory = self.ratio_logits, self._memory
-        if memory.is_stepped(logits) and not keep_vars and is_whole(logits):
+        logits, selection = self.ratio_logits, self.selection
+        if selection.is_stepped(logits) and not keep_vars and is_whole(logits):
             # between the optimizer's step and keep_selected; who loads it calls no keep_selected
             with torch.no_grad():
                 now = self.ratios()
-                then = memory.ran[2].to(now)  # type: ignore[index]
+                then = selection.ran[2].to(now)  # type: ignore[index]
                 kept = pin(logits.to(now.dtype), then, now)[0]
                 destination[f'{prefix}ratio_logits'] = kept.to(logits.dtype)
 
     def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
         super()._load_from_state_dict(state_dict, prefix, *args)
-        self._memory.forget()
+        self.selection.forget()
         radius = state_dict.get(f'{prefix}radius')
         if radius is not None and not radius.is_meta and radius > 0:
-            self._radius_managed = True
+            self.selection.has_radius = True
         logits = self.ratio_logits
         # a process that loads alone must not know more than others with which BN measures
         if is_whole(logits) and not (logits.is_cpu or logits.is_meta or self.sync):
-            chosen = selected_names(logits.tolist(), self.normalizers)
-            if chosen is not None:
-                self._memory.note_kept(logits, logits.detach().clone())
-                self._memory.chosen = chosen
+            names = selected_names(logits.tolist(), self.normalizers)
+            if names is not None:
+                self.selection.note_kept(logits, logits.detach().clone())
+                self.selection.note_names(names)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        self._memory = Memory()  # also of a module that was pickled whole before there was one
+        # a copy starts with nothing known; what was pickled whole before 0.2 has none
+        managed = self.__dict__.pop('_radius_managed', False)
+        earlier = self.__dict__.get('selection') or Selection(managed)
+        self.selection = Selection(earlier.has_radius)
 
     def _own_logits(self, state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
         key = f'{prefix}ratio_logits'

@@ -1,121 +1,185 @@
-"""What training goes on to do with what a loaded network has chosen."""
+"""What a layer remembers of its selection holds for the tensor it was learned from alone."""
 
-from types import SimpleNamespace
+import copy
+import pickle
 
 import pytest
 import torch
 from torch import nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 
-from ssn_mm import SSN, keep_selected, set_choices
-from ssn_mm.layers import selection
+from ssn_mm import SSN, keep_selected, set_radius
+from ssn_mm.layers import switch_norm
+
+CENTRE = torch.ones(2, 3)
+X = torch.randn(4, 6, 5, 5, generator=torch.Generator().manual_seed(0))
 
 
-@pytest.fixture
-def model():
-    """Two layers; the first has chosen, the second its mean only."""
-    model = nn.Sequential(SSN(4), nn.ReLU(), SSN(4))
+def vertices(*names, of=('IN', 'LN', 'BN')):
+    return torch.eye(len(of))[[of.index(name) for name in names]]
+
+
+def chosen(*names):
+    """A layer that has selected, has trained, and remembers it."""
+    layer = SSN(6)
     with torch.no_grad():
-        model[0].ratio_logits.copy_(torch.eye(3)[[2, 0]])
-        model[2].ratio_logits.copy_(torch.tensor([[0.0, 1, 0], [1, 1, 1.2]]))
-    return model
+        layer.ratio_logits.copy_(vertices(*names))
+    keep_selected(layer)
+    layer(X).sum().backward()
+    keep_selected(layer)
+    return layer
 
 
-def test_keeping_changes_nothing(model):
-    before = [m.ratio_logits.clone() for m in model[::2]]
-    model[2].ratio_logits.requires_grad_(False)  # of a stage that is frozen
-    set_choices(model, 'keep')
-    assert all(torch.equal(m.ratio_logits, b) for m, b in zip(model[::2], before, strict=True))
-    assert not model[2].ratio_logits.requires_grad
-
-
-def test_relearning_starts_every_row_at_the_centre(model):
-    model[0].radius.fill_(0.8)
-    set_choices(model, 'relearn')
-    for layer in model[::2]:
-        assert (layer.ratio_logits == 1).all()
-        assert layer.radius == 0
-        torch.testing.assert_close(layer.ratios(), torch.full((2, 3), 1 / 3))
-
-
-def test_freezing_stops_the_logits_under_any_optimizer(model):
-    with pytest.raises(ValueError, match=r'1 SSN layers have not chosen, 2\.\.\.'):
-        set_choices(model, 'freeze')
+def expected(logits):
+    layer = SSN(6)
     with torch.no_grad():
-        model[2].ratio_logits.copy_(torch.eye(3)[[1, 1]])
-    set_choices(model, 'freeze')
-    optimizer = torch.optim.SGD(model.parameters(), lr=1.0, momentum=0.9, weight_decay=0.1)
-    for _ in range(3):
-        model(torch.randn(4, 4, 5, 5)).square().sum().backward()
-        optimizer.step()
-    assert model[0].selected == ('BN', 'IN')
-    assert torch.equal(model[2].ratio_logits, torch.eye(3)[[1, 1]])
-    set_choices(model, 'relearn')
-    assert model[0].ratio_logits.requires_grad
+        layer.ratio_logits.copy_(logits)
+    return layer(X)
 
 
-def test_another_word_is_refused(model):
-    with pytest.raises(ValueError, match="got 'thaw'"):
-        set_choices(model, 'thaw')
+def by_hand(layer, logits):
+    with torch.no_grad():
+        layer.ratio_logits.copy_(logits)
+    return layer
 
 
-class LateEvent:
-    """A GPU that is behind: nothing is over before somebody waits for it."""
-
-    over = False
-
-    def record(self, stream):
-        self.over = stream.idle
-
-    def query(self):
-        return self.over
-
-    def synchronize(self):
-        self.over = True
+def through_data(layer, logits):
+    layer.ratio_logits.data.copy_(logits)
+    return layer
 
 
-def test_only_where_statistics_span_processes_the_host_waits_for_choices(monkeypatch):
-    """Else a process that knows more than another would measure no joint batch with it."""
-    monkeypatch.setattr(torch.cuda, 'Event', LateEvent)
-    monkeypatch.setattr(torch.cuda, 'current_stream', lambda device: SimpleNamespace(idle=False))
-    chosen = torch.tensor([[0, 1]])
-    alone, joint = SSN(4), SSN(4, sync=True)
-    assert selection._arrived(alone, chosen, wait=False) is None
-    assert selection._arrived(joint, chosen, wait=True) is None
-    assert selection._arrived(alone, chosen + 1, wait=False) is None
-    assert torch.equal(selection._arrived(joint, chosen + 1, wait=True), chosen)
+def with_other_data(layer, logits):
+    layer.ratio_logits.data = logits.clone()
+    return layer
 
 
-class StreamEvent(LateEvent):
-    """An event as CUDA's: without a stream it is the current device's that it records."""
-
-    def record(self, stream=None):
-        super().record(stream or torch.cuda.current_stream())
+def replaced(layer, logits):
+    layer.ratio_logits = nn.Parameter(logits.clone())
+    return layer
 
 
-def test_choices_are_awaited_on_the_stream_of_their_own_device(monkeypatch):
-    """Else a model on cuda:1 reads memory that its choices have not arrived in."""
-    streams = {0: SimpleNamespace(idle=True), 1: SimpleNamespace(idle=False)}
-    monkeypatch.setattr(torch.cuda, 'Event', StreamEvent)
-    monkeypatch.setattr(
-        torch.cuda, 'current_stream', lambda device=None: streams[device.index if device else 0]
-    )
-    layers = SSN(4), SSN(4)  # of one model on two devices
-    with FakeTensorMode():
-        sent = [torch.empty(1, 2, dtype=torch.int, device=f'cuda:{i}') for i in range(2)]
-        for _ in range(2):
-            arrived = [selection._arrived(layers[i], sent[i], wait=False) for i in range(2)]
-    assert arrived[0] is not None
-    assert arrived[1] is None
+def copied(layer, logits):
+    return through_data(copy.deepcopy(layer), logits)
 
 
-def test_choices_under_way_are_dropped_where_ratios_start_anew():
-    """Else a layer that relearns would run as what it had chosen before."""
-    fresh = SSN(4).state_dict()
-    for restart in (lambda m: set_choices(m, 'relearn'), lambda m: m.load_state_dict(fresh)):
-        layer = SSN(4)
-        selection._under_way[layer] = (torch.tensor([[2, 2]]), LateEvent())
-        restart(layer)
+def pickled(layer, logits):
+    return through_data(pickle.loads(pickle.dumps(layer)), logits)
+
+
+def assigned(layer, logits):
+    layer.load_state_dict(layer.state_dict() | {'ratio_logits': logits.clone()}, assign=True)
+    return layer
+
+
+def swapped(layer, logits):
+    torch.__future__.set_swap_module_params_on_conversion(True)
+    try:
+        layer.to(torch.float64).to(torch.float32)
+        layer.load_state_dict(layer.state_dict() | {'ratio_logits': logits.clone()})
+    finally:
+        torch.__future__.set_swap_module_params_on_conversion(False)
+    return layer
+
+
+CHANGES = [
+    by_hand,
+    through_data,
+    with_other_data,
+    replaced,
+    copied,
+    pickled,
+    assigned,
+    swapped,
+]
+
+
+@pytest.mark.parametrize('logits', [CENTRE, vertices('BN', 'IN'), vertices('LN', 'LN') * 1.5])
+@pytest.mark.parametrize('change', CHANGES)
+def test_logits_that_were_changed_are_those_that_train_and_that_are_kept(change, logits):
+    layer = change(chosen('IN', 'IN'), logits)
+    torch.testing.assert_close(layer(X), expected(logits))
+    keep_selected(layer)
+    torch.testing.assert_close(layer.ratio_logits, SSN.ratios(layer) if 1.5 in logits else logits)
+
+
+@pytest.mark.parametrize('change', CHANGES)
+def test_keeping_does_not_undo_what_was_written_before_the_next_step(change):
+    for logits in (CENTRE, vertices('BN', 'IN')):
+        layer = change(chosen('IN', 'IN'), logits)
         keep_selected(layer)
-        assert layer not in selection._under_way
-        assert layer._memory.chosen is None
+        assert torch.equal(layer.ratio_logits, logits)
+
+
+@pytest.mark.parametrize('change', [c for c in CHANGES if c is not through_data])
+def test_where_a_look_would_stall_nothing_but_a_write_through_data_goes_unseen(change, monkeypatch):
+    monkeypatch.setattr(switch_norm, 'is_traced', lambda t: True)  # as if not on a CPU
+    monkeypatch.setattr(switch_norm, 'is_transformed', lambda: False)
+    layer = chosen('IN', 'IN')
+    assert layer.selection.known(layer.ratio_logits) == ('IN', 'IN')
+    layer = change(layer, CENTRE)
+    torch.testing.assert_close(layer(X), expected(CENTRE))
+
+
+def test_a_functional_call_with_other_logits_uses_them_and_leaves_no_trace():
+    layer = chosen('IN', 'IN')
+    for logits in (CENTRE, vertices('BN', 'LN')):
+        for given in (logits, nn.Parameter(logits)):
+            y = torch.func.functional_call(layer, {'ratio_logits': given}, X)
+            torch.testing.assert_close(y, expected(logits))
+    keep_selected(layer)
+    assert layer.selected == ('IN', 'IN')
+
+
+@pytest.mark.parametrize('ran', [True, False])
+def test_a_selected_layer_keeps_its_selection_whether_it_ran_or_not(ran):
+    layer = chosen('IN', 'BN')
+    set_radius(layer, 0)
+    step = torch.optim.SGD([layer.ratio_logits], lr=0.1, weight_decay=0.1, momentum=0.9)
+    for _ in range(5):
+        layer.ratio_logits.grad = torch.randn(2, 3) / 10
+        if ran:
+            layer(X)
+        step.step()
+        assert not torch.equal(layer.ratio_logits, vertices('IN', 'BN'))
+        keep_selected(layer)
+        assert torch.equal(layer.ratio_logits, vertices('IN', 'BN'))
+
+
+def test_a_row_that_the_first_of_several_steps_had_selected_is_kept_unless_set_by_hand():
+    layer = chosen('IN', 'BN')
+    set_radius(layer, 0)
+    step = torch.optim.SGD([layer.ratio_logits], lr=0.1, weight_decay=0.1, momentum=0.9)
+    for _ in range(3):  # two losses, closures of L-BFGS, gradients of a validation
+        layer(X)
+        layer.ratio_logits.grad = torch.tensor([[0.2, -0.2, -0.3], [0.3, -0.2, 0.1]])
+        step.step()
+    assert layer.selected == (None, None)
+    saved = layer.state_dict()
+    keep_selected(layer)
+    assert layer.selected == ('IN', 'BN')
+    assert torch.equal(saved['ratio_logits'], vertices('IN', 'BN'))
+    layer(X)
+    by_hand(layer, CENTRE)
+    layer(X)
+    keep_selected(layer)
+    assert torch.equal(layer.ratio_logits, CENTRE)
+
+
+def test_a_model_that_was_moved_is_kept_with_what_it_was_trained_with():
+    layer = chosen('IN', 'BN')
+    layer(X)
+    layer.to(torch.float64)
+    with torch.no_grad():
+        layer.ratio_logits.mul_(0.9)
+    set_radius(layer, 0)
+    keep_selected(layer)
+    assert layer.selected == ('IN', 'BN')
+
+
+def test_replicas_of_a_network_use_their_own_logits():
+    layer = chosen('IN', 'IN')
+    replica = layer._replicate_for_data_parallel()  # shares what is no tensor
+    replica.weight, replica.bias = layer.weight, layer.bias
+    replica.ratio_logits = vertices('BN', 'BN')
+    torch.testing.assert_close(replica(X), expected(vertices('BN', 'BN')))
+    keep_selected(layer)
+    assert layer.selected == ('IN', 'IN')

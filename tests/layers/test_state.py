@@ -250,7 +250,7 @@ def test_a_module_that_was_pickled_before_there_were_codes_has_them():
     model = trained(SSN)
     layer = copy.deepcopy(model[0])
     del layer._buffers['normalizer_codes'], layer.__dict__['track_running_stats']
-    del layer.__dict__['_memory']
+    del layer.__dict__['selection']
     old = pickle.loads(pickle.dumps(layer))
     x = torch.randn(4, 6, 5, 5)
     assert torch.equal(old(x), model(x))

@@ -76,7 +76,7 @@ def test_what_the_host_knows_of_a_selection_changes_no_state(mean, var, compiler
     resumed.load_state_dict(layer.state_dict())
     if compiler:
         resumed = torch.compile(resumed, backend=compiler)
-    assert layer._memory.chosen == (mean, var)
+    assert layer.selection.names == (mean, var)
     x = torch.randn(SHAPES[2])
     layer(x), resumed(x)
     torch.testing.assert_close(resumed.running_var, layer.running_var)

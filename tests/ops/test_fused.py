@@ -145,7 +145,7 @@ def test_logits_of_one_are_no_choice():
         set_radius(ssn, radius)
         ssn(torch.randn(2, 6, 4, 4))
         keep_selected(ssn)
-        assert ssn._memory.chosen is None
+        assert ssn.selection.names is None
         assert ssn.ratio_logits.tolist() == [[1, 1, 1], [1, 1, 1]]
 
 
@@ -153,7 +153,7 @@ def test_a_choice_known_to_the_layer_changes_nothing_but_the_work():
     knows, looks = layer(radius=1.0), layer(radius=1.0)
     looks.load_state_dict(knows.state_dict())
     keep_selected(knows)
-    assert knows._memory.chosen == knows.selected
+    assert knows.selection.names == knows.selected
     assert not (looks.ratio_logits == 1).any()  # one-hot by its radius alone
     x, dy = torch.randn(4, 6, 5, 4, requires_grad=True), torch.randn(4, 6, 5, 4)
 

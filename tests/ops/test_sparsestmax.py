@@ -4,7 +4,14 @@ import pytest
 import references
 import torch
 
-from ssn_mm.ops import circumscribed_radius, inscribed_radius, sparsemax, sparsestmax
+from ssn_mm.ops import (
+    circumscribed_radius,
+    get_backend,
+    inscribed_radius,
+    set_backend,
+    sparsemax,
+    sparsestmax,
+)
 
 
 def project(z, radius, dtype=torch.float64):
@@ -70,12 +77,17 @@ def test_gradients_do_not_depend_on_what_all_logits_have_in_common(backend, monk
     torch.testing.assert_close(gradient(z + 1024), gradient(z.clone()), rtol=1e-5, atol=1e-3)
 
 
+def node(z):
+    """Name of the graph's node that projects."""
+    return sparsestmax(z, 0.2).grad_fn.next_functions[0][0].name()
+
+
 def test_an_empty_backend_name_is_read_as_none_and_an_unknown_one_refused(monkeypatch):
     z = torch.randn(2, 3, requires_grad=True)
     monkeypatch.delenv('SSN_MM_BACKEND', raising=False)
-    best = sparsestmax(z, 0.2).grad_fn.name()
+    best = node(z)
     monkeypatch.setenv('SSN_MM_BACKEND', '')
-    assert sparsestmax(z, 0.2).grad_fn.name() == best
+    assert node(z) == best
     monkeypatch.setenv('SSN_MM_BACKEND', 'gpu')
     with pytest.raises(RuntimeError, match=r"'gpu' is not available; choose from reference, cpu"):
         sparsestmax(z, 0.2)
@@ -153,3 +165,21 @@ def test_bad_logits_are_refused(function):
         function(torch.ones(3, dtype=torch.long))
     with pytest.raises(TypeError, match='got list'):
         function([1.0, 2.0])
+
+
+def test_a_backend_that_is_set_comes_before_the_variable_until_it_is_taken_back(monkeypatch):
+    z = torch.randn(2, 3, requires_grad=True)
+    monkeypatch.setenv('SSN_MM_BACKEND', 'gpu')
+    try:
+        set_backend('reference')
+        assert get_backend() == 'reference'
+        assert node(z) == '_SparsestMaxBackward'
+        set_backend('')
+        assert get_backend() == ''
+        with pytest.raises(ValueError, match=r"no backend 'gpu'; choose from reference, cpu, cpp"):
+            set_backend('gpu')
+        assert get_backend() == ''
+    finally:
+        set_backend(None)
+    with pytest.raises(RuntimeError, match="SSN_MM_BACKEND='gpu'"):
+        get_backend()

@@ -170,7 +170,7 @@ def test_no_batch_norm_is_left_in_deployed_networks():
         (('bench_sparsestmax', '--radii', '-1'), '--radii not negative'),
         (
             ('bench_switch_norm', '--smoke', '--backends', 'nonsense'),
-            "'SN [nonsense]' does not run with SSN_MM_BACKEND='nonsense'",
+            "'SN [nonsense]' does not run on the backend 'nonsense'",
         ),
         (('render', '--data', 'nowhere'), 'no rows (*.jsonl) in nowhere'),
     ],

@@ -14,7 +14,7 @@ The names mean, for a layer and for every layer of a network:
   variance LN.
 - published: Eq. 1 as plain autograd (tests/references.py) with SparsestMax ratios at radius 0.3.
 
-``[name]`` behind ours says which SSN_MM_BACKEND was set; without it the package chose.
+``[name]`` behind ours says which backend was set; without it the best was taken.
 """
 
 import argparse
@@ -209,7 +209,7 @@ def _add_layer_arguments(parser: argparse.ArgumentParser) -> None:
         nargs='+',
         default=['auto'],
         metavar='NAME',
-        help='run ours once with each SSN_MM_BACKEND; auto: the package chooses (default: auto)',
+        help='run ours once on each backend; auto: the best that is available (default: auto)',
     )
 
 

@@ -19,7 +19,7 @@ import torch
 from gpu_rows import NotHere, Rows
 from torch import Tensor, nn
 
-from ssn_mm import SN, SSN, keep_selected, set_radius
+from ssn_mm import SN, SSN, get_backend, keep_selected, set_backend, set_radius
 
 GPU = torch.cuda.is_available()
 DEVICE = 'cuda' if GPU else 'cpu'
@@ -110,7 +110,7 @@ def layers(rows: Rows, dtype_name: str) -> None:
     if not GPU and dtype is torch.bfloat16:
         raise NotHere("Triton's interpreter truncates to bfloat16: not run")
     if not GPU:
-        os.environ['SSN_MM_BACKEND'] = 'triton'
+        set_backend('triton')
     for what, shape in (SHAPES if GPU else SMALL).items():
         kinds = KINDS if what in ('57x57', '3x3') else ('competing',)
         for kind in kinds:
@@ -195,10 +195,10 @@ def results(layer: nn.Module, x: Tensor, dy: Tensor) -> list[Tensor]:
 
 def exact_results(layer: nn.Module, x: Tensor, dy: Tensor) -> list[Tensor]:
     """The same by the reference in float64, of a layer in float64."""
-    backend = os.environ.get('SSN_MM_BACKEND', '')
-    os.environ['SSN_MM_BACKEND'] = 'reference'
+    backend = get_backend()
+    set_backend('reference')
     found = results(layer, x.double(), dy.double())
-    os.environ['SSN_MM_BACKEND'] = backend
+    set_backend(backend)
     return found
 
 

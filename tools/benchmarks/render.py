@@ -84,7 +84,7 @@ python tools/benchmarks/bench_stages.py --channels-last
   and variance. *SSN figure 5* has one-hot ratios too, mixed over the layers: half BN, a quarter
   IN, a quarter LN, for mean and variance independently; these shares are an assumption, as the
   paper's figure 5 has no numbers. A single layer has mean BN and variance LN. A name in brackets
-  is the `SSN_MM_BACKEND` that was set; without it the package chose.
+  is the backend that was set; without it the best was taken.
 - Deployed networks are frozen and folded, their choices as above: every batch norm is gone, other
   norms overwrite the convolution's output. SN cannot be frozen and runs on this package's kernels;
   *SN [cpu]* on PyTorch's operators alone, as all the others do. *[onnx]* is run by

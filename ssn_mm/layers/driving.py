@@ -1,0 +1,194 @@
+"""What drives the selection of SSN layers: the radius, and keeping what was selected."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from ..ops.normalizers import world_size
+from ..ops.sparsestmax import sparsestmax
+from ..ops.tracing import is_traced
+from .selection import Selection, pin
+from .sharded import copy_whole, is_sharded, stack_whole
+from .switch_norm import SSN
+
+CHOICES = ('keep', 'relearn', 'freeze')
+
+
+def ssn_layers(model: nn.Module) -> Iterator[tuple[str, SSN]]:
+    """Yields name and module of every SSN in ``model``."""
+    return ((name, m) for name, m in model.named_modules() if isinstance(m, SSN))
+
+
+def set_radius(model: nn.Module, radius: float) -> None:
+    """Sets the radius of every SSN in ``model``.
+
+    Args:
+        model: Any module, an SSN itself included.
+        radius: Euclidean distance on the simplex plane, at least 0; from
+            ``circumscribed_radius(K)`` on every row is one-hot.
+
+    Raises:
+        ValueError: ``radius`` is negative, NaN or infinite.
+    """
+    if not 0 <= radius < float('inf'):
+        raise ValueError(f'radius must be a finite number >= 0, got {radius}')
+    for _, layer in ssn_layers(model):
+        layer.radius.fill_(_not_below(radius, layer.radius.dtype))
+        layer.selection.has_radius = True
+
+
+def _not_below(radius: float, dtype: torch.dtype) -> float:
+    """The radius as half precision holds it, rounded up: below r_c no row is one-hot."""
+    if dtype.itemsize > 2:
+        return radius
+    rounded = torch.tensor(radius, dtype=dtype)
+    above = torch.tensor(torch.inf, dtype=dtype)
+    return (torch.nextafter(rounded, above) if rounded < radius else rounded).item()
+
+
+@torch.no_grad()
+def keep_selected(model: nn.Module) -> None:
+    """Pins every selected row of ratios to its vertex; call it after each optimizer step.
+
+    Momentum and weight decay move logits whose gradient is 0. A row that was one-hot in the last
+    training step, or is now, gets its one-hot ratios as logits: SparsestMax maps these to
+    themselves at every radius. Works without host synchronisation. Where ``fully_shard`` has
+    spread the parameters, every process has to call it, as with the optimizer's step.
+
+    Logits are set by hand after ``keep_selected`` and before the next forward pass, in place under
+    ``torch.no_grad()``: ``layer.ratio_logits.copy_(...)``. What is written between a forward pass
+    and ``keep_selected`` is taken for the optimizer's. A write through ``.data`` leaves no trace
+    in the tensor: on a CPU it is seen all the same, elsewhere a layer that had selected goes on
+    with its selection until it is loaded, copied, or written to in the way above.
+
+    Layers on the meta device are passed over.
+
+    Raises:
+        ValueError: FSDP1 has flattened the logits.
+    """
+    by_size = defaultdict(list)
+    for _, layer in ssn_layers(model):
+        z = layer.ratio_logits
+        if not z.is_meta:
+            by_size[(type(z), z.shape, z.dtype, z.device)].append(layer)
+    for layers in by_size.values():
+        logits = stack_whole([m.ratio_logits for m in layers])  # (L, 2, K)
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        now = sparsestmax(logits, torch.stack([m.radius for m in layers])[:, None])
+        then = [_ratios_of_step(m, logits, now, index) for index, m in enumerate(layers)]
+        replaced = [m for m in layers if m.selection.is_replaced(m.ratio_logits)]
+        kept, vertices = pin(logits, torch.stack(then), now)
+        copy_whole([m.ratio_logits for m in layers], kept)
+        _note_names(layers, vertices, replaced)
+
+
+def check_decided(model: nn.Module) -> None:
+    """Checks that every SSN in ``model`` has chosen.
+
+    Raises:
+        ValueError: Some have not; names them.
+    """
+    undecided = [name for name, layer in ssn_layers(model) if None in layer.selected]
+    if undecided:
+        raise ValueError(
+            f"choices='freeze', but {len(undecided)} SSN layers have not chosen, "
+            f"{', '.join(undecided[:3])}...: load a trained checkpoint, or use 'keep'"
+        )
+
+
+@torch.no_grad()
+def set_choices(model: nn.Module, choices: str) -> None:
+    """Says what training goes on to do with what a loaded network has chosen.
+
+    Args:
+        model: Any module, an SSN itself included.
+        choices: 'keep': rows that have chosen stay, the others go on learning; 'relearn': every
+            row starts anew, logits at 1 and radius 0; 'freeze': all have chosen, and nothing
+            learns or moves the logits, whatever the optimizer. Call it before the optimizer is
+            built and before DDP wraps the model.
+
+    Raises:
+        ValueError: ``choices`` is none of the three, or layers to freeze have not chosen.
+    """
+    if choices not in CHOICES:
+        raise ValueError(f'choices must be one of {CHOICES}, got {choices!r}')
+    if choices == 'keep':
+        return
+    if choices == 'freeze':
+        check_decided(model)
+    for _, layer in ssn_layers(model):
+        layer.ratio_logits.requires_grad_(choices == 'relearn')
+        if choices == 'relearn':
+            layer.ratio_logits.fill_(1)
+            layer.radius.zero_()
+            layer.selection.forget()
+
+
+def _ratios_of_step(layer: SSN, logits: Tensor, now: Tensor, index: int) -> Tensor:
+    """Ratios (2, K) that the last step was taken with; logits and ``now`` are of all layers."""
+    ran = layer.selection.ratios_of_run(layer.ratio_logits)
+    if ran is None:
+        return layer.selection.vertices_of_rest(layer.ratio_logits, logits[index], now[index])
+    return ran if ran.dtype == now.dtype and ran.device == now.device else ran.to(now)
+
+
+def _note_names(layers: list[SSN], vertices: Tensor, replaced: list[SSN]) -> None:
+    """Tells layers what both of their rows have selected, without waiting for a GPU.
+
+    Sharded ones are not told: the logits of their forward pass are another tensor, so whether
+    they were changed since cannot be seen. Nor are those whose step is recorded.
+
+    Args:
+        layers: Of one size and device.
+        vertices: (L, 2, K), of selected rows, 0 in the others.
+        replaced: Those of the layers whose logits came from elsewhere since the last call.
+    """
+    if is_traced(vertices):
+        return
+    first = layers[0].selection
+    if replaced:  # what is under way is of before
+        first.under_way = None
+    for layer in replaced:
+        layer.selection.note_names(None)
+    for layer, own in zip(layers, vertices, strict=True):
+        layer.selection.note_kept(layer.ratio_logits, own)
+    if is_sharded(layers[0].ratio_logits):
+        return
+    # (L, 2), -1 where a row still competes
+    columns = vertices.argmax(-1).where(vertices.any(-1), -1)
+    known: Tensor | None = columns
+    if vertices.is_cuda:
+        # where BN spans processes, all have to know at once: one that knows LN was selected asks
+        # for no joint statistics
+        wait = world_size() > 1 and any(layer.sync for layer in layers)
+        known = None if _is_captured(vertices) else _arrived(first, columns, wait)
+    if known is None or len(known) != len(layers):
+        return
+    for layer, (mean, var) in zip(layers, known.tolist(), strict=True):
+        names = layer.normalizers
+        layer.selection.note_names((names[mean], names[var]) if min(mean, var) >= 0 else None)
+
+
+def _is_captured(t: Tensor) -> bool:
+    """Whether a CUDA graph records what is done, so that the host sees no values."""
+    with torch.cuda.device_of(t):
+        return torch.cuda.is_current_stream_capturing()
+
+
+def _arrived(first: Selection, columns: Tensor, wait: bool) -> Tensor | None:
+    """Sends columns (L, 2) to the host unless earlier ones are under way; returns what arrived.
+
+    With ``wait`` it is always those of the call before, whose step is over or nearly so.
+    """
+    earlier = first.under_way
+    if earlier is not None and wait:
+        earlier[1].synchronize()
+    if earlier is not None and not earlier[1].query():
+        return None
+    event = torch.cuda.Event()
+    sent = columns.to('cpu', non_blocking=True)
+    event.record(torch.cuda.current_stream(columns.device))  # not that of the current device
+    first.under_way = (sent, event)
+    return None if earlier is None else earlier[0]
