@@ -1,5 +1,7 @@
 """Pure functions on tensors: SparsestMax and the switchable normalization."""
 
+from typing import NoReturn
+
 from .dispatch import get_backend, set_backend
 from .moments import batch_moments, group_moments, instance_moments, layer_moments
 from .norm import Norm, PerChannel
@@ -28,3 +30,12 @@ __all__ = [
     'sparsestmax',
     'switch_norm',
 ]
+
+_RENAMED = {'chosen_norm': 'selected_norm', 'sparse_switch_norm': 'normalize'}
+
+
+def __getattr__(name: str) -> NoReturn:
+    if name in _RENAMED:
+        new = _RENAMED[name]
+        raise AttributeError(f'ssn_mm.ops.{name} is now {new}, with other arguments: CHANGELOG.md')
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

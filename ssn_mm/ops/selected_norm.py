@@ -29,7 +29,7 @@ def selected_norm(
         logits: (2, K), not looked at. They stay in the graph and get a gradient of 0, since DDP
             waits for one of every parameter.
         mean: Normalizer of the mean; it fits the shape, see :func:`competing`.
-        var: Normalizer of the variance, which fits likewise. Where it is the same and torch's own
+        var: Normalizer of the variance; it fits the shape. Where it is the same and torch's own
             layer is faster than the backend, that layer is called.
         norm: The description of the normalization; the selected names take the place of its own.
         channels: γ, β and BN's running statistics, (C,), as in :func:`switch_norm`.

@@ -51,7 +51,7 @@ def switch_norm(
         bias: β, (C,), or None for 0.
         running_mean: (C,), BN's mean outside training; updated in place in training. None: BN
             always uses the batch.
-        running_var: (C,), BN's unbiased variance, likewise.
+        running_var: (C,), BN's unbiased variance, used and updated as the mean is.
         training: Whether BN uses the batch's statistics and, where it has a share in one of both
             rows, updates the running ones.
         momentum: Share of the new statistics in the running ones, as in ``nn.BatchNorm2d``.

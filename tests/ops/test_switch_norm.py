@@ -7,6 +7,7 @@ import torch
 from flat_norms import selected_norm, sparse_switch_norm
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from ssn_mm import ops
 from ssn_mm.ops import competing, switch_norm
 from ssn_mm.ops.dispatch import BACKENDS
 
@@ -379,3 +380,9 @@ def test_a_large_mean_leaves_the_variance_of_channels_last_its_digits(name):
         for t in (x, x.double())
     )
     torch.testing.assert_close(ours.double(), want, rtol=0, atol=1e-2)
+
+
+def test_a_function_that_has_another_name_says_which():
+    with pytest.raises(AttributeError, match='chosen_norm is now selected_norm'):
+        _ = ops.chosen_norm
+    assert not hasattr(ops, 'nonsense')

@@ -32,7 +32,7 @@ class Backend:
         joint_moments: As ``mix.joint_moments``.
         forward: All of the forward pass in one call, where BN does not span processes; see
             ``fused``. None: it is put together from the above.
-        backward: All of the backward pass, likewise.
+        backward: All of the backward pass in one call. None: it is put together from the above.
         switch_norm: A whole call as the reference's, with a node of the graph of its own, or None.
         sparsestmax: ``(z, radius)`` → ratios, with a node of the graph of its own; z (..., K),
             radius one number or (..., 1). None where there is none.

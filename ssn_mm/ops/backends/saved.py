@@ -18,7 +18,7 @@ class Saved(NamedTuple):
         rstd: R = 1/sqrt(V + ε) of the mixed variance V, (N, C).
         scale: γR, (N, C).
         stretch: Of SparsestMax, (2,), see ``projection.solve``.
-        bend: Likewise of SparsestMax, (2,).
+        bend: Of SparsestMax, (2,), see ``projection.solve``.
         share: This process' part of BN's elements, (1,); 1 unless BN spans all processes.
     """
 

@@ -14,7 +14,7 @@
 #endif
 
 constexpr Int kBlock = 2048;  // numbers of a row: they stay in the first cache, and sum exactly
-constexpr Int kPixels = 32;   // of channels last, likewise
+constexpr Int kPixels = 32;   // pixels of a map in channels last, for the same reasons
 
 struct Shape {
   Int n, c, s;

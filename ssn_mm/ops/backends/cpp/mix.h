@@ -1,4 +1,4 @@
-// The small stage: (N, C) numbers between the passes over the map. backends/mix.py has its formulas
+// Mixing: (N, C) numbers between the passes over the map. backends/mix.py has its formulas
 // and names.
 #pragma once
 #include <algorithm>

@@ -17,7 +17,7 @@ from ...norm import Norm
 
 _CELLS = 4096  # of a tile of the map, 16 for each of 256 threads
 _PROGRAMS = 4  # for each multiprocessor, some, which hides the latency of its loads
-_WHOLE = 4096  # cells of float32 in one program of the small stage, half with GN: more spill
+_WHOLE = 4096  # cells of float32 that one program mixes, half with GN: more spill
 _WIDEST = 4096  # such cells of one sample
 _SPLIT = 1024  # cells of a program where samples are split
 _PARTS = 1024  # that a program merges; of more, each program some, and another launch those
