@@ -9,8 +9,8 @@ from .layers import (
     SyncSSN,
     keep_selected,
     repair_update_bn,
-    set_choices,
     set_radius,
+    set_selection,
     update_bn,
 )
 from .ops import (
@@ -21,6 +21,7 @@ from .ops import (
     sparsemax,
     sparsestmax,
 )
+from .renamed import refuse_renamed
 
 __version__ = '0.1.0'
 __all__ = [
@@ -33,12 +34,14 @@ __all__ = [
     'inscribed_radius',
     'keep_selected',
     'set_backend',
-    'set_choices',
     'set_radius',
+    'set_selection',
     'sparsemax',
     'sparsestmax',
     'update_bn',
 ]
+
+__getattr__ = refuse_renamed(__name__, {'set_choices': 'set_selection'})
 
 repair_update_bn()
 

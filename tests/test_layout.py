@@ -36,7 +36,7 @@ def test_imports_flow_one_way(folder):
     assert files
     below = LAYERS[: LAYERS.index(folder)] if folder in LAYERS else BESIDE[folder]
     everywhere = {'files', 'commands', 'records', 'config_files', 'importing'}
-    shared = set() if folder in ('ops', 'layers') else everywhere
+    shared = {'renamed'} | (set() if folder in ('ops', 'layers') else everywhere)
     allowed = {*below, folder, *(['datasets', 'checkpoints'] if folder == 'engine' else [])}
     for file in files:
         for name in imports(file):
@@ -72,7 +72,7 @@ def test_tests_of_ops_and_layers_are_collected_with_torch_triton_and_pytest_alon
                 assert room or skipping, f'{file.relative_to(ROOT)} imports {name}'
 
 
-@pytest.mark.parametrize('module', ['files', 'commands', 'records'])
+@pytest.mark.parametrize('module', ['files', 'commands', 'records', 'renamed'])
 def test_what_all_rooms_share_needs_the_standard_library_alone(module):
     found = {name.split('.')[0] for name in imports(ROOT / f'ssn_mm/{module}.py')}
     assert found

@@ -11,7 +11,7 @@ import yaml
 from mmengine.config import Config
 from torch import nn
 
-from ..layers import SSN, SwitchNorm, choices_by_stage, count_selected, layer_ratios
+from ..layers import SSN, SwitchNorm, count_selected, layer_ratios, selection_by_stage
 
 # by a config's default scope: Hugging Face's name of the task, and the metafiles'
 TASKS = {
@@ -63,7 +63,7 @@ def render_card(
             for (key, m), rows in zip(layers.items(), ratios, strict=True)
         ],
         counts=count_selected(layers, ratios),
-        stages=choices_by_stage(layers, ratios) if layers else [],
+        stages=selection_by_stage(layers, ratios) if layers else [],
         chooses=any(isinstance(m, SSN) for m in layers.values()),
     )
 

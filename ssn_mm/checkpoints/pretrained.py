@@ -8,8 +8,9 @@ from mmengine.model import PretrainedInit, update_init_info
 from mmengine.runner.checkpoint import _load_checkpoint
 from torch import nn
 
-from ..layers import CHOICES, SN, SwitchNorm, check_decided, set_choices
+from ..layers import SN, SwitchNorm, check_selected, check_selection, set_selection
 from ..layers.state import RATIO_KEYS
+from ..renamed import selection_of
 from .files import state_of
 from .loading import load_weights
 from .published import from_published
@@ -25,14 +26,15 @@ class Pretrained(PretrainedInit):
         checkpoint: A file, or an address that mmengine's loaders know.
         prefix: Of the part of the checkpoint to take; not needed for a backbone.
         map_location: As for ``torch.load``.
-        choices: What becomes of rows that the checkpoint has chosen, 'keep', 'relearn' or
-            'freeze' (which asks that all have), as ``SSNRadiusHook``'s.
+        selection: What becomes of rows that the checkpoint has selected, 'keep', 'relearn' or
+            'fix' (which asks that all are), as ``SSNRadiusHook``'s.
         bn_ratio: Ratio of BN, in (0, 1), that layers start with for which the checkpoint has no
             logits, as batch norm's; the others share the rest. None: logits stay at 1.
+        choices: The name of ``selection`` in configs of 0.1, which had 'freeze' for 'fix'; warns.
 
     Raises:
         ValueError: An argument is none of these; nothing in the checkpoint fits, or lies under
-            the prefix; layers to freeze have not chosen, or are SN; ``bn_ratio`` for layers
+            the prefix; layers to fix have not selected, or are SN; ``bn_ratio`` for layers
             without BN; or such options for a network without SSN and SN.
     """
 
@@ -41,30 +43,30 @@ class Pretrained(PretrainedInit):
         checkpoint: str,
         prefix: str | None = None,
         map_location: Any = 'cpu',
-        choices: str = 'keep',
+        selection: str = 'keep',
         bn_ratio: float | None = None,
+        choices: str | None = None,
     ) -> None:
         super().__init__(checkpoint, prefix, map_location)
-        if choices not in CHOICES:
-            raise ValueError(f'choices must be one of {CHOICES}, got {choices!r}')
         if bn_ratio is not None and not 0 < bn_ratio < 1:
             raise ValueError(f'bn_ratio must be in (0, 1) or None, got {bn_ratio}')
-        self.choices, self.bn_ratio = choices, bn_ratio
+        self.selection = check_selection(selection_of(choices) or selection)
+        self.bn_ratio = bn_ratio
 
     def __call__(self, module: nn.Module) -> None:
         """Fills ``module``."""
         layers = {n: m for n, m in module.named_modules() if isinstance(m, SwitchNorm)}
         if not layers:
-            if self.choices != 'keep' or self.bn_ratio is not None:
+            if self.selection != 'keep' or self.bn_ratio is not None:
                 raise ValueError(
-                    f'choices={self.choices!r}, bn_ratio={self.bn_ratio}, but '
+                    f'selection={self.selection!r}, bn_ratio={self.bn_ratio}, but '
                     f'{type(module).__name__} has no SSN or SN; set its norm_cfg'
                 )
             super().__call__(module)
             return
         checkpoint = _load_checkpoint(self.checkpoint, self.map_location, 'current')
         state = self._part(state_of(checkpoint, self.checkpoint))
-        if self.choices == 'relearn':  # whatever normalizers they are for
+        if self.selection == 'relearn':  # whatever normalizers they are for
             state = from_published(state)
             state = {k: v for k, v in state.items() if not k.endswith(RATIO_KEYS)}
         report = load_weights(module, state)
@@ -74,7 +76,7 @@ class Pretrained(PretrainedInit):
             for name, layer in layers.items():
                 if f'{name}.ratio_logits' in untold:
                     start_at_bn(layer, self.bn_ratio)
-        self._settle_choices(module, [m for m in layers.values() if isinstance(m, SN)])
+        self._apply_selection(module, [m for m in layers.values() if isinstance(m, SN)])
         if hasattr(module, '_params_init_info'):
             update_init_info(module, init_info=self._get_init_info())
 
@@ -91,14 +93,14 @@ class Pretrained(PretrainedInit):
             )
         return part or state
 
-    def _settle_choices(self, module: nn.Module, never: list[SN]) -> None:
-        if self.choices == 'freeze' and never:
-            raise ValueError(f"choices='freeze', but {len(never)} layers are SN: it never chooses")
-        if self.choices == 'freeze':
-            check_decided(module)  # each step pins what has chosen, so this is all
+    def _apply_selection(self, module: nn.Module, never: list[SN]) -> None:
+        if self.selection == 'fix' and never:
+            raise ValueError(f"selection='fix', but {len(never)} layers are SN: it never selects")
+        if self.selection == 'fix':
+            check_selected(module)  # each step pins what is selected, so this is all
         else:
-            set_choices(module, self.choices)
-        if self.choices == 'relearn':
+            set_selection(module, self.selection)
+        if self.selection == 'relearn':
             for layer in never:
                 nn.init.ones_(layer.ratio_logits)
 

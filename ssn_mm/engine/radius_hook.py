@@ -1,12 +1,21 @@
-"""The hook that makes SSN layers choose while mmengine trains."""
+"""The hook that makes SSN layers select while mmengine trains."""
 
 import torch
 from mmengine.hooks import EMAHook
 from mmengine.runner import Runner
 
-from ..layers import CHOICES, SSN, check_decided, keep_selected, set_choices, set_radius, ssn_layers
+from ..layers import (
+    SSN,
+    check_selected,
+    check_selection,
+    keep_selected,
+    set_radius,
+    set_selection,
+    ssn_layers,
+)
 from ..layers.sharded import whole
 from ..ops import circumscribed_radius
+from ..renamed import selection_of
 from .ratios_hook import RatiosHook, unwrapped
 from .schedules import Schedule, build_schedule, check_schedule
 
@@ -22,12 +31,13 @@ class SSNRadiusHook(RatiosHook):
     Args:
         schedule: See :func:`ssn_mm.engine.schedules.build_schedule`.
         interval: Iterations between two records.
-        choices: What becomes of rows that the loaded checkpoint (``load_from``) has chosen:
-            'keep', 'relearn' or 'freeze', see :func:`ssn_mm.set_choices`. A resumed training
-            goes on with what it had, whichever it is.
+        selection: What becomes of rows that the loaded checkpoint (``load_from``) has selected:
+            'keep', 'relearn' or 'fix', see :func:`ssn_mm.set_selection`. A resumed training goes
+            on with what it had, whichever it is.
+        choices: Its name in configs of 0.1, which had 'freeze' for 'fix'; warns.
 
     Raises:
-        ValueError: ``choices`` is none of the three, or layers to freeze have not chosen; the
+        ValueError: ``selection`` is none of the three, or layers to fix have not selected; the
             schedule shrinks, is negative or never reaches r_c; ``interval`` is below
             1; undecided SSN layers are frozen (``frozen_stages``, ``requires_grad=False``); the
             radius is beyond r_c from the start and layers prefer nothing; FSDP1 has flattened the
@@ -38,32 +48,31 @@ class SSNRadiusHook(RatiosHook):
         self,
         schedule: str | dict | Schedule = 'linear',
         interval: int = 50,
-        choices: str = 'keep',
+        selection: str = 'keep',
+        choices: str | None = None,
     ) -> None:
         super().__init__(interval)
-        if choices not in CHOICES:
-            raise ValueError(f'choices must be one of {CHOICES}, got {choices!r}')
-        self.choices = choices
+        self.selection = check_selection(selection_of(choices) or selection)
         self.schedule = build_schedule(schedule)
 
     def before_train(self, runner: Runner) -> None:
         """Checks model and schedule; opens the file of ratios."""
         self.layers = dict(ssn_layers(unwrapped(runner)))
         if self.layers:
-            self._settle_choices(runner)
+            self._apply_selection(runner)
             largest = max(len(layer.normalizers) for layer in self.layers.values())
             check_schedule(self.schedule, circumscribed_radius(largest))
             _check_trainable(self.layers)
             _check_preferences(self.layers, self.schedule(0.0))
         super().before_train(runner)
 
-    def _settle_choices(self, runner: Runner) -> None:
-        if runner.iter:  # resumed: layers know at once what they chose, as without the stop
+    def _apply_selection(self, runner: Runner) -> None:
+        if runner.iter:  # resumed: layers know at once what they selected, as without the stop
             keep_selected(runner.model)
-        elif self.choices == 'relearn':
-            set_choices(runner.model, 'relearn')
-        elif self.choices == 'freeze':
-            check_decided(runner.model)  # each step pins what has chosen, so this is all
+        elif self.selection == 'relearn':
+            set_selection(runner.model, 'relearn')
+        elif self.selection == 'fix':
+            check_selected(runner.model)  # each step pins what is selected, so this is all
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
         """Sets the radius for this iteration."""

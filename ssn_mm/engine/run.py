@@ -19,7 +19,7 @@ from ..datasets.pipelines import scope_of
 from ..datasets.preflight import check_datasets
 from ..datasets.samples import type_name
 from ..files import check_writes
-from ..layers import choices_by_stage, count_selected, layer_ratios, ssn_layers
+from ..layers import count_selected, layer_ratios, selection_by_stage, ssn_layers
 from .amp import DTYPES, let_mmaction_score_bfloat16
 from .outputs import build_runner, check_label_maps, check_start, written_config
 from .ratios import RATIOS_FILE
@@ -234,7 +234,7 @@ def _closing_lines(runner: Runner) -> list[str]:
             f'{sum(counts.values())} of {rows} ratios (mean and variance of {len(layers)} SSN '
             f'layers) have chosen: {chosen}.'
         )
-        lines += choices_by_stage(layers, ratios)
+        lines += selection_by_stage(layers, ratios)
     return [*lines, *_next_steps(runner, decided=sum(counts.values()) == rows if layers else None)]
 
 

@@ -1,28 +1,48 @@
 """Normalization layers; they need PyTorch alone."""
 
+from ..renamed import refuse_renamed
 from .averaging import repair_update_bn, update_bn
-from .choices import block_of, choices_by_stage, count_selected, layer_ratios, stage_of
-from .driving import CHOICES, check_decided, keep_selected, set_choices, set_radius, ssn_layers
+from .driving import (
+    SELECTIONS,
+    check_selected,
+    check_selection,
+    keep_selected,
+    set_radius,
+    set_selection,
+    ssn_layers,
+)
 from .mixed_norm import MixedNorm
+from .summary import block_of, count_selected, layer_ratios, selection_by_stage, stage_of
 from .switch_norm import SN, SSN, SwitchNorm, SyncSSN
 
 __all__ = [
-    'CHOICES',
+    'SELECTIONS',
     'SN',
     'SSN',
     'MixedNorm',
     'SwitchNorm',
     'SyncSSN',
     'block_of',
-    'check_decided',
-    'choices_by_stage',
+    'check_selected',
+    'check_selection',
     'count_selected',
     'keep_selected',
     'layer_ratios',
     'repair_update_bn',
-    'set_choices',
+    'selection_by_stage',
     'set_radius',
+    'set_selection',
     'ssn_layers',
     'stage_of',
     'update_bn',
 ]
+
+__getattr__ = refuse_renamed(
+    __name__,
+    {
+        'CHOICES': 'SELECTIONS',
+        'check_decided': 'check_selected',
+        'choices_by_stage': 'selection_by_stage',
+        'set_choices': 'set_selection',
+    },
+)

@@ -13,7 +13,7 @@ from .selection import Selection, pin
 from .sharded import copy_whole, is_sharded, stack_whole
 from .switch_norm import SSN
 
-CHOICES = ('keep', 'relearn', 'freeze')
+SELECTIONS = ('keep', 'relearn', 'fix')  # what may become of a loaded selection
 
 
 def ssn_layers(model: nn.Module) -> Iterator[tuple[str, SSN]]:
@@ -84,43 +84,52 @@ def keep_selected(model: nn.Module) -> None:
         _note_names(layers, vertices, replaced)
 
 
-def check_decided(model: nn.Module) -> None:
-    """Checks that every SSN in ``model`` has chosen.
+def check_selected(model: nn.Module) -> None:
+    """Checks that every SSN in ``model`` has selected its normalizers.
 
     Raises:
         ValueError: Some have not; names them.
     """
-    undecided = [name for name, layer in ssn_layers(model) if None in layer.selected]
-    if undecided:
+    competing = [name for name, layer in ssn_layers(model) if None in layer.selected]
+    if competing:
         raise ValueError(
-            f"choices='freeze', but {len(undecided)} SSN layers have not chosen, "
-            f"{', '.join(undecided[:3])}...: load a trained checkpoint, or use 'keep'"
+            f"selection='fix', but {len(competing)} SSN layers have not selected, "
+            f"{', '.join(competing[:3])}...: load a trained checkpoint, or use 'keep'"
         )
 
 
+def check_selection(selection: str) -> str:
+    """Returns what is to become of a selection if it is one of :data:`SELECTIONS`.
+
+    Raises:
+        ValueError: It is not.
+    """
+    if selection not in SELECTIONS:
+        raise ValueError(f'selection must be one of {SELECTIONS}, got {selection!r}')
+    return selection
+
+
 @torch.no_grad()
-def set_choices(model: nn.Module, choices: str) -> None:
-    """Says what training goes on to do with what a loaded network has chosen.
+def set_selection(model: nn.Module, selection: str) -> None:
+    """Says what training goes on to do with what a loaded network has selected.
 
     Args:
         model: Any module, an SSN itself included.
-        choices: 'keep': rows that have chosen stay, the others go on learning; 'relearn': every
-            row starts anew, logits at 1 and radius 0; 'freeze': all have chosen, and nothing
-            learns or moves the logits, whatever the optimizer. Call it before the optimizer is
-            built and before DDP wraps the model.
+        selection: 'keep': rows that are selected stay, the others go on learning; 'relearn': every
+            row learns from the start, logits at 1 and radius 0; 'fix': all rows are selected, and
+            nothing learns or moves the logits, whatever the optimizer. Call it before the
+            optimizer is built and before DDP wraps the model.
 
     Raises:
-        ValueError: ``choices`` is none of the three, or layers to freeze have not chosen.
+        ValueError: ``selection`` is none of the three, or layers to fix have not selected.
     """
-    if choices not in CHOICES:
-        raise ValueError(f'choices must be one of {CHOICES}, got {choices!r}')
-    if choices == 'keep':
+    if check_selection(selection) == 'keep':
         return
-    if choices == 'freeze':
-        check_decided(model)
+    if selection == 'fix':
+        check_selected(model)
     for _, layer in ssn_layers(model):
-        layer.ratio_logits.requires_grad_(choices == 'relearn')
-        if choices == 'relearn':
+        layer.ratio_logits.requires_grad_(selection == 'relearn')
+        if selection == 'relearn':
             layer.ratio_logits.fill_(1)
             layer.radius.zero_()
             layer.selection.forget()

@@ -149,8 +149,8 @@ def _describe_pair(codes: Tensor) -> str:
 
 
 _WAYS = (
-    'ratio_logits, radius and normalizer_codes out of the state, so that its ratios start anew '
-    "(of a checkpoint with init_cfg=dict(type='Pretrained', choices='relearn', ...))"
+    'ratio_logits, radius and normalizer_codes out of the state, so that its ratios start over '
+    "(of a checkpoint with init_cfg=dict(type='Pretrained', selection='relearn', ...))"
 )
 
 

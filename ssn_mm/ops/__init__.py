@@ -1,7 +1,6 @@
 """Pure functions on tensors: SparsestMax and the switchable normalization."""
 
-from typing import NoReturn
-
+from ..renamed import refuse_renamed
 from .dispatch import get_backend, set_backend
 from .moments import batch_moments, group_moments, instance_moments, layer_moments
 from .norm import Norm, PerChannel
@@ -31,11 +30,6 @@ __all__ = [
     'switch_norm',
 ]
 
-_RENAMED = {'chosen_norm': 'selected_norm', 'sparse_switch_norm': 'normalize'}
-
-
-def __getattr__(name: str) -> NoReturn:
-    if name in _RENAMED:
-        new = _RENAMED[name]
-        raise AttributeError(f'ssn_mm.ops.{name} is now {new}, with other arguments: CHANGELOG.md')
-    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+__getattr__ = refuse_renamed(
+    __name__, {'chosen_norm': 'selected_norm', 'sparse_switch_norm': 'normalize'}
+)

@@ -222,17 +222,17 @@ def test_a_start_may_lean_towards_batch_norm(tmp_path, sources):
 
 def test_an_init_cfg_keeps_relearns_or_freezes_what_was_chosen(tmp_path, sources):
     torch.save({'state_dict': sources['SSN']}, tmp_path / 'ssn.pth')
-    for choices in ('keep', 'relearn', 'freeze'):
-        net = Net(dict(type='SSN'), 'mmpretrain', prefix='backbone', choices=choices,
+    for selection in ('keep', 'relearn', 'fix'):
+        net = Net(dict(type='SSN'), 'mmpretrain', prefix='backbone', selection=selection,
                   checkpoint=str(tmp_path / 'ssn.pth'))  # fmt: skip
         net.init_weights()
-        assert (first_norm(net).selected == (None, None)) == (choices == 'relearn')
+        assert (first_norm(net).selected == (None, None)) == (selection == 'relearn')
     torch.save({'state_dict': sources['SN']}, tmp_path / 'sn.pth')
-    net = Net(dict(type='SSN'), 'mmpretrain', choices='freeze', checkpoint=str(tmp_path / 'sn.pth'))
-    with pytest.raises(ValueError, match='20 SSN layers have not chosen, bn1, '):
+    net = Net(dict(type='SSN'), 'mmpretrain', selection='fix', checkpoint=str(tmp_path / 'sn.pth'))
+    with pytest.raises(ValueError, match='20 SSN layers have not selected, bn1, '):
         net.init_weights()
     other = dict(type='SSN', normalizers=('BN', 'IN'))  # a set that relearning alone can start
-    net = Net(other, 'mmpretrain', checkpoint=str(tmp_path / 'ssn.pth'), choices='relearn')
+    net = Net(other, 'mmpretrain', checkpoint=str(tmp_path / 'ssn.pth'), selection='relearn')
     net.init_weights()
     assert torch.equal(first_norm(net).bias, sources['SSN']['backbone.bn1.bias'])
     assert (first_norm(net).ratio_logits == 1).all()
@@ -240,13 +240,13 @@ def test_an_init_cfg_keeps_relearns_or_freezes_what_was_chosen(tmp_path, sources
     with pytest.raises(RuntimeError, match=r'for the normalizers IN, LN, BN, .* has BN, IN;'):
         net.init_weights()
     with pytest.raises(ValueError, match="got 'thaw'"):
-        Net(dict(type='SSN'), 'mmpretrain', choices='thaw', checkpoint='x').init_weights()
+        Net(dict(type='SSN'), 'mmpretrain', selection='thaw', checkpoint='x').init_weights()
     sn = dict(checkpoint=str(tmp_path / 'sn.pth'))
-    net = Net(dict(type='SN'), 'mmpretrain', choices='relearn', **sn)
+    net = Net(dict(type='SN'), 'mmpretrain', selection='relearn', **sn)
     net.init_weights()
     assert (first_norm(net).ratio_logits == 1).all()
-    with pytest.raises(ValueError, match='20 layers are SN: it never chooses'):
-        Net(dict(type='SN'), 'mmpretrain', choices='freeze', **sn).init_weights()
+    with pytest.raises(ValueError, match='20 layers are SN: it never selects'):
+        Net(dict(type='SN'), 'mmpretrain', selection='fix', **sn).init_weights()
     with pytest.raises(ValueError, match=r'bn_ratio=0\.5, but ResNet has no SSN or SN'):
         Net(dict(type='BN'), 'mmpretrain', bn_ratio=0.5, **sn).init_weights()
     with pytest.raises(ValueError, match=r"nothing under prefix='bakcbone'; it has \['backb"):

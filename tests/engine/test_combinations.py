@@ -231,7 +231,7 @@ def test_frozen_choices_stay_under_momentum_and_decay(tmp_path, constructor):
 
     decay = dict(type='SGD', lr=0.3, momentum=0.9, weight_decay=0.3)
     _, watch = train(
-        tmp_path / 'second', chosen, radius=SSNRadiusHook(choices='freeze'),
+        tmp_path / 'second', chosen, radius=SSNRadiusHook(selection='fix'),
         optimizer=decay, constructor=constructor,
     )  # fmt: skip
     assert watch.selected == [first.selected[-1]] * 12

@@ -14,6 +14,7 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import Dataset
 
+import ssn_mm
 from ssn_mm import SSN
 from ssn_mm.engine import SSNRadiusHook
 from ssn_mm.layers import ssn_layers
@@ -225,11 +226,11 @@ def chosen(model):
     return (*model.norm.selected, *model.second.selected)
 
 
-@pytest.mark.parametrize('choices', ['keep', 'freeze'])
-def test_fine_tuning_keeps_what_was_chosen(tmp_path, choices):
+@pytest.mark.parametrize('selection', ['keep', 'fix'])
+def test_fine_tuning_keeps_what_was_chosen(tmp_path, selection):
     model = trained(tmp_path)
     before = chosen(model)
-    runner, watch = run(tmp_path / 'second', SSNRadiusHook(choices=choices), model)
+    runner, watch = run(tmp_path / 'second', SSNRadiusHook(selection=selection), model)
     assert watch.radii[0] == 0  # the radius starts again
     assert set(watch.selected) == {before}
     assert None not in chosen(runner.model)
@@ -240,20 +241,20 @@ def test_fine_tuning_relearns_from_the_centre(tmp_path):
     with torch.no_grad():  # a choice that this training would not make
         for layer in (model.norm, model.second):
             layer.ratio_logits.copy_(1 - layer.ratio_logits)
-    _, watch = run(tmp_path / 'second', SSNRadiusHook(choices='relearn'), model, iters=12)
+    _, watch = run(tmp_path / 'second', SSNRadiusHook(selection='relearn'), model, iters=12)
     assert watch.selected[0] == (None,) * 4
     assert None not in watch.selected[-1]
     assert (model.norm.ratio_logits.sort(-1).values == torch.tensor([0.0, 0, 1])).all()
-    run(tmp_path / 'second', SSNRadiusHook(choices='relearn'), model, iters=14, resume=True)
+    run(tmp_path / 'second', SSNRadiusHook(selection='relearn'), model, iters=14, resume=True)
     assert chosen(model) == watch.selected[-1]  # resuming relearns nothing
 
 
 def test_freezing_what_has_not_chosen_is_refused(tmp_path):
-    message = r"choices='freeze', but 2 SSN layers have not chosen, norm, second\.\.\.: load"
+    message = r"selection='fix', but 2 SSN layers have not selected, norm, second\.\.\.: load"
     with pytest.raises(ValueError, match=message):
-        run(tmp_path, SSNRadiusHook(choices='freeze'))
+        run(tmp_path, SSNRadiusHook(selection='fix'))
     with pytest.raises(ValueError, match=r"one of .*'relearn'.*, got 'thaw'"):
-        SSNRadiusHook(choices='thaw')
+        SSNRadiusHook(selection='thaw')
 
 
 def test_an_interval_below_one_is_refused():
@@ -283,3 +284,10 @@ def test_the_hook_waits_for_no_gpu_between_two_records():
         hook.before_train_iter(runner, 3)
         hook.after_train_iter(runner, 3)
     assert net[0].radius == average.ema_model.module[0].radius > 0
+
+
+def test_the_option_of_configs_of_0_1_goes_on_with_a_warning():
+    with pytest.warns(UserWarning, match="choices='freeze' is now selection='fix'"):
+        assert SSNRadiusHook(choices='freeze').selection == 'fix'
+    with pytest.raises(AttributeError, match='set_choices is now set_selection'):
+        _ = ssn_mm.set_choices

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from ssn_mm import SSN, keep_selected, set_choices
+from ssn_mm import SSN, keep_selected, set_selection
 from ssn_mm.layers import driving
 
 
@@ -24,14 +24,14 @@ def model():
 def test_keeping_changes_nothing(model):
     before = [m.ratio_logits.clone() for m in model[::2]]
     model[2].ratio_logits.requires_grad_(False)  # of a stage that is frozen
-    set_choices(model, 'keep')
+    set_selection(model, 'keep')
     assert all(torch.equal(m.ratio_logits, b) for m, b in zip(model[::2], before, strict=True))
     assert not model[2].ratio_logits.requires_grad
 
 
 def test_relearning_starts_every_row_at_the_centre(model):
     model[0].radius.fill_(0.8)
-    set_choices(model, 'relearn')
+    set_selection(model, 'relearn')
     for layer in model[::2]:
         assert (layer.ratio_logits == 1).all()
         assert layer.radius == 0
@@ -39,24 +39,24 @@ def test_relearning_starts_every_row_at_the_centre(model):
 
 
 def test_freezing_stops_the_logits_under_any_optimizer(model):
-    with pytest.raises(ValueError, match=r'1 SSN layers have not chosen, 2\.\.\.'):
-        set_choices(model, 'freeze')
+    with pytest.raises(ValueError, match=r'1 SSN layers have not selected, 2\.\.\.'):
+        set_selection(model, 'fix')
     with torch.no_grad():
         model[2].ratio_logits.copy_(torch.eye(3)[[1, 1]])
-    set_choices(model, 'freeze')
+    set_selection(model, 'fix')
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0, momentum=0.9, weight_decay=0.1)
     for _ in range(3):
         model(torch.randn(4, 4, 5, 5)).square().sum().backward()
         optimizer.step()
     assert model[0].selected == ('BN', 'IN')
     assert torch.equal(model[2].ratio_logits, torch.eye(3)[[1, 1]])
-    set_choices(model, 'relearn')
+    set_selection(model, 'relearn')
     assert model[0].ratio_logits.requires_grad
 
 
 def test_another_word_is_refused(model):
     with pytest.raises(ValueError, match="got 'thaw'"):
-        set_choices(model, 'thaw')
+        set_selection(model, 'thaw')
 
 
 class LateEvent:
@@ -112,7 +112,7 @@ def test_choices_are_awaited_on_the_stream_of_their_own_device(monkeypatch):
 def test_choices_under_way_are_dropped_where_ratios_start_anew():
     """Else a layer that relearns would run as what it had chosen before."""
     fresh = SSN(4).state_dict()
-    for restart in (lambda m: set_choices(m, 'relearn'), lambda m: m.load_state_dict(fresh)):
+    for restart in (lambda m: set_selection(m, 'relearn'), lambda m: m.load_state_dict(fresh)):
         layer = SSN(4)
         layer.selection.under_way = (torch.tensor([[2, 2]]), LateEvent())
         restart(layer)

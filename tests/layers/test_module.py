@@ -11,7 +11,7 @@ from torch import nn
 from torch._subclasses import FakeTensorMode
 from torch.nn.utils import parametrize
 
-from ssn_mm import SN, SSN, keep_selected, set_choices, set_radius
+from ssn_mm import SN, SSN, keep_selected, set_radius, set_selection
 from ssn_mm.deploy import freeze
 from ssn_mm.layers import MixedNorm, SyncSSN
 from ssn_mm.ops import circumscribed_radius
@@ -134,10 +134,10 @@ def test_on_meta_everything_that_reads_no_values_works(monkeypatch):
     y = model(x)
     assert (y.shape, y.device.type) == ((2, 6, 7, 7), 'meta')
     keep_selected(model)
-    set_choices(model, 'relearn')
+    set_selection(model, 'relearn')
     assert model[1].selected == model[2].selected == (None, None)
-    with pytest.raises(ValueError, match='1 SSN layers have not chosen'):
-        set_choices(model, 'freeze')
+    with pytest.raises(ValueError, match='1 SSN layers have not selected'):
+        set_selection(model, 'fix')
     trained = SSN(6).to('meta')  # as a training does that gives its memory back
     keep_selected(trained)
 

@@ -14,7 +14,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
-from ssn_mm import SN, SSN, set_choices, set_radius
+from ssn_mm import SN, SSN, set_radius, set_selection
 from ssn_mm.layers.sharded import is_sharded
 
 WHOLE = StateDictOptions(full_state_dict=True)
@@ -52,7 +52,7 @@ def carry_over(rank):
     set_model_state_dict(sharded, trained.state_dict(), options=WHOLE)
     chosen = [layer.selected for layer in ssn(trained)]
     assert [layer.selected for layer in ssn(sharded)] == chosen
-    set_choices(sharded, 'relearn')
+    set_selection(sharded, 'relearn')
     assert {layer.selected for layer in ssn(sharded)} == {(None, None)}
     if rank == 0:  # printing asks no other process
         assert 'SSN(4, eps=1e-05, momentum=0.1, affine=True)' in repr(sharded)

@@ -1,4 +1,4 @@
-"""What SN and SSN layers chose, counted and in words."""
+"""What SN and SSN layers selected, counted and in words."""
 
 import re
 from collections import Counter
@@ -10,15 +10,15 @@ from .switch_norm import SwitchNorm
 
 
 def count_selected(layers: Mapping[str, SwitchNorm], ratios: list) -> Counter:
-    """Counts how many rows of all layers chose each normalizer; none chosen counts 0."""
+    """Counts how many rows of all layers selected each normalizer; one that none did counts 0."""
     counts = Counter({name: 0 for layer in layers.values() for name in layer.normalizers})
     for layer, rows in zip(layers.values(), ratios, strict=True):
         counts.update(layer.normalizers[row.index(1.0)] for row in rows if 1.0 in row)
     return counts
 
 
-def choices_by_stage(layers: Mapping[str, SwitchNorm], ratios: list) -> list[str]:
-    """What the rows chose as bars of letters, a line a stage: 'layer1  means BBLI  ...'.
+def selection_by_stage(layers: Mapping[str, SwitchNorm], ratios: list) -> list[str]:
+    """What the rows selected, as bars of letters, a line a stage: 'layer1  means BBLI  ...'.
 
     A letter is a row, the first of its normalizer's name, or a dot where it still competes.
     """
