@@ -2,17 +2,8 @@
 
 from importlib.util import find_spec
 
-from .layers import (
-    SN,
-    SSN,
-    MixedNorm,
-    SyncSSN,
-    keep_selected,
-    repair_update_bn,
-    set_radius,
-    set_selection,
-    update_bn,
-)
+from . import patches
+from .layers import SN, SSN, MixedNorm, SyncSSN, keep_selected, set_radius, set_selection, update_bn
 from .ops import (
     circumscribed_radius,
     get_backend,
@@ -21,14 +12,15 @@ from .ops import (
     sparsemax,
     sparsestmax,
 )
-from .renamed import refuse_renamed
+from .renamed import refuse_moved, refuse_renamed
+from .version import __version__
 
-__version__ = '0.1.0'
 __all__ = [
     'SN',
     'SSN',
     'MixedNorm',
     'SyncSSN',
+    '__version__',
     'circumscribed_radius',
     'get_backend',
     'inscribed_radius',
@@ -43,7 +35,10 @@ __all__ = [
 
 __getattr__ = refuse_renamed(__name__, {'set_choices': 'set_selection'})
 
-repair_update_bn()
+refuse_moved()
+patches.apply()
 
 if find_spec('mmengine'):  # ops and layers work without it
-    from . import registration as registration
+    from . import registration
+
+    registration.register()

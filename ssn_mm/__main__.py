@@ -5,8 +5,8 @@ import runpy
 import sys
 from pathlib import Path
 
-from .engine.run import run_tool
-from .inheritance import shipped
+from .cli.tool import run_tool
+from .shipped import shipped
 
 USAGE = """usage: python -m ssn_mm SCRIPT [arguments of SCRIPT]
 

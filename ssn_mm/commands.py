@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 OWN = 'ssn_mm'
+_NAMED = 3  # of many
 _ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -50,6 +51,12 @@ def short(path: str | Path) -> str:
     """A path relative to the current folder if it lies below, else absolute."""
     full = Path(os.path.abspath(path))
     return str(full.relative_to(Path.cwd()) if full.is_relative_to(Path.cwd()) else full)
+
+
+def listed(names: list[str]) -> str:
+    """A few names, and how many more there are."""
+    more = len(names) - _NAMED
+    return ', '.join(names[:_NAMED]) + (f' and {more} more' if more > 0 else '')
 
 
 def _as_path(text: str) -> str:

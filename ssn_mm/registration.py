@@ -1,4 +1,11 @@
-"""Makes the package known to OpenMMLab: `type='SSN'` resolves from every MM library."""
+"""Makes the package known to OpenMMLab: `type='SSN'` resolves from every MM library.
+
+What needs PyTorch alone is registered at once. The rest is registered by its place, and imported
+when a config names it, so that `import ssn_mm` loads nothing that `import mmengine` does not.
+"""
+
+from importlib import import_module
+from typing import Any
 
 from mmengine.fileio import register_backend
 from mmengine.registry import (
@@ -7,50 +14,73 @@ from mmengine.registry import (
     OPTIM_WRAPPER_CONSTRUCTORS,
     OPTIM_WRAPPERS,
     WEIGHT_INITIALIZERS,
+    Registry,
 )
 
-from . import compat, compat_numpy, inheritance
-from .analysis.figure_hook import RatiosFigureHook
-from .checkpoints import inflation, safetensors
-from .checkpoints.loading import repair_loading
-from .checkpoints.pretrained import Pretrained
-from .checkpoints.published import PublishedResNet
-from .engine import (
-    AtomicBackend,
-    CPUAmpOptimWrapper,
-    FiniteCheckHook,
-    PreciseStatsHook,
-    RatiosHook,
-    ReliabilityHook,
-    SSNOptimWrapperConstructor,
-    SSNRadiusHook,
-    SyncStatisticsHook,
-    batchnorm,
-)
+from .engine.atomic_backend import AtomicBackend
 from .layers import SN, SSN, SyncSSN
-
-compat.apply()
-compat_numpy.apply()
-inheritance.apply()
-batchnorm.apply()
-inflation.apply()
-safetensors.apply()
-repair_loading()
+from .patches.importing import after_import
 
 # mmengine's root registries: a library's own registry falls back to them
-for module in (SSN, SyncSSN, SN, PublishedResNet):
-    MODELS.register_module(module=module, force=True)
-WEIGHT_INITIALIZERS.register_module(name='Pretrained', module=Pretrained, force=True)
-for hook in (
-    SSNRadiusHook,
-    RatiosHook,
-    RatiosFigureHook,
-    ReliabilityHook,
-    SyncStatisticsHook,
-    PreciseStatsHook,
-    FiniteCheckHook,
-):
-    HOOKS.register_module(module=hook, force=True)
-OPTIM_WRAPPERS.register_module(module=CPUAmpOptimWrapper, force=True)
-OPTIM_WRAPPER_CONSTRUCTORS.register_module(module=SSNOptimWrapperConstructor, force=True)
-register_backend('atomic', AtomicBackend, force=True)
+PLACES = {
+    HOOKS: {
+        'SSNRadiusHook': 'engine.hooks.radius_hook',
+        'RatiosHook': 'engine.hooks.ratios_hook',
+        'RatiosFigureHook': 'visualization.ratios_figure_hook',
+        'ReliabilityHook': 'engine.hooks.reliability_hook',
+        'SyncStatisticsHook': 'engine.hooks.sync_statistics_hook',
+        'PreciseStatsHook': 'engine.hooks.precise_stats_hook',
+        'FiniteCheckHook': 'engine.hooks.finite_check_hook',
+    },
+    MODELS: {'PublishedResNet': 'weights.authors'},
+    OPTIM_WRAPPERS: {'CPUAmpOptimWrapper': 'engine.optimizers.cpu_amp_optim_wrapper'},
+    OPTIM_WRAPPER_CONSTRUCTORS: {
+        'SSNOptimWrapperConstructor': 'engine.optimizers.optim_wrapper_constructor'
+    },
+}
+
+
+class _Place(str):
+    """A module of this package, in the place of the class of a registry that it holds."""
+
+
+class _Modules(dict):
+    """A registry's classes by name, some of them by their place until they are asked for."""
+
+    def __getitem__(self, name: str) -> Any:
+        found = super().__getitem__(name)
+        if isinstance(found, _Place):
+            found = self[name] = getattr(import_module(f'{__package__}.{found}'), name)
+        return found
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return self[name] if name in self else default  # noqa: SIM401, which is this method
+
+    def values(self) -> Any:
+        return [self[name] for name in self]
+
+    def items(self) -> Any:
+        return [(name, self[name]) for name in self]
+
+
+def register() -> None:
+    """Registers the layers, hooks, optimizers and initializers; `import ssn_mm` calls it."""
+    for module in (SSN, SyncSSN, SN):
+        MODELS.register_module(module=module, force=True)
+    for registry, places in PLACES.items():
+        _register_places(registry, places)
+    # mmengine's own of this name is registered first, and refuses a second
+    after_import(
+        {
+            'mmengine.model.weight_init': lambda _: _register_places(
+                WEIGHT_INITIALIZERS, {'Pretrained': 'weights.pretrained'}
+            )
+        }
+    )
+    register_backend('atomic', AtomicBackend, force=True)
+
+
+def _register_places(registry: Registry, places: dict[str, str]) -> None:
+    if not isinstance(registry._module_dict, _Modules):
+        registry._module_dict = _Modules(registry._module_dict)
+    registry._module_dict.update({name: _Place(place) for name, place in places.items()})

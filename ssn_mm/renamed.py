@@ -1,8 +1,60 @@
 """What 0.1 called otherwise: names in Python raise and say the new one, names in configs go on."""
 
+import sys
 import warnings
 from collections.abc import Callable, Mapping
-from typing import NoReturn
+from importlib import import_module
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any, NoReturn
+
+# modules of 0.1 that are elsewhere; packages stand for all that is in them
+MOVED = {
+    'analysis': 'ssn_mm.suites, ssn_mm.visualization or ssn_mm.timing',
+    'apis.run': 'ssn_mm.cli.infer',
+    'checkpoints': 'ssn_mm.weights, ssn_mm.publish, ssn_mm.engine.work_dir or ssn_mm.cli.convert',
+    'compat': 'ssn_mm.patches',
+    'compat_numpy': 'ssn_mm.patches',
+    'datasets.check_report': 'ssn_mm.datasets.check.report',
+    'datasets.lists': 'ssn_mm.datasets.check.lists',
+    'datasets.preflight': 'ssn_mm.datasets.check.preflight',
+    'datasets.probes': 'ssn_mm.datasets.check.probes',
+    'datasets.sample_check': 'ssn_mm.datasets.check.samples',
+    'deploy.run': 'ssn_mm.cli.deploy',
+    'engine.batchnorm': 'ssn_mm.engine.batch_norm',
+    'engine.draws': 'ssn_mm.engine.data.draws',
+    'engine.networks': 'ssn_mm.patches',
+    'engine.options': 'ssn_mm.cli.options',
+    'engine.outputs': 'ssn_mm.cli.outputs',
+    'engine.passes': 'ssn_mm.engine.data.passes',
+    'engine.precise_stats': 'ssn_mm.engine.precise_bn',
+    'engine.recalibrate': 'ssn_mm.cli.recalibrate',
+    'engine.run': 'ssn_mm.cli.config, ssn_mm.cli.train or ssn_mm.cli.test',
+    'engine.samples': 'ssn_mm.engine.data.samples',
+    'engine.testing': 'ssn_mm.cli.testing',
+    'engine.tool': 'ssn_mm.cli.tool',
+    'engine.training_data': 'ssn_mm.engine.data.training_data',
+    'importing': 'ssn_mm.patches.importing',
+    'inheritance': 'ssn_mm.shipped',
+    'layers.choices': 'ssn_mm.layers.summary',
+    'ops.backends.loading': 'ssn_mm.ops.dispatch',
+    'ops.backends.update': 'ssn_mm.ops.running_stats',
+}
+# those that configs name, by custom_imports or by type, which training has dumped into work dirs
+IN_CONFIGS = {
+    'datasets.classification': 'ssn_mm.datasets.digits.classification',
+    'datasets.segmentation': 'ssn_mm.datasets.digits.segmentation',
+    'datasets.video': 'ssn_mm.datasets.digits.video',
+    'engine.amp': 'ssn_mm.engine.optimizers.cpu_amp_optim_wrapper',
+    'engine.finite_check_hook': 'ssn_mm.engine.hooks.finite_check_hook',
+    'engine.optim_constructor': 'ssn_mm.engine.optimizers.optim_wrapper_constructor',
+    'engine.precise_stats_hook': 'ssn_mm.engine.hooks.precise_stats_hook',
+    'engine.radius_hook': 'ssn_mm.engine.hooks.radius_hook',
+    'engine.ratios_hook': 'ssn_mm.engine.hooks.ratios_hook',
+    'engine.reliability_hook': 'ssn_mm.engine.hooks.reliability_hook',
+    'engine.sync_hook': 'ssn_mm.engine.hooks.sync_statistics_hook',
+}
 
 
 def refuse_renamed(module: str, names: Mapping[str, str]) -> Callable[[str], NoReturn]:
@@ -21,6 +73,12 @@ def refuse_renamed(module: str, names: Mapping[str, str]) -> Callable[[str], NoR
     return refuse
 
 
+def refuse_moved() -> None:
+    """Has imports of modules that have moved say where they are; those of configs go on."""
+    if not any(isinstance(finder, _MovedFinder) for finder in sys.meta_path):
+        sys.meta_path.append(_MovedFinder())  # asked for what no other finds
+
+
 def selection_of(choices: str | None) -> str | None:
     """What the option ``choices`` of a config of 0.1 is as ``selection``; None if it is None."""
     if choices is None:
@@ -28,3 +86,29 @@ def selection_of(choices: str | None) -> str | None:
     selection = 'fix' if choices == 'freeze' else choices
     warnings.warn(f'choices={choices!r} is now selection={selection!r}', stacklevel=3)
     return selection
+
+
+class _MovedFinder(MetaPathFinder):
+    def find_spec(self, name: str, path: Any, target: Any = None) -> ModuleSpec | None:
+        package, _, module = name.partition('.')
+        if package != __package__:
+            return None
+        if module in MOVED:
+            raise ModuleNotFoundError(
+                f'{name} has moved to {MOVED[module]}, see CHANGELOG.md', name=name
+            )
+        if module in IN_CONFIGS:
+            warnings.warn(f'{name} is now {IN_CONFIGS[module]}', stacklevel=2)
+            return ModuleSpec(name, _Alias(IN_CONFIGS[module]))
+        return None
+
+
+class _Alias(Loader):
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        return import_module(self.name)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """It has been executed under its new name."""

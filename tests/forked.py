@@ -15,7 +15,7 @@ except ModuleNotFoundError:  # tests of ops and layers need none
 
 # what the three libraries import, not they: a script has to import and register these itself
 IMPORTED = (
-    'ssn_mm.engine.run',
+    'ssn_mm.cli.train',
     'torch._dynamo',
     'torchvision',
     'matplotlib.pyplot',

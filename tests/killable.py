@@ -43,7 +43,7 @@ def _slow_down(folder):
     """Pauses within a write of a checkpoint, of its pointer and of ratios; returns ``tell``."""
     from mmengine.hooks import checkpoint_hook
 
-    from ssn_mm.engine import ratios_hook
+    from ssn_mm.engine.hooks import ratios_hook
 
     progress = os.open(folder / 'progress', os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     append, sync = ratios_hook.append_ratios, os.fsync

@@ -2,7 +2,7 @@
 
 from conftest import ROOT
 
-from ssn_mm.engine.run import load_config
+from ssn_mm.cli.config import load_config
 
 DEMOS = ROOT / 'configs' / 'demo'
 NARROW = {

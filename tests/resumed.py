@@ -16,7 +16,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from ssn_mm import SSN
-from ssn_mm.engine import ReliabilityHook, SSNRadiusHook
+from ssn_mm.engine.hooks import ReliabilityHook, SSNRadiusHook
 
 
 @DATASETS.register_module()

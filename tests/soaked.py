@@ -53,7 +53,7 @@ def train(folder, iterations, leak=None):
     """The classification demo with small pictures and batches, with all hooks."""
     import torch
 
-    from ssn_mm.engine import run
+    from ssn_mm.cli import train as run
 
     output = os.open(folder / 'output', os.O_WRONLY | os.O_CREAT)
     os.dup2(output, 1)

@@ -9,40 +9,62 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-LAYERS = ['ops', 'layers', 'engine']  # each may import those before it
-BESIDE = {
-    'datasets': [],
-    'deploy': ['ops', 'layers', 'datasets', 'analysis', 'checkpoints'],
-    'apis': ['deploy', 'datasets', 'analysis', 'checkpoints'],
-    'analysis': ['ops', 'layers', 'engine', 'checkpoints'],
-    'checkpoints': ['ops', 'layers'],
+# each may import those before it; those of one line are of one level
+ORDER = [
+    ['renamed', 'version'],
+    ['ops'],
+    ['layers'],
+    ['files', 'records', 'commands', 'config_files', 'shipped'],
+    ['weights'],
+    ['patches'],
+    ['timing'],
+    ['datasets'],
+    ['engine'],
+    ['publish'],
+    ['deploy'],
+    ['apis'],
+    ['suites'],
+    ['visualization'],
+    ['cli'],
+    ['registration', '__main__'],
+    ['__init__'],
+]
+LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}
+FILES = {
+    '.'.join(path.relative_to(ROOT).with_suffix('').parts).removesuffix('.__init__'): path
+    for path in sorted((ROOT / 'ssn_mm').rglob('*.py'))
 }
 
 
 def imports(path):
-    """Absolute names of what a file of the package imports, relative imports resolved."""
+    """Absolute names of what a file of the package imports, wherever in it."""
     package = path.relative_to(ROOT).with_suffix('').parts[:-1]
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             base = package[: len(package) - node.level + 1] if node.level else ()
-            yield '.'.join([*base, *([node.module] if node.module else [])])
+            name = '.'.join([*base, *([node.module] if node.module else [])])
+            submodules = [f'{name}.{alias.name}' for alias in node.names]
+            yield from ([own for own in submodules if own in FILES] or [name])
 
 
-@pytest.mark.parametrize('folder', [*LAYERS, *BESIDE])
-def test_imports_flow_one_way(folder):
-    files = sorted((ROOT / 'ssn_mm' / folder).rglob('*.py'))
-    assert files
-    below = LAYERS[: LAYERS.index(folder)] if folder in LAYERS else BESIDE[folder]
-    everywhere = {'files', 'commands', 'records', 'config_files', 'importing'}
-    shared = {'renamed'} | (set() if folder in ('ops', 'layers') else everywhere)
-    allowed = {*below, folder, *(['datasets', 'checkpoints'] if folder == 'engine' else [])}
-    for file in files:
-        for name in imports(file):
-            parts = name.split('.')
-            if parts[0] == 'ssn_mm' and len(parts) > 1:
-                assert parts[1] in allowed | shared, f'{file.relative_to(ROOT)} imports {name}'
+def room_of(module):
+    return [*module.split('.'), '__init__'][1]
+
+
+@pytest.mark.parametrize('module', FILES)
+def test_no_import_runs_upward(module):
+    for name in imports(FILES[module]):
+        if name.partition('.')[0] == 'ssn_mm' and room_of(name) != room_of(module):
+            assert LEVEL[room_of(name)] < LEVEL[room_of(module)], f'{module} imports {name}'
+
+
+def test_no_files_import_each_other_in_a_circle():
+    below = {module: set(imports(path)) & set(FILES) - {module} for module, path in FILES.items()}
+    while free := {module for module, names in below.items() if not names}:
+        below = {m: names - free for m, names in below.items() if m not in free}
+    assert not below
 
 
 @pytest.mark.parametrize('folder', ['ops', 'layers'])

@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from torch.utils.data import Dataset
 
 from ssn_mm import SSN
-from ssn_mm.engine import SSNRadiusHook
+from ssn_mm.engine.hooks import SSNRadiusHook
 from ssn_mm.layers import ssn_layers
 
 

@@ -6,17 +6,17 @@ from pathlib import Path
 
 from rich.console import Console
 
-from ssn_mm.analysis.board import Board
-from ssn_mm.analysis.results import results_of_suite, write_results
-from ssn_mm.analysis.sources import WORK_DIR
-from ssn_mm.analysis.suite import read_suite
-from ssn_mm.analysis.suite_job import Commands
-from ssn_mm.analysis.suite_run import results_of, run_suite
-from ssn_mm.analysis.tables import failures, mixed, tables
+from ssn_mm.cli.options import KeyValues
+from ssn_mm.cli.tool import run_tool
 from ssn_mm.commands import command
-from ssn_mm.engine.options import KeyValues
-from ssn_mm.engine.run import run_tool
 from ssn_mm.files import check_folder, check_writes
+from ssn_mm.suites.job import Commands
+from ssn_mm.suites.progress import Board
+from ssn_mm.suites.results import results_of_suite, write_results
+from ssn_mm.suites.run_suite import results_of, run_suite
+from ssn_mm.suites.sources import WORK_DIR
+from ssn_mm.suites.suite import read_suite
+from ssn_mm.suites.tables import failures, mixed, tables
 
 TOOLS = Path(__file__).resolve().parent
 

@@ -5,12 +5,13 @@ import sys
 from pathlib import Path
 
 from rich.console import Console
+from ssn_mm.datasets.check.checks.check import SPLITS, check
 
+from ssn_mm.cli.config import load_config
+from ssn_mm.cli.options import add_cfg_options
+from ssn_mm.cli.tool import run_tool
 from ssn_mm.config_files import files_of
-from ssn_mm.datasets.check import SPLITS, check
-from ssn_mm.datasets.check_report import print_report, write_report
-from ssn_mm.engine.options import add_cfg_options
-from ssn_mm.engine.run import load_config, run_tool
+from ssn_mm.datasets.check.report import print_report, write_report
 from ssn_mm.files import check_writes
 
 

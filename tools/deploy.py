@@ -3,10 +3,11 @@
 import argparse
 from pathlib import Path
 
-from ssn_mm.checkpoints.files import add_trust
-from ssn_mm.deploy.run import deploy
-from ssn_mm.engine.options import add_cfg_options
-from ssn_mm.engine.run import load_config, run_tool
+from ssn_mm.cli.config import load_config
+from ssn_mm.cli.deploy import deploy
+from ssn_mm.cli.options import add_cfg_options
+from ssn_mm.cli.tool import run_tool
+from ssn_mm.cli.trust import add_trust
 
 
 def parse_args() -> argparse.Namespace:

@@ -4,10 +4,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from ssn_mm.apis import Predictor, infer
-from ssn_mm.checkpoints.files import add_trust
-from ssn_mm.engine.options import add_cfg_options
-from ssn_mm.engine.run import load_config, run_tool
+from ssn_mm.apis import Predictor
+from ssn_mm.cli.config import load_config
+from ssn_mm.cli.infer import infer
+from ssn_mm.cli.options import add_cfg_options
+from ssn_mm.cli.tool import run_tool
+from ssn_mm.cli.trust import add_trust
 
 
 def parse_args() -> argparse.Namespace:

@@ -3,9 +3,10 @@
 import argparse
 from pathlib import Path
 
-from ssn_mm.checkpoints.files import add_trust
-from ssn_mm.checkpoints.publish import FORMATS, publish, read_metrics
-from ssn_mm.engine.run import load_config, run_tool
+from ssn_mm.cli.config import load_config
+from ssn_mm.cli.tool import run_tool
+from ssn_mm.cli.trust import add_trust
+from ssn_mm.publish.publish import FORMATS, publish, read_metrics
 
 
 def parse_args() -> argparse.Namespace:

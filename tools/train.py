@@ -3,10 +3,12 @@
 import argparse
 import os
 
-from ssn_mm.checkpoints.files import add_trust
-from ssn_mm.engine.amp import DTYPES
-from ssn_mm.engine.options import add_cfg_options
-from ssn_mm.engine.run import load_config, run_tool, train
+from ssn_mm.cli.config import load_config
+from ssn_mm.cli.options import add_cfg_options
+from ssn_mm.cli.tool import run_tool
+from ssn_mm.cli.train import train
+from ssn_mm.cli.trust import add_trust
+from ssn_mm.engine.optimizers.cpu_amp_optim_wrapper import DTYPES
 
 
 def parse_args() -> argparse.Namespace:

@@ -8,7 +8,7 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 default_scope = 'mmseg'
-custom_imports = dict(imports=['ssn_mm', 'ssn_mm.datasets.segmentation'])
+custom_imports = dict(imports=['ssn_mm', 'ssn_mm.datasets.digits.segmentation'])
 # summed: mmseg's average of weighted classes fails where pixels are ignored (label 255)
 loss = dict(class_weight=[0.3] + [1.0] * 10, reduction='sum')
 model = dict(

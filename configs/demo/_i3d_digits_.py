@@ -7,7 +7,7 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 default_scope = 'mmaction'
-custom_imports = dict(imports=['ssn_mm', 'ssn_mm.datasets.video'])
+custom_imports = dict(imports=['ssn_mm', 'ssn_mm.datasets.digits.video'])
 model = dict(
     type='Recognizer3D',
     data_preprocessor=dict(

@@ -7,7 +7,7 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 default_scope = 'mmpretrain'
-custom_imports = dict(imports=['ssn_mm', 'ssn_mm.datasets.classification'])
+custom_imports = dict(imports=['ssn_mm', 'ssn_mm.datasets.digits.classification'])
 model = dict(
     data_preprocessor=dict(num_classes=10),
     backbone=dict(

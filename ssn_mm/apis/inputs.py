@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ..datasets.check.probes import probe_image
 from ..datasets.pipelines import Preparation, Prepared
 from ..datasets.pool import Failure
-from ..datasets.probes import probe_image
 from ..datasets.reading import checked_reading, in_a_line
 from .decoding import decode_apart, told
 from .videos import Video

@@ -12,12 +12,12 @@ from mmengine.dataset import pseudo_collate
 from mmengine.registry import DATASETS, init_default_scope
 from mmengine.runner.amp import autocast
 
-from ..checkpoints.files import check_checkpoint, read_checkpoint, state_of
-from ..checkpoints.publish import fill
 from ..config_files import files_of
 from ..datasets.pipelines import Preparation, Prepared, class_of, scope_of
 from ..deploy import OnnxProgram, load_frozen
 from ..deploy.networks import build_network, head_of, run_by, task_of, with_views
+from ..publish.publish import fill
+from ..weights.files import check_checkpoint, read_checkpoint, state_of
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,12 @@
-"""Data that needs no download; the datasets over it are imported by the configs that use them."""
+"""The data of configs: their samples and files, read and checked; and the digits dataset."""
 
-from .digits import CLASSES, PALETTE, write_segmentation
+from ..renamed import refuse_renamed
 
-__all__ = ['CLASSES', 'PALETTE', 'write_segmentation']
+__getattr__ = refuse_renamed(
+    __name__,
+    {
+        'CLASSES': 'ssn_mm.datasets.digits.CLASSES',
+        'PALETTE': 'ssn_mm.datasets.digits.PALETTE',
+        'write_segmentation': 'ssn_mm.datasets.digits.write_segmentation',
+    },
+)

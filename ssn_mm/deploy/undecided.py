@@ -7,8 +7,7 @@ from typing import Any
 from mmengine.config import Config
 from torch import Tensor, nn
 
-from ..analysis.unfinished import how_far, listed
-from ..commands import command
+from ..commands import command, listed
 from ..layers import ssn_layers
 from .networks import TensorMode
 
@@ -33,7 +32,7 @@ def undecided_rows(
         return ''
     rows = sum(layer.selected.count(None) for layer in layers.values())
     told = f'{rows} of {2 * len(layers)} ratios have not chosen yet, those of {listed(names)}'
-    done, complete = how_far(meta, cfg)
+    done, complete = _how_far(meta, cfg)
     told += f'; the checkpoint is of {done}. ' if done else '. '
     if complete:
         told += 'The training was complete: its SSNRadiusHook is missing or ends too early. '
@@ -48,3 +47,21 @@ def how_much(model: nn.Module, frozen: nn.Module, inputs: Tensor) -> str:
     expected, found = TensorMode(model)(inputs), TensorMode(frozen)(inputs)
     share = ((found - expected).abs().max() / expected.abs().max()).item()
     return f', on noise by up to {share:.1%} of the largest'
+
+
+def _how_far(meta: Mapping[str, Any], cfg: Mapping[str, Any]) -> tuple[str, bool]:
+    """Where a checkpoint stands, in words, and whether the config's training ends there.
+
+    Args:
+        meta: A checkpoint's.
+        cfg: The config; its ``train_cfg`` says how long the training is.
+
+    Returns:
+        'iteration 4 of 600' or 'epoch 1 of 3'; '' where the checkpoint or the config does not say.
+    """
+    for unit, key in (('epoch', 'max_epochs'), ('iteration', 'max_iters')):
+        total = (cfg.get('train_cfg') or {}).get(key)
+        done = meta.get('iter' if unit == 'iteration' else unit)
+        if total and done is not None:
+            return f'{unit} {done} of {total}', done >= total
+    return '', False

@@ -13,9 +13,9 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 from torch import Tensor
 
-from ..analysis.benchmark_rows import table
+from ..datasets.check.preflight import DatasetMissingError, check_datasets
 from ..datasets.pipelines import dataset_of_tests
-from ..datasets.preflight import DatasetMissingError, check_datasets
+from ..timing.rows import table
 from .export import check_outputs
 from .networks import equal_labels, predictions, run_by
 

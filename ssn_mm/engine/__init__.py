@@ -1,28 +1,27 @@
-"""What mmengine drives during a run."""
+"""What mmengine drives during a run: hooks, optimizers, the order of data, resuming."""
 
-from .amp import CPUAmpOptimWrapper
-from .atomic_backend import AtomicBackend
-from .finite_check_hook import FiniteCheckHook
-from .optim_constructor import SSNOptimWrapperConstructor
-from .precise_stats import measure_statistics
-from .precise_stats_hook import PreciseStatsHook
-from .radius_hook import SSNRadiusHook
+from importlib import import_module
+from typing import Any
+
 from .ratios import Ratios, read_ratios
-from .ratios_hook import RatiosHook
-from .reliability_hook import ReliabilityHook
-from .sync_hook import SyncStatisticsHook
 
-__all__ = [
-    'AtomicBackend',
-    'CPUAmpOptimWrapper',
-    'FiniteCheckHook',
-    'PreciseStatsHook',
-    'Ratios',
-    'RatiosHook',
-    'ReliabilityHook',
-    'SSNOptimWrapperConstructor',
-    'SSNRadiusHook',
-    'SyncStatisticsHook',
-    'measure_statistics',
-    'read_ratios',
-]
+_PLACES = {
+    'AtomicBackend': 'atomic_backend',
+    'CPUAmpOptimWrapper': 'optimizers',
+    'FiniteCheckHook': 'hooks',
+    'PreciseStatsHook': 'hooks',
+    'RatiosHook': 'hooks',
+    'ReliabilityHook': 'hooks',
+    'SSNOptimWrapperConstructor': 'optimizers',
+    'SSNRadiusHook': 'hooks',
+    'SyncStatisticsHook': 'hooks',
+    'measure_statistics': 'precise_bn',
+}
+__all__ = ['Ratios', 'read_ratios', *_PLACES]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports hooks and optimizers when they are asked for, as they load mmengine's Runner."""
+    if name in _PLACES:
+        return getattr(import_module(f'.{_PLACES[name]}', __name__), name)
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

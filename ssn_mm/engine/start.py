@@ -15,15 +15,15 @@ from mmengine.logging import print_log
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 from torch import nn
 
-from ..checkpoints.files import check_checkpoint, check_content
-from ..checkpoints.work_dir import NAMES, POINTER, WorkDir
 from ..commands import quoted
 from ..layers.state import CODES
+from ..weights.files import check_checkpoint, check_content
+from ..weights.loading import unwrapped
+from .data.training_data import check_length
 from .loaded import refuse_to_run, watch_loading
 from .ratios import RATIOS_FILE
-from .ratios_hook import unwrapped
 from .restarts import is_restart, launcher
-from .training_data import check_length
+from .work_dir import NAMES, POINTER, WorkDir
 
 
 class StartHook(Hook):
@@ -258,7 +258,7 @@ def _check_state(runner: Runner, checkpoint: Mapping) -> None:
     theirs = checkpoint.get('state_dict', {})
     other = [
         key
-        for key, codes in unwrapped(runner).named_buffers()
+        for key, codes in unwrapped(runner.model).named_buffers()
         if key.endswith(CODES) and key in theirs and theirs[key].tolist() != codes.tolist()
     ]
     if other:
@@ -283,8 +283,14 @@ def _expect_all_weights(runner: Runner, checkpoint: Mapping) -> None:
             raise ValueError(why)
         refuse_to_run(model, names, why)
 
-    watch_loading(unwrapped(runner), checkpoint.get('state_dict', checkpoint), found)
+    watch_loading(unwrapped(runner.model), checkpoint.get('state_dict', checkpoint), found)
 
 
 def _say(text: str, level: int = logging.INFO) -> None:
     print_log(text, 'current', level)
+
+
+def register_start(runner: Runner) -> None:
+    """Has a runner start from the checkpoint that :func:`choose_start` names."""
+    if not any(isinstance(hook, StartHook) for hook in runner.hooks):  # ReliabilityHook is one
+        runner.register_hook(StartHook())

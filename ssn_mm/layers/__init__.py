@@ -1,7 +1,7 @@
 """Normalization layers; they need PyTorch alone."""
 
 from ..renamed import refuse_renamed
-from .averaging import repair_update_bn, update_bn
+from .averaging import update_bn
 from .driving import (
     SELECTIONS,
     check_selected,
@@ -28,7 +28,6 @@ __all__ = [
     'count_selected',
     'keep_selected',
     'layer_ratios',
-    'repair_update_bn',
     'selection_by_stage',
     'set_radius',
     'set_selection',

@@ -6,7 +6,6 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.optim import swa_utils
 
 from .base import SwitchNorm
 
@@ -43,11 +42,6 @@ def update_bn(loader: Iterable[Any], model: nn.Module, device: Any = None) -> No
             module.training = mode
         for layer, momentum in zip(layers, momenta, strict=True):
             layer.momentum = momentum
-
-
-def repair_update_bn() -> None:
-    """Puts :func:`update_bn` in the place of torch's; `import ssn_mm` calls it."""
-    vars(swa_utils)['update_bn'] = update_bn
 
 
 def _measures(module: nn.Module) -> bool:

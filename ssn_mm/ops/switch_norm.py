@@ -6,7 +6,6 @@ from functools import partial
 from torch import Tensor
 
 from .backends import fused, reference
-from .backends.update import Update
 from .dispatch import get_backend, is_kernels_best, load_kernels
 from .norm import Norm, PerChannel
 from .normalizers import (
@@ -17,6 +16,7 @@ from .normalizers import (
     has_area,
     world_size,
 )
+from .running_stats import Update
 from .sparsestmax import sparsestmax
 from .tracing import is_traced, is_transformed
 

@@ -10,10 +10,11 @@ import pytest
 from PIL import Image
 from segmentors import HEAD, OCR, photograph, save, segmentor, weights
 
-from ssn_mm.apis import Predictor, infer
-from ssn_mm.datasets.check import check
+from ssn_mm.apis import Predictor
+from ssn_mm.cli.infer import infer
+from ssn_mm.cli.test import evaluate
+from ssn_mm.datasets.check.checks import check
 from ssn_mm.datasets.pipelines import Preparation
-from ssn_mm.engine.run import evaluate
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from segmentors import photograph
 
 from ssn_mm.datasets.pipelines import Preparation, class_of, dataset_of_tests
 from ssn_mm.deploy.networks import task_of
-from ssn_mm.inheritance import shipped
+from ssn_mm.shipped import shipped
 
 STOCK = [
     ('mmseg', 'pspnet/pspnet_r50-d8_4xb2-40k_cityscapes-512x1024.py'),

@@ -13,9 +13,10 @@ from conftest import SAMPLES
 from narrow import narrow
 from sklearn.datasets import load_sample_images
 
-from ssn_mm.apis import Predictor, infer
+from ssn_mm.apis import Predictor
 from ssn_mm.apis.record import Record
 from ssn_mm.apis.videos import Frames, UnreadableError, Video
+from ssn_mm.cli.infer import infer
 from ssn_mm.datasets.pipelines import Preparation
 from ssn_mm.deploy.networks import build_network
 
@@ -201,7 +202,7 @@ def test_turned_odd_and_single_frames_are_seen_upright_and_whole(task, networks,
 @pytest.mark.parametrize('rate', [0.5, 333.333, 1000.0])
 def test_an_overlay_of_any_rate_is_a_video(rate, networks, tmp_path, monkeypatch):
     file = film(tmp_path / 'whole.mp4', count=4)
-    monkeypatch.setattr('ssn_mm.apis.run.Frames', lambda *_: Rated(str(file), rate))
+    monkeypatch.setattr('ssn_mm.cli.infer.Frames', lambda *_: Rated(str(file), rate))
     assert infer(networks['resnet'], [str(file)], tmp_path / 'out') == []
     (result,) = results(tmp_path / 'out')
     overlay = cv2.VideoCapture(str(tmp_path / 'out' / result['overlay']))

@@ -13,7 +13,7 @@ from mmpretrain.registry import MODELS
 from torch import nn
 
 from ssn_mm import SN, SSN
-from ssn_mm.engine import SSNRadiusHook
+from ssn_mm.engine.hooks import SSNRadiusHook
 from ssn_mm.layers import ssn_layers
 from ssn_mm.ops import inscribed_radius
 

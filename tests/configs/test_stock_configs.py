@@ -19,9 +19,9 @@ from mmseg.structures import SegDataSample
 from torch import nn
 
 from ssn_mm import SSN, keep_selected, set_radius
-from ssn_mm.engine import SSNRadiusHook
-from ssn_mm.engine.run import load_config
-from ssn_mm.inheritance import shipped
+from ssn_mm.cli.config import load_config
+from ssn_mm.engine.hooks import SSNRadiusHook
+from ssn_mm.shipped import shipped
 
 DOCS = Path(__file__).parents[2] / 'docs' / 'inheritance.md'
 ROW = re.compile(r'^\| `(\w+)::(\S+)` \| `(.+)` \|$', re.MULTILINE)

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from ssn_mm.analysis.suite import read_suite
-from ssn_mm.analysis.versions import versions
+from ssn_mm.suites.provenance import versions
+from ssn_mm.suites.suite import read_suite
 
 SUITES = Path(__file__).parents[2] / 'configs/suites'
 FULL = dict(

@@ -11,9 +11,10 @@ from segmentors import HEAD, NORM, OCR, photograph, save, segmentor, selected, w
 from torch import nn
 from torch.nn import functional as F
 
-from ssn_mm.apis import Predictor, infer
+from ssn_mm.apis import Predictor
+from ssn_mm.cli.deploy import deploy
+from ssn_mm.cli.infer import infer
 from ssn_mm.deploy.networks import build_network, check_program, task_of
-from ssn_mm.deploy.run import deploy
 
 TWO = dict(num_classes=2, out_channels=1, threshold=0.4)
 BINARY = dict(HEAD, **TWO)

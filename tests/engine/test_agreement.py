@@ -9,9 +9,9 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS
 from PIL import Image
 
-from ssn_mm.datasets.check import check
-from ssn_mm.datasets.sample_check import SampleCheck
-from ssn_mm.engine.samples import BrokenSampleError, Samples
+from ssn_mm.datasets.check.checks import check
+from ssn_mm.datasets.check.samples import SampleCheck
+from ssn_mm.engine.data.samples import BrokenSampleError, Samples
 
 PIXELS = cv2.resize(np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8), (80, 60))
 LABELS = np.tile(np.arange(4, dtype=np.uint8).repeat(20), (60, 1))

@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from ssn_mm.engine import AtomicBackend
+from ssn_mm.engine.atomic_backend import AtomicBackend
 
 
 def test_a_write_that_fails_leaves_the_earlier_file(tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ from mmengine.hooks import EMAHook, Hook
 from trainings import Net, assert_stays_chosen, last_checkpoint, train
 
 from ssn_mm import keep_selected, set_radius
-from ssn_mm.engine import SSNRadiusHook
+from ssn_mm.engine.hooks import SSNRadiusHook
 from ssn_mm.layers import SwitchNorm, ssn_layers
 
 

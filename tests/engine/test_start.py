@@ -16,7 +16,7 @@ from resumed import assert_same, last, state, train
 from torch.utils.data import Dataset
 
 from ssn_mm import SSN
-from ssn_mm.checkpoints.work_dir import WorkDir, last_checkpoint
+from ssn_mm.engine.work_dir import WorkDir, last_checkpoint
 
 TOO_LARGE = dict(batch_size=20, drop_last=True)
 

@@ -21,7 +21,7 @@ if OPENMMLAB:
     from mmengine.model import ExponentialMovingAverage
     from mmengine.runner.checkpoint import load_state_dict
 
-    from ssn_mm.checkpoints.loading import load_weights
+    from ssn_mm.weights.loading import load_weights
 
 ORDERS = (('IN', 'LN', 'BN', 'GN'), ('BN', 'GN', 'IN', 'LN'))
 

@@ -5,7 +5,7 @@ import sys
 import pytest
 from demos import DEMO, ROOT, options
 
-from ssn_mm.datasets import write_segmentation
+from ssn_mm.datasets.digits import write_segmentation
 
 MORE = [
     'model.decode_head.in_channels=64',

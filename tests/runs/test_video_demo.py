@@ -8,9 +8,10 @@ import pytest
 import torch
 from demos import next_steps
 
+from ssn_mm.cli.config import load_config
+from ssn_mm.cli.deploy import deploy
+from ssn_mm.cli.test import evaluate
 from ssn_mm.deploy import OnnxProgram
-from ssn_mm.deploy.run import deploy
-from ssn_mm.engine.run import evaluate, load_config
 
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / 'configs/demo'

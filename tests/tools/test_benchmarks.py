@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ssn_mm.engine.run import run_tool as run_as_tool
+from ssn_mm.cli.tool import run_tool as run_as_tool
 
 ROOT = Path(__file__).parents[2]
 TOOLS = ROOT / 'tools' / 'benchmarks'

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.nn.functional import one_hot
 
-from ssn_mm.checkpoints.configs import build_network
-from ssn_mm.engine.run import load_config
+from ssn_mm.cli.config import load_config
+from ssn_mm.publish.configs import build_network
 
 ROOT = Path(__file__).parents[2]
 CONVERT = ROOT / 'tools/model_converters/convert.py'

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from ssn_mm.__main__ import main
-from ssn_mm.engine.run import run_tool as run_as_tool
-from ssn_mm.inheritance import shipped
+from ssn_mm.cli.tool import run_tool as run_as_tool
+from ssn_mm.shipped import shipped
 
 DOCS = Path(__file__).parents[2] / 'docs' / 'inheritance.md'
 SHORT = [

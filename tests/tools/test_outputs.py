@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from ssn_mm.checkpoints.configs import build_network
-from ssn_mm.engine.run import load_config
+from ssn_mm.cli.config import load_config
+from ssn_mm.publish.configs import build_network
 
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / 'configs/demo/resnet_ssn_digits.py'

@@ -7,7 +7,7 @@ import pytest
 import torch
 from demos import DEMO, ROOT, digits
 
-from ssn_mm.inheritance import shipped
+from ssn_mm.shipped import shipped
 
 SHORT = ('train_cfg.max_iters=4', 'default_hooks.checkpoint.interval=1')
 

@@ -4,10 +4,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from ssn_mm.analysis.metafiles import render
+from ssn_mm.cli.tool import run_tool
 from ssn_mm.commands import command
-from ssn_mm.engine.run import run_tool
 from ssn_mm.files import write_atomically
+from ssn_mm.suites.metafiles import render
 
 
 def parse_args() -> argparse.Namespace:

@@ -4,11 +4,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from ssn_mm.analysis.sources import WORK_DIR, add_source, read_source
-from ssn_mm.analysis.tables import fill_page, notes, tables
+from ssn_mm.cli.tool import run_tool
 from ssn_mm.commands import command
-from ssn_mm.engine.run import run_tool
 from ssn_mm.files import check_writes, write_atomically
+from ssn_mm.suites.sources import WORK_DIR, add_source, read_source
+from ssn_mm.suites.tables import fill_page, notes, tables
 
 
 def parse_args() -> argparse.Namespace:

@@ -3,11 +3,11 @@
 import argparse
 from pathlib import Path
 
-from ssn_mm.analysis.ratio_figures import plot_trajectory
-from ssn_mm.analysis.unfinished import undecided
+from ssn_mm.cli.tool import run_tool
 from ssn_mm.engine import read_ratios
-from ssn_mm.engine.run import run_tool
 from ssn_mm.files import check_folder
+from ssn_mm.suites.unfinished import undecided
+from ssn_mm.visualization.ratio_figures import plot_trajectory
 
 
 def parse_args() -> argparse.Namespace:

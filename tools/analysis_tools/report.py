@@ -3,11 +3,11 @@
 import argparse
 from pathlib import Path
 
-from ssn_mm.analysis.report import write_report
-from ssn_mm.analysis.sources import add_source, read_source
-from ssn_mm.analysis.tables import notes
-from ssn_mm.engine.run import run_tool
+from ssn_mm.cli.tool import run_tool
 from ssn_mm.files import check_folder
+from ssn_mm.suites.sources import add_source, read_source
+from ssn_mm.suites.tables import notes
+from ssn_mm.visualization.report import write_report
 
 
 def parse_args() -> argparse.Namespace:

@@ -14,11 +14,11 @@ from competitors import arrange, parse, run_benchmark
 from mmengine.logging import MMLogger
 from torch import Tensor, nn
 
-from ssn_mm.analysis.benchmark import Competitor
+from ssn_mm.cli.tool import run_tool
 from ssn_mm.deploy import OnnxProgram, export_onnx, fold, freeze
 from ssn_mm.deploy.export import TensorMode
-from ssn_mm.engine.run import run_tool
 from ssn_mm.layers import SSN
+from ssn_mm.timing.rounds import Competitor
 
 NETWORKS = ('BN', 'IN', 'LN', 'GN', 'SN', 'SSN figure 5', 'SSN chose BN')
 AS_ONNX = ('BN', 'SSN figure 5', 'SSN chose BN')

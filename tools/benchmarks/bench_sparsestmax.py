@@ -8,9 +8,9 @@ import torch
 from competitors import parse, run_benchmark
 from torch import Tensor
 
-from ssn_mm.analysis.benchmark import Competitor
-from ssn_mm.engine.run import run_tool
+from ssn_mm.cli.tool import run_tool
 from ssn_mm.ops import sparsemax, sparsestmax
+from ssn_mm.timing.rounds import Competitor
 
 SMOKE = dict(radii=[0.0, 0.6], layers=5, calls=2)
 

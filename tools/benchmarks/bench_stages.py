@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from competitors import parse, run_benchmark
 
-from ssn_mm.analysis.benchmark import Competitor
-from ssn_mm.engine.run import run_tool
+from ssn_mm.cli.tool import run_tool
 from ssn_mm.ops.backends import fused
 from ssn_mm.ops.backends.saved import unpack
 from ssn_mm.ops.dispatch import load_kernels
+from ssn_mm.timing.rounds import Competitor
 
 SMOKE = dict(shapes=['2,32,8,8'], kernels=['cpu'])
 # Passes over a map: what each stage reads and writes. (N, C) numbers are left out, less than 1 %

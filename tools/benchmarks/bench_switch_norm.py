@@ -9,8 +9,8 @@ from competitors import build_layer, named_competitors, parse, run_benchmark
 from torch import Tensor, nn
 
 from ssn_mm import keep_selected
-from ssn_mm.analysis.benchmark import TOTAL, Competitor
-from ssn_mm.engine.run import run_tool
+from ssn_mm.cli.tool import run_tool
+from ssn_mm.timing.rounds import TOTAL, Competitor
 
 # a map of every stage of ResNet-50 at 224 x 224: C, H, W
 RESNET50 = ((64, 56, 56), (256, 56, 56), (512, 28, 28), (1024, 14, 14), (2048, 7, 7))

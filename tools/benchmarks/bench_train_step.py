@@ -31,8 +31,8 @@ from mmengine.structures import PixelData
 from mmpretrain.structures import DataSample
 from mmseg.structures import SegDataSample
 
-from ssn_mm.analysis.benchmark import Competitor
-from ssn_mm.engine.run import run_tool
+from ssn_mm.cli.tool import run_tool
+from ssn_mm.timing.rounds import Competitor
 
 MODELS.register_module(name='_Published', module=Published)
 NORMS = {  # for images; for videos BN and IN have a 3d behind their names

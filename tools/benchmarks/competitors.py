@@ -29,8 +29,12 @@ from rich.progress import Progress
 from torch import nn
 
 from ssn_mm import SN, SSN, set_radius
-from ssn_mm.analysis.benchmark import Competitor, measure
-from ssn_mm.analysis.benchmark_rows import (
+from ssn_mm.commands import command, short
+from ssn_mm.files import check_writes
+from ssn_mm.layers import ssn_layers
+from ssn_mm.ops import sparsestmax
+from ssn_mm.timing.rounds import Competitor, measure
+from ssn_mm.timing.rows import (
     Run,
     case_table,
     describe,
@@ -40,10 +44,6 @@ from ssn_mm.analysis.benchmark_rows import (
     mean_table,
     write_run,
 )
-from ssn_mm.commands import command, short
-from ssn_mm.files import check_writes
-from ssn_mm.layers import ssn_layers
-from ssn_mm.ops import sparsestmax
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT / 'tests'))  # references.py

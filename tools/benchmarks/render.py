@@ -14,8 +14,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 from PIL import Image
 
-from ssn_mm.analysis.benchmark import TOTAL
-from ssn_mm.analysis.benchmark_rows import (
+from ssn_mm.cli.tool import run_tool
+from ssn_mm.commands import command
+from ssn_mm.files import check_writes, write_atomically
+from ssn_mm.timing.rounds import TOTAL
+from ssn_mm.timing.rows import (
     Run,
     case_table,
     grouped,
@@ -26,9 +29,6 @@ from ssn_mm.analysis.benchmark_rows import (
     show_time,
     table,
 )
-from ssn_mm.commands import command
-from ssn_mm.engine.run import run_tool
-from ssn_mm.files import check_writes, write_atomically
 
 Row = dict[str, Any]
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from ..dispatch import load_kernels
 from ..norm import Norm, PerChannel
+from ..running_stats import Update, update_running
 from ..tracing import is_batched, is_traced
 from .mix import Mixed
 from .reference import switch_norm as reference_switch_norm
 from .saved import Saved, share_of, state_size, unpack
-from .update import Update, update_running
 
 # An operator takes no records: a Norm is source, normalizers, eps, num_groups and sync here.
 # Besides y it returns the ratios (2, K); state, see ``saved``; and batch (2, C), BN's mean and

@@ -12,8 +12,8 @@ from ..moments import (
     sync_moments,
 )
 from ..norm import Norm, PerChannel
+from ..running_stats import Update, update_running
 from ..sparsestmax import sparsestmax
-from .update import Update, update_running
 
 
 def switch_norm(

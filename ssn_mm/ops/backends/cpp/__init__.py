@@ -21,8 +21,8 @@ from torch import Tensor
 
 from ...norm import Norm, PerChannel
 from ...projection import RADIUS_SLACK, TIE_DISTANCE
+from ...running_stats import Update, update_running
 from ..record import Backend
-from ..update import Update, update_running
 
 _FLAGS = [
     '-O3',

@@ -1,1 +1,0 @@
-"""Runs suites of trainings; makes tables and figures of what they reached and chose."""

@@ -1,0 +1,1 @@
+"""What each tool does, and what the tools share."""

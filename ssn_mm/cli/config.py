@@ -1,0 +1,71 @@
+"""A config as every tool reads it, its processes and its data loaders."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from mmengine.config import Config
+
+from ..config_files import read_config
+from ..datasets.pipelines import scope_of
+
+_OF_MMENGINE = {'runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint'}
+
+
+def load_config(
+    path: str, work_dir: str | None = None, options: dict | None = None, launcher: str = 'none'
+) -> Config:
+    """Reads a config, with what holds for every tool.
+
+    Args:
+        path: The config file.
+        work_dir: Where results go; else the config's ``work_dir``, else work_dirs/<its name>.
+        options: Overrides, as ``--cfg-options`` gives them.
+        launcher: 'none', 'pytorch', 'slurm' or 'mpi'. Without a GPU, processes talk over gloo.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is no config, or the overrides do not fit it, see :func:`read_config`.
+    """
+    cfg = read_config(path, options)
+    if scope_of(cfg) != 'mmengine':
+        cfg.default_scope = scope_of(cfg)
+    _drop_hooks(cfg)
+    for name in ('train', 'val', 'test'):
+        _fit_to_workers(cfg.get(f'{name}_dataloader'))
+    cfg.work_dir = work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(path).stem)
+    cfg.launcher = launcher
+    if launcher != 'none' and not torch.cuda.is_available():
+        _distribute_over_cpus(cfg)
+    return cfg
+
+
+def _drop_hooks(cfg: Config) -> None:
+    """Takes out hooks that overrides set to None, which mmengine allows for its own alone."""
+    hooks = cfg.get('default_hooks') or {}
+    for name in [name for name, hook in hooks.items() if hook is None]:
+        if name not in _OF_MMENGINE:
+            del hooks[name]
+
+
+def _fit_to_workers(loader: Any) -> None:
+    """Takes out of a data loader without workers what PyTorch lets only workers have."""
+    for one in loader if isinstance(loader, list | tuple) else [loader]:
+        if isinstance(one, dict) and not one.get('num_workers', 0):
+            for key in ('persistent_workers', 'prefetch_factor', 'timeout'):
+                one.pop(key, None)
+            one.pop('multiprocessing_context', None)
+
+
+def _distribute_over_cpus(cfg: Config) -> None:
+    """mmengine's launcher asks for CUDA; joined beforehand, it takes the group as it is."""
+    cfg.merge_from_dict({'env_cfg.dist_cfg.backend': 'gloo'})
+    wrapper = dict(type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False)
+    wrapper['find_unused_parameters'] = cfg.get('find_unused_parameters', False)
+    cfg.setdefault('model_wrapper_cfg', wrapper)
+    if not dist.is_initialized():
+        seconds = cfg.env_cfg.dist_cfg.get('timeout')  # as mmengine reads it
+        timeout = None if seconds is None else timedelta(seconds=seconds)
+        dist.init_process_group('gloo', timeout=timeout)

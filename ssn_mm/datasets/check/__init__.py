@@ -1,0 +1,1 @@
+"""A config's data, checked before a long training."""

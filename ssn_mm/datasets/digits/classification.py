@@ -1,0 +1,143 @@
+"""The digits' classification world, and the mmpretrain dataset over it."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from mmpretrain.datasets import ImageNet
+from mmpretrain.registry import DATASETS
+from rich.console import Console
+from rich.progress import track
+
+from .drawing import (
+    CLASSES,
+    SPLITS,
+    VERSION,
+    checked,
+    draw_background,
+    expose,
+    place_glyph,
+    split_glyphs,
+    write_image,
+    write_once,
+)
+
+FOLDERS = {'train': 'training', 'val': 'validation'}  # ImageNet's names of the splits
+
+
+def write_classification(
+    root: str | Path = 'data/digits/imagenet',
+    seed: int = 0,
+    num_train: int = 4000,
+    num_val: int = 1000,
+    size: int = 64,
+    progress: bool = True,
+) -> Path:
+    """Writes the classification world in ImageNet's layout, unless it is there already.
+
+    ``root`` then holds ``{train,val}/digit{0..9}/*.JPEG``, as many of each class as of the others
+    (one more of the first, where the number is not divisible by ten), and ``meta.json``. Any
+    number of processes may call this at once: one writes, the others wait for it.
+
+    Args:
+        root: Folder of this world alone, the ``data_root`` of its dataset.
+        seed: 0..2**32-1; chooses the glyphs of each split and everything in the pictures.
+        num_train: Training pictures, at least 10.
+        num_val: Validation pictures, at least 10, of glyphs that no training picture shows.
+        size: Height and width of a picture in pixels, at least 40; digits grow with it.
+        progress: Whether the process that writes shows a progress bar (on stderr).
+
+    Returns:
+        ``root`` as a Path.
+
+    Raises:
+        ValueError: An argument is out of range, or ``root`` holds something else, such as a
+            world made with other settings.
+        OSError: ``root`` cannot be written.
+    """
+    settings = {
+        'world': 'classification',
+        'version': VERSION,
+        'seed': checked('seed', seed, 0, 2**32 - 1),
+        'num_train': checked('num_train', num_train, 10),  # mmpretrain wants a folder a class
+        'num_val': checked('num_val', num_val, 10),
+        'size': checked('size', size, 40),
+    }
+
+    def fill(folder: Path) -> None:
+        glyphs = split_glyphs(seed)
+        jobs = [('train', i) for i in range(num_train)] + [('val', i) for i in range(num_val)]
+        for split in FOLDERS:
+            for digit in range(10):
+                (folder / split / f'digit{digit}').mkdir(parents=True)
+        for split, i in track(
+            jobs, 'Drawing digits', console=Console(stderr=True), disable=not progress
+        ):
+            rng = np.random.default_rng([seed, SPLITS[FOLDERS[split]], i])
+            images, digits = glyphs[FOLDERS[split]]
+            digit = i % 10
+            image = draw_picture(rng, images[rng.choice(np.flatnonzero(digits == digit))], size)
+            path = folder / split / f'digit{digit}' / f'digits_{split}_{i:08d}.JPEG'
+            write_image(path, image[..., ::-1])  # to BGR
+
+    return write_once(root, settings, fill)
+
+
+def draw_picture(rng: np.random.Generator, glyph: np.ndarray, size: int) -> np.ndarray:
+    """Draws one glyph (8, 8) on a texture with strokes that mean nothing.
+
+    Those are curved and as wide as a digit's, but fainter: what is drawn boldly counts.
+
+    Returns:
+        Image (size, size, 3), uint8 RGB.
+    """
+    scene = draw_background(rng, size)
+    for _ in range(rng.integers(1, 5)):
+        centre, axes = rng.integers(0, size, 2), rng.integers(size // 10, size // 2, 2)
+        turn, start, length = rng.uniform((0, 0, 40), (180, 360, 200)).tolist()  # degrees
+        width = int(rng.integers(1, size // 16 + 1))
+        ink = (rng.choice([-1, 1]) * _ink(rng, 0.1, 0.3)).tolist()
+        cv2.ellipse(scene, centre.tolist(), axes.tolist(), turn, start, start + length, ink, width)
+    placed = place_glyph(rng, glyph, np.zeros((size, size), bool), extent=(0.55, 0.85))
+    if placed is None:  # cannot be: nothing is taken
+        raise RuntimeError(f'no room for a digit in {size} pixels')
+    ink = _ink(rng, 0.9, 1.3)
+    scene += placed[0][..., None] * (ink - rng.uniform(0.7, 1) * scene)  # texture shines through
+    return expose(rng, scene)
+
+
+def _ink(rng: np.random.Generator, low: float, high: float) -> np.ndarray:
+    return rng.uniform(low, high) + 0.2 * rng.standard_normal(3, np.float32)
+
+
+@DATASETS.register_module()
+class DigitsClsDataset(ImageNet):
+    """Handwritten digits on textures, written to ``data_root`` when first loaded.
+
+    Args:
+        data_root: See :func:`write_classification`, as for the next four.
+        seed: Of the world.
+        num_train: Training pictures.
+        num_val: Validation pictures.
+        size: Height and width of a picture in pixels.
+        **kwargs: Of ``ImageNet``; ``split`` is 'train' or 'val'.
+    """
+
+    METAINFO = {'classes': CLASSES[1:]}  # noqa: RUF012, mmengine's own form
+
+    def __init__(
+        self,
+        data_root: str = 'data/digits/imagenet',
+        seed: int = 0,
+        num_train: int = 4000,
+        num_val: int = 1000,
+        size: int = 64,
+        **kwargs,
+    ) -> None:
+        self._world = (seed, num_train, num_val, size)
+        super().__init__(data_root=data_root, **kwargs)
+
+    def load_data_list(self) -> list[dict]:
+        """Writes the world if need be: here, so that ``lazy_init`` leaves the disk alone."""
+        write_classification(self.data_root, *self._world)
+        return super().load_data_list()

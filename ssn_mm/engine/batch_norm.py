@@ -1,0 +1,72 @@
+"""What a run asks of its batch norms, asked of SSN and SN, too.
+
+They are no subclass of ``_BatchNorm``: ``convert_sync_batchnorm`` would replace them and drop the
+ratios, ``fuse_conv_bn`` would fold them as if they were batch norm. So everything else that asks
+for the type passes them by. :mod:`ssn_mm.patches` makes up for what models do by themselves, this
+module for what a run asks for; docs/openmmlab.md has the whole table.
+"""
+
+import logging
+from collections.abc import Iterable
+from itertools import chain
+from typing import Any
+
+from mmengine.logging import print_log
+from mmengine.model import BaseModule
+from mmengine.runner import Runner
+from torch import nn
+
+from ..layers import SwitchNorm
+from ..patches.mmaction import SELF_RELIANT
+from ..patches.switch_norms import switch_norms
+
+
+def extend_to_switch_norms(runner: Runner, model: nn.Module) -> None:
+    """Extends to SSN and SN what a run asks of its batch norms; ``RatiosHook`` calls it.
+
+    ``sync_bn`` synchronises BN's part. An optimizer without the
+    rules for ratio logits, and for norms, is warned of.
+
+    Raises:
+        ValueError: ``norm_eval=True`` on a network whose own ``train`` alone knows of it.
+    """
+    layers = switch_norms(model)
+    if not layers:
+        return
+    _check_norm_eval(model)
+    strategy = getattr(runner, 'strategy', None)  # of a FlexibleRunner
+    sync_bn = runner.cfg.get('sync_bn') or getattr(strategy, 'sync_bn', None)
+    if sync_bn:
+        print_log(f'sync_bn={sync_bn!r}: {len(layers)} SSN or SN layers have sync=True', 'current')
+        for layer in layers:
+            layer.sync = True
+    _check_optimizer(runner.optim_wrapper, layers)
+
+
+def _check_norm_eval(model: nn.Module) -> None:
+    for name, module in model.named_modules():
+        known = isinstance(module, BaseModule) or type(module).__module__ in SELF_RELIANT
+        if getattr(module, 'norm_eval', False) and not known and switch_norms(module):
+            raise ValueError(
+                f'{type(module).__name__} ({name}) has norm_eval=True, which stops the running '
+                'statistics of nn.BatchNorm and not those of its SSN or SN layers, because it is '
+                'no mmengine BaseModule; set norm_eval=False'
+            )
+
+
+def _check_optimizer(optim_wrapper: Any, layers: Iterable[SwitchNorm]) -> None:
+    groups = optim_wrapper.param_groups
+    if isinstance(groups, dict):  # of several optimizers
+        groups = chain.from_iterable(groups.values())
+    logits = {id(layer.ratio_logits) for layer in layers}
+    for group in groups:
+        params = {id(param) for param in group['params']}
+        if params & logits and (params - logits or group.get('weight_decay')):
+            print_log(
+                'Ratio logits are optimized like other parameters, with weight decay '
+                f'{group.get("weight_decay", 0)}, and norm_decay_mult does not reach SSN: set '
+                "optim_wrapper=dict(constructor='SSNOptimWrapperConstructor')",
+                'current',
+                logging.WARNING,
+            )
+            return

@@ -1,0 +1,1 @@
+"""What a training reads, as a pure function of its iteration."""

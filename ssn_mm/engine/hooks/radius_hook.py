@@ -1,0 +1,134 @@
+"""The hook that makes SSN layers select while mmengine trains."""
+
+import torch
+from mmengine.hooks import EMAHook
+from mmengine.runner import Runner
+
+from ...layers import (
+    SSN,
+    check_selected,
+    check_selection,
+    keep_selected,
+    set_radius,
+    set_selection,
+    ssn_layers,
+)
+from ...layers.sharded import whole
+from ...ops import circumscribed_radius
+from ...renamed import selection_of
+from ...weights.loading import unwrapped
+from ..schedules import Schedule, build_schedule, check_schedule
+from .ratios_hook import RatiosHook
+
+
+class SSNRadiusHook(RatiosHook):
+    """Grows the radius of every SSN during training, keeps what was selected, records ratios.
+
+    Before each iteration the radius is set to ``schedule(progress)``, progress being 0 in the
+    first iteration of the training and 1 in the last, whichever loop runs; a resumed training
+    goes on where it stood. After each optimizer step selected rows are pinned to their vertex,
+    in EMA copies too. Records, and ``ssn/radius`` beside them, are :class:`RatiosHook`'s.
+
+    Args:
+        schedule: See :func:`ssn_mm.engine.schedules.build_schedule`.
+        interval: Iterations between two records.
+        selection: What becomes of rows that the loaded checkpoint (``load_from``) has selected:
+            'keep', 'relearn' or 'fix', see :func:`ssn_mm.set_selection`. A resumed training goes
+            on with what it had, whichever it is.
+        choices: Its name in configs of 0.1, which had 'freeze' for 'fix'; warns.
+
+    Raises:
+        ValueError: ``selection`` is none of the three, or layers to fix have not selected; the
+            schedule shrinks, is negative or never reaches r_c; ``interval`` is below
+            1; undecided SSN layers are frozen (``frozen_stages``, ``requires_grad=False``); the
+            radius is beyond r_c from the start and layers prefer nothing; FSDP1 has flattened the
+            ratio logits; or what :class:`RatiosHook` raises.
+    """
+
+    def __init__(
+        self,
+        schedule: str | dict | Schedule = 'linear',
+        interval: int = 50,
+        selection: str = 'keep',
+        choices: str | None = None,
+    ) -> None:
+        super().__init__(interval)
+        self.selection = check_selection(selection_of(choices) or selection)
+        self.schedule = build_schedule(schedule)
+
+    def before_train(self, runner: Runner) -> None:
+        """Checks model and schedule; opens the file of ratios."""
+        self.layers = dict(ssn_layers(unwrapped(runner.model)))
+        if self.layers:
+            self._apply_selection(runner)
+            largest = max(len(layer.normalizers) for layer in self.layers.values())
+            check_schedule(self.schedule, circumscribed_radius(largest))
+            _check_trainable(self.layers)
+            _check_preferences(self.layers, self.schedule(0.0))
+        super().before_train(runner)
+
+    def _apply_selection(self, runner: Runner) -> None:
+        if runner.iter:  # resumed: layers know at once what they selected, as without the stop
+            keep_selected(runner.model)
+        elif self.selection == 'relearn':
+            set_selection(runner.model, 'relearn')
+        elif self.selection == 'fix':
+            check_selected(runner.model)  # each step pins what is selected, so this is all
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
+        """Sets the radius for this iteration."""
+        if self.layers:
+            progress = runner.iter / max(runner.max_iters - 1, 1)
+            self.radius = self.schedule(min(progress, 1.0))
+            set_radius(runner.model, self.radius)
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch=None, outputs=None
+    ) -> None:
+        """Pins selected rows; records at the interval and in the last iteration."""
+        if self.layers:
+            keep_selected(runner.model)
+            for hook in runner.hooks:
+                if isinstance(hook, EMAHook):
+                    _pin_copy(self.layers, dict(ssn_layers(hook.ema_model.module)))
+        super().after_train_iter(runner, batch_idx, data_batch, outputs)
+
+
+@torch.no_grad()
+def _pin_copy(source: dict[str, SSN], copy: dict[str, SSN]) -> None:
+    """Makes an averaged copy one-hot wherever its source is."""
+    for name, layer in source.items():
+        pinned = (layer.ratio_logits == 1).any(-1, keepdim=True) & (
+            (layer.ratio_logits == 0).sum(-1, keepdim=True) == len(layer.normalizers) - 1
+        )
+        copy[name].ratio_logits.copy_(layer.ratio_logits.where(pinned, copy[name].ratio_logits))
+        copy[name].radius.copy_(layer.radius)
+
+
+def _check_trainable(layers: dict[str, SSN]) -> None:
+    frozen = [
+        name
+        for name, layer in layers.items()
+        if not layer.ratio_logits.requires_grad and None in layer.selected
+    ]
+    if frozen:
+        raise ValueError(
+            f'{len(frozen)} SSN layers are frozen before they chose, {", ".join(frozen[:3])}...: '
+            'the radius would choose for them by chance. Set frozen_stages=-1 (and no '
+            'requires_grad=False in norm_cfg), or load a checkpoint whose layers have chosen'
+        )
+
+
+def _check_preferences(layers: dict[str, SSN], radius: float) -> None:
+    """Equal logits beyond r_c make a choice by position: of a checkpoint that was not loaded."""
+    tied = []
+    for name, layer in layers.items():
+        first, second = whole(layer.ratio_logits.detach()).topk(2).values.unbind(-1)
+        if radius >= circumscribed_radius(len(layer.normalizers)) and (first == second).any():
+            tied.append(name)
+    if tied:
+        raise ValueError(
+            f'the radius starts at {radius}, where every layer has chosen, but {len(tied)} SSN '
+            f'layers prefer nothing, {", ".join(tied[:3])}...: load a trained SN or SSN '
+            "(load_from, or a 3D backbone's pretrained), or let the radius grow: schedule='linear'"
+        )

@@ -1,0 +1,149 @@
+"""What mmengine does not know of SSN, SN and their files, and what PyTorch asks of its own."""
+
+from collections.abc import Iterable
+from functools import partial
+from pickle import UnpicklingError
+from types import ModuleType
+from typing import Any
+
+from ..layers import SwitchNorm
+from .importing import after_import
+from .switch_norms import WithRunningStatistics, switch_norms
+
+_NUMBERS = ('f8', 'f4', 'i8', 'i4')  # in HistoryBuffers, and as the best score
+
+
+def apply() -> None:
+    """Makes each patch once its module is imported."""
+    after_import(
+        {
+            'mmengine.logging': allow_checkpoints,
+            'mmengine.config.config': find_own_configs,
+            'mmengine.model.base_module': extend_norm_eval,
+            'mmengine.optim.optimizer.optimizer_wrapper': warn_of_accumulation,
+            'mmengine.runner.checkpoint': load_any_norm,
+        }
+    )
+
+
+def allow_checkpoints(logging: ModuleType) -> None:
+    """Lets `torch.load` read the checkpoints that mmengine's Runner writes, and no code.
+
+    Since torch 2.6 it reads weights only, and resuming stops at the HistoryBuffer, mmengine's
+    training log. That class and the numbers in it are allowed. Two names in such a checkpoint
+    would open more, and stand for a narrow function instead: `getattr`, which leads from any
+    object to any module, and `numpy.dtype`, whose state can declare bytes to be objects.
+    """
+    import numpy as np
+    import torch
+
+    allowed: list[Any] = [logging.HistoryBuffer, np.ndarray]
+    allowed += [type(np.dtype(number)) for number in _NUMBERS]
+    allowed.append((partial(_history_statistic, logging.HistoryBuffer), 'builtins.getattr'))
+    allowed.append((_number_type, 'numpy.dtype'))
+    for value in (np.zeros(1), np.float64(0)):
+        rebuild: Any = value.__reduce__()[0]
+        for module in ('numpy.core.multiarray', 'numpy._core.multiarray'):  # numpy 1, numpy 2
+            allowed.append((rebuild, f'{module}.{rebuild.__name__}'))
+    torch.serialization.add_safe_globals(allowed)
+
+
+def find_own_configs(config: ModuleType) -> None:
+    """Lets `_base_ = ['ssn_mm::deeplab_ssn_ade20k.py']` name a config of this package.
+
+    mmengine knows such names for the packages of a list of its own, where a name must have a
+    slash, and would look for the types of such a config in registries of that package.
+    """
+    own = config.Config._get_cfg_path
+
+    def get_cfg_path(cfg_path: str, filename: str) -> tuple[str, str | None]:
+        from ..shipped import OWN, shipped
+
+        package, found, name = cfg_path.partition('::')
+        if found and package == OWN:
+            return str(shipped(OWN, 'configs', name)), None  # types of default_scope
+        return own(cfg_path, filename)
+
+    config.Config._get_cfg_path = staticmethod(get_cfg_path)
+
+
+def extend_norm_eval(base_module: ModuleType) -> None:
+    """Has ``norm_eval``, ``bn_frozen`` and ``partial_bn`` of backbones reach SSN and SN.
+
+    ``BaseModule.train`` is ``nn.Module.train``, which backbones call first; what they add is for
+    batch norm alone. ``norm_eval`` stops the running statistics, and BN's part uses them;
+    ``bn_frozen`` (CSN) stops γ and β beside it. ``partial_bn`` (TSN's backbone) stops all of these
+    from the second layer on. Ratios learn on.
+    """
+    base: Any = base_module.BaseModule
+
+    def train(self: Any, mode: bool = True) -> Any:
+        super(base, self).train(mode)
+        if mode and getattr(self, 'norm_eval', False):
+            _stop(switch_norms(self), affine=getattr(self, 'bn_frozen', False))
+        if mode and getattr(self, 'partial_bn', False):
+            _stop(switch_norms(self)[1:], affine=True)
+        return self
+
+    base.train = train
+
+
+def warn_of_accumulation(optimizer_wrapper: ModuleType) -> None:
+    """Lets an optimizer wrapper that accumulates gradients warn of running statistics of SSN."""
+
+    def has_batch_norm(model: Any) -> bool:
+        return any(isinstance(module, WithRunningStatistics) for module in model.modules())
+
+    vars(optimizer_wrapper)['has_batch_norm'] = has_batch_norm
+
+
+def load_any_norm(checkpoint: ModuleType) -> None:
+    """Lets mmengine's loaders read .safetensors, and translate between SSN, SN and other norms.
+
+    That is ``load_from``, ``resume``, ``init_cfg=dict(type='Pretrained')`` and the libraries'
+    inference. Networks and checkpoints without SSN and SN are loaded as ever.
+    """
+    own = checkpoint.load_state_dict
+
+    def load_state_dict(
+        module: Any, state_dict: Any, strict: bool = False, logger: Any = None
+    ) -> None:
+        from ..weights.loading import concerns_switch_norms, load_logged
+
+        if concerns_switch_norms(module, state_dict):
+            return load_logged(module, state_dict, strict, logger)
+        return own(module, state_dict, strict, logger)
+
+    def load_from_safetensors(filename: str, map_location: Any = None, logger: Any = None) -> Any:
+        from ..weights.safetensors import load_from_safetensors
+
+        return load_from_safetensors(filename, map_location)
+
+    checkpoint.load_state_dict = load_state_dict  # type: ignore[attr-defined]
+    checkpoint.CheckpointLoader.register_scheme(
+        r'(?!\w+://).*\.safetensors$', load_from_safetensors, force=True
+    )
+
+
+def _stop(layers: Iterable[SwitchNorm], affine: bool) -> None:
+    for layer in layers:
+        layer.eval()
+        for param in (layer.weight, layer.bias) if affine else ():
+            if param is not None:
+                param.requires_grad = False
+
+
+def _history_statistic(buffer: Any, owner: Any, name: str) -> Any:
+    """`getattr` for checkpoints, which name HistoryBuffer's statistics and need nothing else."""
+    if owner is buffer and name in ('min', 'max', 'mean', 'current'):
+        return getattr(buffer, name)
+    raise UnpicklingError(f"expected one of HistoryBuffer's statistics, got {name!r} of {owner!r}")
+
+
+def _number_type(code: str, *_: Any) -> Any:
+    """`numpy.dtype` for checkpoints; numpy's own object, which ignores the state it is given."""
+    import numpy as np
+
+    if code in _NUMBERS:
+        return np.dtype(code)
+    raise UnpicklingError(f'expected a number, one of {_NUMBERS}, got numpy dtype {code!r}')

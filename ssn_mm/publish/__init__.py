@@ -1,0 +1,1 @@
+"""Networks that go out, and what others have published."""

@@ -1,0 +1,1 @@
+"""Grids of trainings: their runs, results, tables and significance."""

@@ -1,0 +1,208 @@
+"""One run of a suite: trained in a process of its own, tested, and its result written."""
+
+import fcntl
+import json
+import os
+import resource
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from ..config_files import read_config
+from ..engine.work_dir import last_checkpoint
+from ..files import write_atomically
+from ..timing.rows import environment
+from .provenance import data_version, versions
+from .suite import Run, Suite
+from .training import METRICS, read_training
+
+RESULT, OUTPUT, LOCK = 'result.json', 'output.txt', '.lock'
+Result = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Commands:
+    """What trains and tests: tools/train.py and tools/test.py, or their distributed forms.
+
+    Attributes:
+        train: Before the config, such as ``('python', 'tools/train.py')``.
+        test: Before config and checkpoint.
+        gpus: Follows them, where the tools are distributed; else empty.
+    """
+
+    train: Sequence[str]
+    test: Sequence[str]
+    gpus: Sequence[str] = ()
+
+
+def train_run(
+    suite: Suite, run: Run, folder: Path, commands: Commands, portion: Mapping[str, str]
+) -> None:
+    """Trains one run, in a job; its folder then holds a result, of a failure too.
+
+    A training that a killed driver left behind is waited for. One that was cut short starts anew,
+    so that its result is that of a run nobody disturbed. ``portion`` is added to its environment.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    own = versions_of(run)
+    with (folder / LOCK).open('w') as lock:
+        # the training inherits the lock, and keeps it should this job be killed
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = read_result(folder)
+        if done and done['status'] == 'done' and done['versions'] == own:
+            return
+        for path in folder.iterdir():
+            if path.name != LOCK:
+                is_folder = path.is_dir() and not path.is_symlink()
+                shutil.rmtree(path) if is_folder else path.unlink()
+        result = about(suite, run) | dict(versions=own)
+        try:
+            result |= _train(suite, run, folder, commands, portion, lock.fileno())
+        except (OSError, ValueError) as error:
+            result |= dict(error=str(error), last_lines=last_lines(folder))
+        result['environment'] = environment(seed=run.seed)
+        write_atomically(folder / RESULT, (json.dumps(result) + '\n').encode())
+
+
+def read_result(folder: Path) -> Result | None:
+    """What :func:`train_run` wrote; None where it has not."""
+    file = folder / RESULT
+    return _read_json(file) if file.is_file() else None
+
+
+def check_own(folder: Path) -> None:
+    """Checks that a folder, which a run empties before it begins, is a run's or a new one.
+
+    Raises:
+        ValueError: It is a file, or holds what no run of a suite has left there.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f'{folder} is a file, and a run needs a folder there; move it')
+    own = any((folder / name).exists() for name in (LOCK, RESULT))
+    if folder.is_dir() and not own and any(folder.iterdir()):
+        raise ValueError(
+            f'{folder} holds files that no run of a suite has written, and would be emptied; move '
+            'them, or give another --work-dir'
+        )
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(file.read_text('utf-8', 'replace'))
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise ValueError(f'{file} holds no JSON object; restore it, or remove it to run again')
+    return found
+
+
+def versions_of(run: Run) -> dict[str, str]:
+    """What a result of it would depend on now."""
+    return versions(_config(run))
+
+
+def about(suite: Suite, run: Run) -> Result:
+    """The result of a run that failed before it measured anything."""
+    own = dict(suite=suite.name, run=run.name, label=run.label, variant=run.variant, seed=run.seed)
+    return own | dict(config=run.config.name, status='failed')
+
+
+def last_lines(folder: Path) -> list[str]:
+    """The end of what a run has printed."""
+    output = folder / OUTPUT
+    return output.read_text(errors='replace').splitlines()[-15:] if output.is_file() else []
+
+
+def _config(run: Run) -> Config:
+    return read_config(run.config, run.options)
+
+
+def _train(
+    suite: Suite,
+    run: Run,
+    folder: Path,
+    commands: Commands,
+    portion: Mapping[str, str],
+    lock: int,
+) -> Result:
+    """Raises ValueError where anything fails."""
+    cfg = _config(run)
+    if run.after is not None:
+        first = read_result(folder.with_name(run.after))
+        if first is None or first['status'] != 'done':
+            raise ValueError(f'{run.after}, which it starts from, is not done')
+        cfg.load_from = last_checkpoint(folder.with_name(run.after))
+    config = folder / f'{run.config.stem}.py'
+    cfg.dump(config)
+    began = time.monotonic()
+    command = [*commands.train, config, *commands.gpus, '--work-dir', folder]
+    _call('training', command, folder, portion, lock)
+    result: Result = dict(status='done', seconds=round(time.monotonic() - began, 1))
+    result |= dict(data=data_version(cfg), **read_training(folder, suite.metrics))
+    if suite.test is not None:
+        checkpoint = last_checkpoint(folder)
+        place = folder / 'test'
+        command = [*commands.test, config, checkpoint, *commands.gpus, '--work-dir', place]
+        _call('test', [*command, *suite.test], folder, portion, lock)
+        result['metrics'] = _read_test(place, suite.metrics)
+    if result['memory'] is None:  # no GPU: of the largest process
+        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+        result['memory'] = round(peak / 1024)
+    return result
+
+
+def _call(
+    what: str, command: Sequence[Any], folder: Path, portion: Mapping[str, str], lock: int
+) -> None:
+    """Runs a command, its output in the folder; a signal to end ends it first."""
+    port = str(_free_port())  # of a distributed training; another may run beside it
+
+    def end(number: int, frame: Any) -> None:
+        raise SystemExit(128 + number)  # to wait here would deadlock with the wait that it disturbs
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with (folder / OUTPUT).open('a') as output:
+            process = subprocess.Popen(
+                [str(part) for part in command],
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                env={**os.environ, 'PORT': port, **portion},
+                pass_fds=[lock],
+            )
+        try:
+            code = process.wait()
+        except SystemExit:
+            process.terminate()
+            process.wait()
+            raise
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if code:
+        raise ValueError(f'{what} ended with exit code {code}')
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        return probe.getsockname()[1]
+
+
+def _read_test(place: Path, metrics: Sequence[str]) -> dict[str, float]:
+    """What mmengine's test wrote: <work dir>/<time>/<time>.json."""
+    (file,) = [path for path in place.glob('*/*.json') if path.stem == path.parent.name]
+    found = _read_json(file)
+    if missing := [key for key in metrics if key not in found]:
+        raise ValueError(f'{file} has no {", ".join(missing)}')
+    named = {key: METRICS.get(key, (key, 1)) for key in metrics}
+    return {name: round(found[key] * percent, 3) for key, (name, percent) in named.items()}

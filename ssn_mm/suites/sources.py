@@ -1,0 +1,51 @@
+"""Where tools take results from: a suite, a work dir, or a file of results."""
+
+import argparse
+from pathlib import Path
+
+from ..commands import command
+from .results import Results, read_results, results_of_suite, results_of_training
+from .run_suite import results_of
+from .suite import read_suite
+
+WORK_DIR = Path('work_dirs/suites')
+
+
+def add_source(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments that :func:`read_source` takes."""
+    parser.add_argument(
+        'source',
+        type=Path,
+        help='work dir of a training, suite file, or results.jsonl of tools/benchmark.py',
+    )
+    parser.add_argument(
+        '--work-dir',
+        type=Path,
+        default=WORK_DIR,
+        help=f'folder of all suites (default: {WORK_DIR})',
+    )
+
+
+def read_source(source: Path, work_dir: Path = WORK_DIR) -> tuple[Results, Path]:
+    """Reads results; returns them, and the folder they lie in.
+
+    Args:
+        source: A training's work dir, a suite file or a file of results.
+        work_dir: Of all suites.
+
+    Raises:
+        FileNotFoundError: There is no such file, or no result of the suite.
+        ValueError: It is none of the three.
+    """
+    if source.is_dir():
+        return results_of_training(source), source
+    if source.suffix == '.jsonl':
+        return read_results(source), source.parent
+    suite = read_suite(source)
+    folder = work_dir / suite.name
+    rows = results_of(suite, folder)
+    if not rows:
+        own = [] if work_dir == WORK_DIR else ['--work-dir', work_dir]
+        train = command('benchmark.py', source, *own)
+        raise FileNotFoundError(f'no results in {folder}; train its runs first:\n    {train}')
+    return results_of_suite(suite, rows), folder

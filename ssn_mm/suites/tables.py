@@ -1,0 +1,192 @@
+"""Tables of results, in Markdown."""
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..timing.rows import table
+from .provenance import LIBRARIES
+from .results import Results
+from .significance import difference_table, differences, trend
+from .suite import row_name
+from .training import share_of, unpack
+
+
+def tables(results: Results) -> dict[str, tuple[str, str]]:
+    """All tables that there is data for, and what to know about each, by title.
+
+    Raises:
+        ValueError: No run is done.
+    """
+    if not results.done:
+        raise ValueError(f'no run of {results.name} is done, there is nothing to show')
+    found = {}
+    if len(results.variants()) > 1:
+        note = 'Mean ± standard deviation over the seeds.'
+        if results.paper:
+            note += " The paper's are of its own data and network, not measured here."
+        found[f'{results.main} by {results.variant or "variant"}'] = (variant_table(results), note)
+    reference = 'SSN' if 'SSN' in results.labels() else results.labels()[0]
+    if differences(results, reference):
+        found[f'{reference} against the others'] = (
+            difference_table(results, reference),
+            "Welch's t-test over the seeds; Holm's correction for the number of others, within "
+            'each variant.',
+        )
+    if any(row['ratios'] for row in results.done):
+        found['Shares of the normalizers'] = (share_table(results), _trends(results))
+    found['All runs'] = (
+        main_table(results),
+        'Mean ± standard deviation over the seeds; one-hot: share of rows, per seed.',
+    )
+    return found
+
+
+def fill_page(page: str, results: Results) -> str:
+    """Puts tables between ``<!-- NAME: TITLE -->`` and ``<!-- end -->``, NAME the results'.
+
+    Raises:
+        ValueError: A title is none of ``tables``, or the page has no place for these results.
+    """
+    known = tables(results)
+    places = re.compile(
+        rf'(<!-- {re.escape(results.name)}: (.+?) -->\n).*?(<!-- end -->)', re.DOTALL
+    )
+    asked = [title for _, title, _ in places.findall(page)]
+    if wrong := [title for title in asked if title not in known]:
+        raise ValueError(f'no table {wrong[0]!r}; there are {", ".join(known)}')
+    if not asked:
+        raise ValueError(
+            f'the page has no <!-- {results.name}: TITLE --> with <!-- end --> after it; '
+            f'TITLE may be {", ".join(known)}'
+        )
+    return places.sub(lambda m: f'{m[1]}\n{known[m[2]][0]}\n\n{m[3]}', page)
+
+
+def spread(values: Sequence[float]) -> str | None:
+    """'97.03 ± 0.15', mean and standard deviation; None without values."""
+    if not values:
+        return None
+    deviation = f' ± {np.std(values, ddof=1):.2f}' if len(values) > 1 else ''
+    return f'{np.mean(values):.2f}{deviation}'
+
+
+def main_table(results: Results) -> str:
+    """Metrics, mean ± standard deviation over the seeds, beside the paper's; costs and choices."""
+    paper = [f"the paper's {name}" for name in results.metrics] if results.paper else []
+    head = ['', *results.metrics, *paper, 'seeds', 'ms/iteration', 'MiB', 'minutes', 'one-hot']
+    lines = []
+    for label, variant in _pairs(results):
+        own, name = results.of(label, variant), row_name(label, variant)
+        known = results.paper.get(name, [None] * len(results.metrics)) if paper else []
+        ratios = [unpack(row['ratios']) for row in own if row['ratios']]
+        lines.append(
+            [
+                name,
+                *(spread(results.values(label, variant, metric)) for metric in results.metrics),
+                *map(_plain, known),
+                len(own),
+                _mean([row['seconds_per_iteration'] for row in own], 1e3),
+                _mean([row['memory'] for row in own]),
+                _mean([row.get('seconds') for row in own], 1 / 60),
+                ', '.join(f'{_one_hot(r):.0%}'.replace('%', ' %') for r in ratios) or None,
+            ]
+        )
+    return table(head, lines)
+
+
+def variant_table(results: Results) -> str:
+    """The main metric: a line a label, a column a variant, the paper's lines below."""
+    variants = results.variants()
+    lines: list[list[object]] = [
+        [label, *(spread(results.values(label, variant)) for variant in variants)]
+        for label in results.labels()
+    ]
+    for label in results.labels() if results.paper else []:
+        known = [results.paper.get(row_name(label, v), [None])[0] for v in variants]
+        if any(known):
+            lines.append([f"{label}, the paper's", *map(_plain, known)])
+    return table([results.variant or results.main, *variants], lines)
+
+
+def share_table(results: Results) -> str:
+    """Percent of means and of variances that each normalizer has in the end, over the layers."""
+    packed = [row['ratios'] for row in results.done if row['ratios']]
+    names = list(dict.fromkeys(name for own in packed for name in own['normalizers']))
+    lines = []
+    for label, variant in _pairs(results):
+        runs = [unpack(row['ratios']) for row in results.of(label, variant) if row['ratios']]
+        if runs:
+            cells = [
+                spread([100 * share_of(run, name, row) for run in runs])
+                for row in (0, 1)
+                for name in names
+            ]
+            lines.append([row_name(label, variant), *cells])
+    head = ['percent', *(f'{name}, {what}' for what in ('means', 'variances') for name in names)]
+    return table(head, lines)
+
+
+def _trends(results: Results) -> str:
+    told = 'Mean ± standard deviation over the seeds of the average over layers.'
+    for label in results.labels():
+        for name in ('IN', 'LN', 'BN', 'GN'):
+            if own := trend(results, label, name):
+                rho, p, runs = own
+                told += (
+                    f" {label}: {name}'s share against {results.variant}: Spearman's rho "
+                    f'{rho:+.2f}, p = {p:.2g}, {runs} runs.'
+                )
+    return told
+
+
+def mixed(results: Results) -> list[str]:
+    """What differs between rows that stand side by side, in words; empty if nothing does."""
+    found = []
+    for key in ('code', 'imports', *LIBRARIES):
+        there = {
+            row['versions'].get(key, 'not recorded') for row in results.done if 'versions' in row
+        }
+        if len(there) > 1:
+            told = ', '.join(sorted(there))
+            found.append(f'The results are of {len(there)} versions of {key}: {told}.')
+    for label, variant in _pairs(results):
+        own = [row for row in results.of(label, variant) if 'versions' in row]
+        # a config's hash holds the seed, so seeds of one config differ anyway
+        if len({row['data'] for row in own}) > 1:
+            found.append(f'Seeds of {row_name(label, variant)} saw different data.')
+    data = {row['data'] for row in results.done if 'data' in row}
+    if len(data) > 1:
+        found.append(f'The results are of {len(data)} versions of the data.')
+    return found
+
+
+def notes(results: Results) -> list[str]:
+    """What is missing of a training that was stopped early."""
+    return [note for row in results.done for note in row.get('notes', ())]
+
+
+def failures(results: Results) -> Iterable[tuple[str, str, Sequence[str]]]:
+    """Name, error and last lines of every run that failed."""
+    for row in results.rows:
+        if row['status'] == 'failed':
+            yield row['run'], row['error'], row['last_lines']
+
+
+def _pairs(results: Results) -> list[tuple[str, str]]:
+    return [(b, v) for v in results.variants() for b in results.labels() if results.of(b, v)]
+
+
+def _one_hot(ratios: Any) -> float:
+    return float((ratios.ratios[-1] == 1).any(-1).mean())
+
+
+def _mean(values: Sequence[float | None], factor: float = 1.0) -> float | None:
+    there = [value for value in values if value is not None]
+    return float(np.mean(there)) * factor if there else None
+
+
+def _plain(value: float | None) -> str | None:
+    return None if value is None else str(value)

@@ -1,0 +1,1 @@
+"""Competitors timed side by side, and rows of what was measured."""

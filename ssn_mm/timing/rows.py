@@ -1,0 +1,256 @@
+"""Benchmarks as data: rows on disk with their environment, and the tables made of them."""
+
+import json
+import os
+import platform
+import re
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..files import write_atomically
+from ..version import __version__
+from .rounds import TOTAL
+
+UNITS = {'ms': 1e3, 'µs': 1e6}
+MEBI = 2**20
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a benchmark wrote.
+
+    Attributes:
+        tool: Name of the benchmark.
+        environment: From :func:`environment`.
+        settings: The command's arguments, and the ``baselines`` of its ratios.
+        rows: From ``benchmark.measure``.
+    """
+
+    tool: str
+    environment: dict[str, Any]
+    settings: dict[str, Any]
+    rows: list[dict[str, Any]]
+
+
+def environment(device: str = 'cpu', seed: int = 0) -> dict[str, Any]:
+    """What the numbers depend on; names no host, no user and no path."""
+    cpu = platform.processor() or platform.machine()
+    info = Path('/proc/cpuinfo')
+    if info.is_file() and (found := re.search(r'model name\s*:\s*(.+)', info.read_text())):
+        cpu = found[1].strip()
+    return dict(
+        device=torch.cuda.get_device_name() if device == 'cuda' else cpu,
+        cpu=cpu,
+        cores=os.cpu_count(),
+        threads=torch.get_num_threads(),
+        torch=torch.__version__,
+        cuda=torch.version.cuda if device == 'cuda' else None,
+        python=platform.python_version(),
+        system=f'{platform.system()} {platform.machine()}',
+        ssn_mm=__version__,
+        commit=_commit(),
+        date=datetime.now(timezone.utc).strftime('%Y-%m-%d %H:%M UTC'),
+        seed=seed,
+    )
+
+
+def file_name(run: Run) -> str:
+    """``<tool>-<device>.jsonl``, in small letters, digits and hyphens."""
+    device = re.sub(r'[^a-z0-9]+', '-', run.environment['device'].lower()).strip('-')
+    return f'{run.tool}-{device}.jsonl'
+
+
+def write_run(path: str | Path, run: Run) -> None:
+    """Writes JSON Lines, atomically: a header with tool, environment and settings, then the rows.
+
+    Raises:
+        ValueError: A number is NaN or infinite.
+    """
+    header = dict(tool=run.tool, environment=run.environment, settings=run.settings)
+    lines = [json.dumps(line, allow_nan=False, ensure_ascii=False) for line in (header, *run.rows)]
+    write_atomically(path, ('\n'.join(lines) + '\n').encode())
+
+
+def read_run(path: str | Path) -> Run:
+    """Reads what :func:`write_run` wrote.
+
+    Raises:
+        ValueError: A line is damaged, or there are no rows.
+    """
+    found: list[dict[str, Any]] = []
+    for number, line in enumerate(Path(path).read_text(encoding='utf-8').splitlines(), 1):
+        needed = {'case', 'competitor', 'seconds'} if found else {'tool', 'environment', 'settings'}
+        try:
+            content = json.loads(line)
+        except json.JSONDecodeError:
+            content = None
+        if not isinstance(content, dict) or not needed <= content.keys():
+            raise ValueError(
+                f'{path}, line {number}: expected a JSON object with {", ".join(sorted(needed))}, '
+                f'got {line[:60]!r}; restore the file or measure again'
+            )
+        found.append(content)
+    if len(found) < 2:
+        raise ValueError(f'{path} holds {len(found)} lines and so no rows; measure again')
+    header, *rows = found
+    return Run(header['tool'], header['environment'], header['settings'], rows)
+
+
+def describe(case: Mapping[str, Any]) -> str:
+    """A case in words: numbers with their names, texts and lists without."""
+    words = []
+    for key, value in case.items():
+        value = 'x'.join(map(str, value)) if isinstance(value, list) else value
+        words.append(value if isinstance(value, str) else f'{key} {value}')
+    return ', '.join(words)
+
+
+def grouped(rows: Iterable[dict[str, Any]], keys: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+    """Rows by the values that their cases have for these keys, in words."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        found.setdefault(describe({key: row['case'][key] for key in keys}), []).append(row)
+    return found
+
+
+def geometric_mean(values: Iterable[float]) -> float | None:
+    """Of positive numbers; None where there are none."""
+    logs = np.log(list(values))
+    return float(np.exp(logs.mean())) if len(logs) else None
+
+
+def table(head: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
+    """A Markdown table, padded so that it reads well in a terminal; the first column is text."""
+    cells = [[*head], *([_text(cell) for cell in line] for line in lines)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+
+    def join(line: Sequence[str]) -> str:
+        first, *rest = line
+        padded = [first.ljust(widths[0]), *map(str.rjust, rest, widths[1:])]
+        return f'| {" | ".join(padded)} |'
+
+    rule = [f':{"-" * (widths[0] - 1)}', *(f'{"-" * (w - 1)}:' for w in widths[1:])]
+    return '\n'.join([join(cells[0]), f'| {" | ".join(rule)} |', *map(join, cells[1:])])
+
+
+def case_table(rows: Sequence[Mapping[str, Any]], baselines: Sequence[str], unit: str) -> str:
+    """What one case measured: times, ratios to the baselines, memory and share of the roofline.
+
+    Args:
+        rows: Of one case.
+        baselines: The ratios' denominators; those that took no part are left out.
+        unit: 'ms' or 'µs'.
+    """
+    done = [row for row in rows if row['seconds']]
+    phases = list(dict.fromkeys(p for row in done for p in row['seconds'] if p != TOTAL))
+    there = [base for base in baselines if any(base in row['ratio'] for row in done)]
+    memory = there[:1] if any(row['peak_bytes'] is not None for row in rows) else []
+    roofline = [phase for phase in phases if any(phase in row.get('roofline', ()) for row in rows)]
+    head = ['', *(f'{phase} {unit}' for phase in phases), f'{TOTAL} {unit} (20-80 %)']
+    head += [f'/ {base}' for base in there]
+    head += [text for base in memory for text in ('peak MiB', f'memory / {base}')]
+    head += ['MiB to move'] if roofline else []
+    head += [f'{phase} roofline' for phase in roofline]
+    lines = []
+    for row in rows:
+        seconds, ratio, peak = row['seconds'] or {}, row['ratio'] or {}, row['peak_bytes']
+        line = [row['competitor'], *(show_time(seconds.get(p), unit) for p in phases)]
+        line += [row['note'] or show_time(seconds.get(TOTAL), unit, spread=True)]
+        line += [ratio[base][TOTAL]['median'] if base in ratio else None for base in there]
+        for base in memory:
+            line += [None if peak is None else peak / MEBI, (row['peak_ratio'] or {}).get(base)]
+        if roofline:
+            moved = [_text(row['bytes'][p] / MEBI) for p in roofline if p in row['bytes']]
+            line += [' + '.join(moved) or None]
+        line += [percent(row['roofline'].get(phase)) for phase in roofline]
+        lines.append(line)
+    return table(head, lines)
+
+
+def mean_table(rows: Sequence[Mapping[str, Any]], baselines: Sequence[str]) -> str:
+    """Geometric means over the rows' cases: time by baseline, memory by the first baseline.
+
+    A competitor that missed a case has the number of its cases beside its name: it is not
+    comparable with those that took part in all.
+    """
+    there = [b for b in baselines if any(b in (row['ratio'] or {}) for row in rows)]
+    names = list(dict.fromkeys(row['competitor'] for row in rows))
+    cases = len({json.dumps(row['case'], sort_keys=True) for row in rows})
+    lines = []
+    for name in names:
+        own = [row for row in rows if row['competitor'] == name and row['seconds']]
+        few = '' if len(own) == cases else f' ({len(own)} of {cases} cases)'
+        line = [name + few, *(mean_ratio(own, base) for base in there)]
+        line += [mean_memory(own, base) for base in there[:1]]
+        if 'roofline' in rows[0]:
+            phases = [p for p in ('forward', 'backward') if any(p in r['roofline'] for r in own)]
+            line += [percent(geometric_mean(r['roofline'][p] for r in own)) for p in phases]
+            line += [None] * (2 - len(phases))
+        lines.append(line)
+    head = ['', *(f'time / {base}' for base in there), *(f'memory / {base}' for base in there[:1])]
+    head += ['forward roofline', 'backward roofline'] if 'roofline' in rows[0] else []
+    return table(head, lines)
+
+
+def mean_ratio(rows: Iterable[Mapping[str, Any]], base: str, phase: str = TOTAL) -> float | None:
+    """Geometric mean over rows of the median time relative to ``base``."""
+    return geometric_mean(
+        row['ratio'][base][phase]['median'] for row in rows if base in (row['ratio'] or {})
+    )
+
+
+def mean_memory(rows: Iterable[Mapping[str, Any]], base: str) -> float | None:
+    """Geometric mean over rows of the peak memory relative to ``base``."""
+    ratios = ((row['peak_ratio'] or {}).get(base) for row in rows)
+    return geometric_mean(ratio for ratio in ratios if ratio)
+
+
+def show_time(quantiles: Mapping[str, float] | None, unit: str, spread: bool = False) -> str | None:
+    """Seconds in another unit: the median, with ``spread`` followed by '(p20-p80)'."""
+    if quantiles is None:
+        return None
+    low, middle, high = (_text(quantiles[q] * UNITS[unit]) for q in ('p20', 'median', 'p80'))
+    return f'{middle} ({low}-{high})' if spread else middle
+
+
+def percent(share: float | None) -> str | None:
+    """0.5 as '50 %'."""
+    return None if share is None else f'{share:.0%}'.replace('%', ' %')
+
+
+def _text(cell: object) -> str:
+    """Numbers with three figures, nothing as a dash."""
+    if isinstance(cell, float):
+        return f'{cell:.0f}' if abs(cell) >= 99.95 or cell == 0 else f'{cell:#.3g}'
+    return '-' if cell is None else str(cell)
+
+
+def _commit() -> str:
+    """Of the checkout that holds this file; '+dirty' where more than docs/ differs from it."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / '.git').exists():  # installed; a repository further up is somebody else's
+        return 'unknown'
+
+    def git(*command: str) -> str:
+        done = subprocess.run(
+            ['git', '--no-optional-locks', *command],
+            cwd=root,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return done.stdout.strip()
+
+    try:
+        commit = git('rev-parse', '--short=10', 'HEAD')
+        # a benchmark's own results do not change what the next one measures
+        return commit + ('+dirty' if git('status', '--porcelain', '--', ':!docs') else '')
+    except (OSError, subprocess.CalledProcessError):
+        return 'unknown'

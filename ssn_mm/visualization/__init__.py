@@ -1,0 +1,1 @@
+"""Figures, reports, and the hook that draws while a network trains."""

@@ -1,0 +1,103 @@
+import io
+import shlex
+from datetime import timedelta
+
+import pytest
+import resumed
+import torch
+import torch.distributed as dist
+from mmengine.config import Config
+from mmengine.dataset import BaseDataset
+from mmengine.registry import MODELS
+
+from ssn_mm.cli import train as run
+from ssn_mm.engine.start import StartHook
+
+
+class Interrupted(io.BytesIO):
+    """A runner that Ctrl-C reaches where PyTorch makes a RuntimeError of it."""
+
+    iter, hooks, rank, launcher = 7, (StartHook(),), 0, 'none'
+    train_loop, max_iters = None, 14
+
+    def __init__(self, cfg):
+        super().__init__()
+        self.cfg, self.work_dir, self.log_dir = cfg, cfg.work_dir, f'{cfg.work_dir}/now'
+
+    def train(self):
+        torch.save({'weight': torch.zeros(10_000)}, self)
+
+    def write(self, data):
+        if self.tell():
+            raise KeyboardInterrupt
+        return super().write(data)
+
+
+def test_an_interrupt_that_became_another_error_is_one(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(run, 'build_runner', Interrupted)
+    names = ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper')
+    parts = {name: dict(type='X') for name in names}
+    (tmp_path / 'my.py').write_text('')
+    cfg = Config(dict(work_dir=str(tmp_path / 'a b'), **parts), filename=str(tmp_path / 'my.py'))
+    with pytest.raises(RuntimeError, match='unexpected pos'):
+        Interrupted(cfg).train()
+    with pytest.raises(SystemExit, match='130'):
+        run.train(cfg)
+    told, again = capsys.readouterr().out.strip().splitlines()
+    assert told == 'Interrupted at iteration 7; there is no checkpoint yet. Go on with it:'
+    assert shlex.split(again)[-2:] == [str(tmp_path / 'a b/my.py'), '--resume']
+
+
+@pytest.mark.parametrize(
+    ('error', 'code'), [(KeyboardInterrupt(), 130), (SystemExit(3), 3), (ValueError(), None)]
+)
+def test_a_tool_ends_with_130_after_an_interrupt_only(error, code):
+    def main():
+        raise error
+
+    with pytest.raises(SystemExit if code else ValueError) as caught:
+        run.run_tool(main)
+    assert code is None or caught.value.code == code
+
+
+def test_a_training_of_no_iteration_is_refused_before_a_scheduler_is_built(tmp_path):
+    MODELS.register_module('ResumedNet', module=resumed.Net, force=True)
+    cfg = Config(
+        dict(
+            work_dir=str(tmp_path),
+            model=dict(type='ResumedNet'),
+            train_dataloader=dict(
+                dataset=dict(type='NoisyPictures'),
+                sampler=dict(type='DefaultSampler', shuffle=True),
+                batch_size=11,
+                drop_last=True,
+            ),
+            train_cfg=dict(by_epoch=True, max_epochs=3),
+            optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
+            param_scheduler=dict(type='LinearLR', by_epoch=False),
+        )
+    )
+    with pytest.raises(ValueError, match='nothing to train: an epoch of train_dataloader has no'):
+        run.train(cfg)
+
+
+class NoPictures(BaseDataset):
+    def load_data_list(self):
+        return []
+
+
+def test_a_dataset_without_samples_is_told_with_what_it_reads(capsys):
+    with pytest.raises(SystemExit, match='2'):
+        run.run_tool(lambda: NoPictures(ann_file='lists/none.txt', data_prefix=dict(img='here')))
+    told = capsys.readouterr().err
+    assert 'error: a NoPictures of the config finds no samples, with' in told
+    assert 'lists/none.txt' in told
+    assert "data_prefix {'img': 'here'}" in told
+
+
+@pytest.mark.parametrize(('given', 'expected'), [({}, None), (dict(timeout=7), timedelta(0, 7))])
+def test_processes_on_cpus_obey_the_configs_timeout(monkeypatch, given, expected):
+    joined = []
+    monkeypatch.setattr(dist, 'init_process_group', lambda *args, **kw: joined.append((args, kw)))
+    run._distribute_over_cpus(Config(dict(env_cfg=dict(dist_cfg=dict(backend='nccl', **given)))))
+    assert joined == [(('gloo',), dict(timeout=expected))]

@@ -1,0 +1,178 @@
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from ssn_mm.suites.results import read_results, write_results
+from ssn_mm.visualization.picture import COLOURS
+from ssn_mm.visualization.ratio_figures import plot_layers, plot_network, plot_trajectory
+from ssn_mm.visualization.report import figures, write_report
+
+ROOT = Path(__file__).parents[2]
+CHROMIUM = shutil.which('chromium')
+QUIET = '--headless --no-sandbox --disable-gpu --disable-background-networking --disable-sync '
+QUIET += '--disable-component-update --no-first-run --hide-scrollbars --window-size=1200,9000'
+
+
+def drawn(picture):
+    image = cv2.imdecode(np.frombuffer(picture.png(), np.uint8), cv2.IMREAD_COLOR)
+    return image[..., ::-1].astype(int)
+
+
+def share(image, colour):
+    """Of pixels near a colour."""
+    rgb = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+    return (np.abs(image - rgb).max(-1) < 12).mean()
+
+
+def test_every_figure_has_data_and_shows_it(results):
+    pictures = {picture.name: picture for picture in figures(results)}
+    assert list(pictures) == [
+        *('metric', 'curves', 'cost', 'shares', 'layers', 'network', 'progress', 'trajectory')
+    ]
+    for picture in pictures.values():
+        assert len(picture.lines) >= 4
+        assert all(len(line) == len(picture.head) for line in picture.lines)
+        assert (drawn(picture) < 200).any(-1).mean() > 0.005, picture.name
+    shares = [line for line in pictures['shares'].lines if line[:3] == ['SSN', '2', 'mean']]
+    assert sum(line[-1] for line in shares) == pytest.approx(1)
+    shown = {line[0] for line in pictures['layers'].lines}
+    assert shown == {'SN, 2, seed 0', 'SSN, 2, seed 0'}
+    assert pictures['network'].caption.endswith('Of SSN, 2, seed 0.')
+
+
+def test_the_network_is_coloured_by_its_choices(make_ratios):
+    run = make_ratios()
+    run.ratios[-1] = [0, 0, 1]  # every layer chose BN
+    image = drawn(plot_network(run))
+    legend = share(image, COLOURS['IN'])
+    assert share(image, COLOURS['BN']) > 5 * legend > 0
+
+
+def test_layers_of_two_trainings_stand_side_by_side(make_ratios):
+    picture = plot_layers({'SN': make_ratios(False), 'SSN': make_ratios()})
+    assert len(picture.lines) == 2 * 4 * 2 * 3
+    assert len(picture.figure.axes) == 4
+
+
+def test_paths_are_drawn_of_three_normalizers_and_of_layers_that_exist(make_ratios):
+    picture = plot_trajectory(make_ratios(), ['backbone.bn1'])
+    assert {line[0] for line in picture.lines} == {'backbone.bn1'}
+    with pytest.raises(ValueError, match=r"no layer 'neck'; there are backbone\.bn1"):
+        plot_trajectory(make_ratios(), ['neck'])
+    with pytest.raises(ValueError, match='a simplex is drawn of three normalizers'):
+        plot_trajectory(make_ratios(names=('IN', 'BN')))
+
+
+class Addresses(HTMLParser):
+    found: list
+
+    def handle_starttag(self, tag, attrs):
+        self.found += [value for name, value in attrs if name in ('src', 'href')]
+
+
+def test_the_report_needs_no_other_file_and_says_what_failed(results, tmp_path):
+    failed = dict(results.rows[0], status='failed', run='bad', error='code 1', last_lines=['<NaN>'])
+    page = write_report(replace(results, rows=[*results.rows, failed]), tmp_path)
+    html = page.read_text()
+    parser = Addresses()
+    parser.found = []
+    parser.feed(html)
+    assert len(parser.found) > 16
+    assert all(address.startswith(('data:', '#')) for address in parser.found)
+    assert '&lt;NaN&gt;' in html
+    assert 'The paper&#39;s are of its own data and network' in html
+    for picture in figures(results):
+        assert (tmp_path / f'{picture.name}.png').stat().st_size > 1000
+        assert (tmp_path / f'{picture.name}.csv').read_text() == picture.csv()
+
+
+def test_without_a_run_that_is_done_there_is_no_report(results, tmp_path):
+    with pytest.raises(ValueError, match='no run of grid is done'):
+        write_report(replace(results, rows=[dict(results.rows[0], status='failed')]), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def opened(page, shot):
+    """What Chromium says on its console; a request that the page's policy forbids, too."""
+    command = [CHROMIUM, *QUIET.split(), f'--user-data-dir={page.parent}/profile']
+    command.append('--enable-logging=stderr')
+    done = subprocess.run(
+        [*command, f'--screenshot={shot}', page.as_uri()],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    return [line for line in done.stderr.splitlines() if 'CONSOLE' in line]
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason='needs Chromium')
+def test_chromium_shows_the_report_without_requests_or_errors(results, tmp_path):
+    page = write_report(results, tmp_path)
+    shot = tmp_path / 'shot.png'
+    assert opened(page, shot) == []
+    shown = cv2.imread(str(shot))
+    assert shown.shape == (9000, 1200, 3)
+    assert (shown[:8000] < 128).any(-1).mean() > 0.01
+    asks = tmp_path / 'asks.html'
+    asks.write_text(page.read_text().replace('</body>', '<img src="http://example.org/x.png">'))
+    assert 'violates the following Content Security Policy' in opened(asks, shot)[0]
+
+
+def test_the_tools_draw_a_training(make_ratios, tmp_path, run_tool):
+    run = make_ratios()
+    header = dict(layers=run.layers, normalizers=[run.normalizers] * 4)
+    lines = [header]
+    for at, radius, ratios in zip(run.iters, run.radius, run.ratios, strict=True):
+        lines.append(dict(iter=int(at), radius=float(radius), ratios=ratios.tolist()))
+    for name in ('sn', 'ssn'):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / 'ssn_ratios.jsonl').write_text('\n'.join(map(json.dumps, lines)))
+    tools = ROOT / 'tools/analysis_tools'
+    code, output = run_tool(sys.executable, tools / 'plot_ratios.py', 'sn', 'ssn', '--out', 'out')
+    assert code == 0, output
+    code, output = run_tool(sys.executable, tools / 'plot_trajectory.py', 'ssn', '--out', 'out')
+    assert code == 0, output
+    assert sorted(path.stem for path in (tmp_path / 'out').glob('*.png')) == [
+        *('layers', 'network', 'progress', 'trajectory')
+    ]
+
+
+def test_the_report_of_a_results_file_lies_beside_it(results, tmp_path, run_tool):
+    write_results(tmp_path / 'own/results.jsonl', results)
+    tool = ROOT / 'tools/analysis_tools/report.py'
+    code, output = run_tool(sys.executable, tool, 'own/results.jsonl')
+    assert code == 0, output
+    assert (tmp_path / 'own/report/report.html').is_file()
+    code, output = run_tool(sys.executable, tool, 'nowhere')
+    assert code == 2
+    assert "no suite 'nowhere'" in output
+
+
+def test_the_committed_figures_are_of_the_committed_results():
+    files = sorted((ROOT / 'docs/study').glob('*/results.jsonl'))
+    assert files
+    for file in files:
+        for picture in figures(read_results(file)):
+            committed = file.with_name(f'{picture.name}.csv').read_text(encoding='utf-8')
+            assert committed == picture.csv(), f'{file}: {picture.name}'
+
+
+def test_a_report_escapes_what_it_prints(results, tmp_path):
+    attack = '<img src=x onerror=alert(1)>'
+    rows = [
+        row | dict(label=row['label'] + attack, versions=row['versions'] | dict(code=attack))
+        for row in results.rows
+    ]
+    failed = rows[0] | dict(seed=9, status='failed', error=attack, last_lines=[attack])
+    spoiled = replace(results, name=attack, title=attack, variant=attack, rows=[*rows, failed])
+    page = write_report(spoiled, tmp_path).read_text()
+    assert attack not in page
+    assert page.count('&lt;img src=x onerror=alert(1)&gt;') >= 3
