@@ -1,12 +1,14 @@
-"""Commands as this package prints them: to be pasted into a shell where they were printed."""
+"""What this package prints: commands to be pasted into the shell, lists, errors in a line."""
 
 import os
+import re
 import shlex
 import shutil
 import sys
 from pathlib import Path
 
 OWN = 'ssn_mm'
+STAMP = re.compile(r'\[\d\d:\d\d:\d\d\] \S+:\d+: ')  # time and source line, in decord's errors
 _NAMED = 3  # of many
 _ROOT = Path(__file__).resolve().parents[1]
 
@@ -51,6 +53,12 @@ def short(path: str | Path) -> str:
     """A path relative to the current folder if it lies below, else absolute."""
     full = Path(os.path.abspath(path))
     return str(full.relative_to(Path.cwd()) if full.is_relative_to(Path.cwd()) else full)
+
+
+def in_a_line(error: BaseException) -> str:
+    """An error's text, the first line of many; with its type unless the text is our own."""
+    line = (STAMP.sub('', str(error)).strip().splitlines() or [''])[0]
+    return line if isinstance(error, ValueError) else f'{type(error).__name__}: {line}'
 
 
 def listed(names: list[str]) -> str:

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
+from ..commands import in_a_line
 from ..datasets.check.probes import probe_image
 from ..datasets.pipelines import Preparation, Prepared
 from ..datasets.pool import Failure
-from ..datasets.reading import checked_reading, in_a_line
+from ..datasets.reading import checked_reading
 from .decoding import decode_apart, told
 from .videos import Video
 

@@ -9,8 +9,8 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 
+from ..commands import in_a_line
 from ..datasets.pool import Failure
-from ..datasets.reading import in_a_line
 from .decoding import decode_apart, told
 
 _RATE = 25.0  # frames per second, where a file does not say it

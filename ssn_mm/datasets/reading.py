@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from ..commands import in_a_line
 from .decoded import Decoded, is_lossy, orientation_applied
 
 # of a JPEG: not in its pixels, where FF is followed by 00 or by a restart marker
 _MARKER = re.compile(rb'\xff([^\x00\xff\xd0-\xd7])', re.DOTALL)
 _END, _BARE = b'\xd9', b'\x01'  # of the picture; the one marker that has no length
-STAMP = re.compile(r'\[\d\d:\d\d:\d\d\] \S+:\d+: ')  # time and source line, in decord's errors
 
 
 @dataclass(frozen=True)
@@ -237,12 +237,6 @@ def read_otherwise(path: str) -> str:
                     'of LoadImageFromFile can'
                 )
     return ''
-
-
-def in_a_line(error: BaseException) -> str:
-    """An error's text, the first line of many; with its type unless the text is our own."""
-    line = (STAMP.sub('', str(error)).strip().splitlines() or [''])[0]
-    return line if isinstance(error, ValueError) else f'{type(error).__name__}: {line}'
 
 
 def _explain(error: Exception, dataset: Any, index: int) -> tuple[str, str, str]:

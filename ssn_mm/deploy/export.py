@@ -13,7 +13,7 @@ from torch.export import Dim
 from torch.fx.experimental import _config
 from torch.utils._pytree import tree_map
 
-from ..datasets.reading import in_a_line
+from ..commands import in_a_line
 from ..files import write_atomically
 from .onnx_program import META_KEY, OnnxProgram, require_onnx
 from .tensor_mode import TensorMode
