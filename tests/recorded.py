@@ -28,13 +28,13 @@ def make_row(label, variant, seed, value):
     """A run as a suite records it."""
     at = list(range(10, 110, 10))
     ratios = make_ratios(label == 'SSN', seed) if label in ('SN', 'SSN') else None
-    versions = dict(code='a', config=label, torch='2', mmengine='', mmsegmentation='')
-    versions |= dict(mmaction2='', mmpretrain='')
+    provenance = dict(code='a', config=label, torch='2', mmengine='', mmsegmentation='')
+    provenance |= dict(mmaction2='', mmpretrain='')
     return dict(
         suite='grid', run=f'{label}-{variant}-{seed}', label=label, variant=variant, seed=seed,
         status='done', seconds=60.0, metrics={'top-1': value}, seconds_per_iteration=0.1,
         memory=500, curves={'loss': [at, [10 / i for i in at]], 'top-1': [[50, 100], [1, value]]},
-        ratios=pack(ratios) if ratios else None, versions=versions, data='d',
+        ratios=pack(ratios) if ratios else None, provenance=provenance, data='d',
         environment=dict(device='CPU', cores=2, torch='2', python='3', ssn_mm='0', commit='c',
                          date='2026-01-01'),
     )  # fmt: skip

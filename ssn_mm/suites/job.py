@@ -14,13 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config
-
 from ..config_files import read_config
 from ..engine.work_dir import last_checkpoint
 from ..files import write_atomically
 from ..timing.rows import environment
-from .provenance import data_version, versions
+from .provenance import data_digest, named_now, provenance_of, weights_digest
 from .suite import Run, Suite
 from .training import METRICS, read_training
 
@@ -30,12 +28,12 @@ Result = dict[str, Any]
 
 @dataclass(frozen=True)
 class Commands:
-    """What trains and tests: tools/train.py and tools/test.py, or their distributed forms.
+    """The commands that train and test: tools/train.py and tools/test.py, or distributed.
 
     Attributes:
-        train: Before the config, such as ``('python', 'tools/train.py')``.
-        test: Before config and checkpoint.
-        gpus: Follows them, where the tools are distributed; else empty.
+        train: The words before the config, such as ``('python', 'tools/train.py')``.
+        test: The words before config and checkpoint.
+        gpus: The word that follows them, their number of GPUs, where the tools are distributed.
     """
 
     train: Sequence[str]
@@ -48,41 +46,53 @@ def train_run(
 ) -> None:
     """Trains one run, in a job; its folder then holds a result, of a failure too.
 
-    A training that a killed driver left behind is waited for. One that was cut short starts anew,
-    so that its result is that of a run nobody disturbed. ``portion`` is added to its environment.
+    A training that a killed driver left behind is waited for. One that was cut short begins again
+    from its start, so that its result is that of a run nobody disturbed.
+
+    Args:
+        suite: The suite that the run belongs to.
+        run: What is trained.
+        folder: The run's own, which is emptied unless it holds a result of today's provenance.
+        commands: What trains and tests.
+        portion: Variables of the environment that give it its part of the machine.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    own = versions_of(run)
+    own = provenance_of(read_config(run.config, run.options))
     with (folder / LOCK).open('w') as lock:
         # the training inherits the lock, and keeps it should this job be killed
         fcntl.flock(lock, fcntl.LOCK_EX)
         done = read_result(folder)
-        if done and done['status'] == 'done' and done['versions'] == own:
+        if done and done['status'] == 'done' and done['provenance'] == own:
             return
         for path in folder.iterdir():
             if path.name != LOCK:
                 is_folder = path.is_dir() and not path.is_symlink()
                 shutil.rmtree(path) if is_folder else path.unlink()
-        result = about(suite, run) | dict(versions=own)
+        result = about(suite, run) | dict(provenance=own)
         try:
             result |= _train(suite, run, folder, commands, portion, lock.fileno())
         except (OSError, ValueError) as error:
             result |= dict(error=str(error), last_lines=last_lines(folder))
         result['environment'] = environment(seed=run.seed)
-        write_atomically(folder / RESULT, (json.dumps(result) + '\n').encode())
+        write_result(folder, result)
+
+
+def write_result(folder: Path, result: Result) -> None:
+    """Writes the result of a run into its folder, atomically."""
+    write_atomically(folder / RESULT, (json.dumps(result) + '\n').encode())
 
 
 def read_result(folder: Path) -> Result | None:
-    """What :func:`train_run` wrote; None where it has not."""
+    """What :func:`write_result` wrote into the folder of a run; None where it has not."""
     file = folder / RESULT
-    return _read_json(file) if file.is_file() else None
+    return named_now(_read_json(file)) if file.is_file() else None
 
 
 def check_own(folder: Path) -> None:
     """Checks that a folder, which a run empties before it begins, is a run's or a new one.
 
     Raises:
-        ValueError: It is a file, or holds what no run of a suite has left there.
+        ValueError: The folder is a file, or holds what no run of a suite has left there.
     """
     if folder.exists() and not folder.is_dir():
         raise ValueError(f'{folder} is a file, and a run needs a folder there; move it')
@@ -104,11 +114,6 @@ def _read_json(file: Path) -> dict[str, Any]:
     return found
 
 
-def versions_of(run: Run) -> dict[str, str]:
-    """What a result of it would depend on now."""
-    return versions(_config(run))
-
-
 def about(suite: Suite, run: Run) -> Result:
     """The result of a run that failed before it measured anything."""
     own = dict(suite=suite.name, run=run.name, label=run.label, variant=run.variant, seed=run.seed)
@@ -116,13 +121,9 @@ def about(suite: Suite, run: Run) -> Result:
 
 
 def last_lines(folder: Path) -> list[str]:
-    """The end of what a run has printed."""
+    """The last fifteen lines that a run has printed."""
     output = folder / OUTPUT
     return output.read_text(errors='replace').splitlines()[-15:] if output.is_file() else []
-
-
-def _config(run: Run) -> Config:
-    return read_config(run.config, run.options)
 
 
 def _train(
@@ -133,8 +134,8 @@ def _train(
     portion: Mapping[str, str],
     lock: int,
 ) -> Result:
-    """Raises ValueError where anything fails."""
-    cfg = _config(run)
+    """Trains, tests and reads what was reached; raises ValueError where anything fails."""
+    cfg = read_config(run.config, run.options)
     if run.after is not None:
         first = read_result(folder.with_name(run.after))
         if first is None or first['status'] != 'done':
@@ -146,9 +147,10 @@ def _train(
     command = [*commands.train, config, *commands.gpus, '--work-dir', folder]
     _call('training', command, folder, portion, lock)
     result: Result = dict(status='done', seconds=round(time.monotonic() - began, 1))
-    result |= dict(data=data_version(cfg), **read_training(folder, suite.metrics))
+    result |= dict(data=data_digest(cfg), **read_training(folder, suite.metrics))
+    checkpoint = last_checkpoint(folder)
+    result['trained'] = weights_digest(checkpoint) if checkpoint else ''
     if suite.test is not None:
-        checkpoint = last_checkpoint(folder)
         place = folder / 'test'
         command = [*commands.test, config, checkpoint, *commands.gpus, '--work-dir', place]
         _call('test', [*command, *suite.test], folder, portion, lock)

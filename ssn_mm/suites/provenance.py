@@ -1,4 +1,4 @@
-"""What a result depends on, as short hashes: results of different versions are told apart."""
+"""What a result depends on, as short hashes: the code, the config, the libraries and the data."""
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -6,12 +6,20 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
+import torch
 from mmengine.config import Config
 
+from ..weights.files import read_checkpoint, state_of
+from .contents import contents
+
 PACKAGE = Path(__file__).parents[1]
-AFTERWARDS = ('analysis', 'apis', 'deploy')  # parts of the package that no training depends on
+# what no training executes: rooms, the bodies of other tools, old names and the version
+NOT_TRAINING = {'apis', 'deploy', 'publish', 'suites', 'timing', 'visualization'}
+NOT_TRAINING |= {f'cli/{tool}.py' for tool in ('convert', 'deploy', 'infer', 'recalibrate')}
+NOT_TRAINING |= {'renamed.py', 'version.py'}
 LIBRARIES = {  # those that train, and those that decode; with other names that a wheel may have
     'torch': (),
     'torchvision': (),
@@ -24,7 +32,7 @@ LIBRARIES = {  # those that train, and those that decode; with other names that 
     'opencv-python': ('opencv-python-headless', 'opencv-contrib-python'),
     'pillow': (),
 }
-VERSIONED = {
+VERSIONED = {  # modules of these, and our own
     'ssn_mm',
     'torch',
     'torchvision',
@@ -39,29 +47,34 @@ WEIGHTS = ('load_from', 'checkpoint', 'pretrained', 'pretrain_2d')  # keys that 
 TEXTS = {'.txt', '.csv', '.json', '.yml', '.yaml', '.lst'}  # annotations: small, edited in place
 
 
-def versions(cfg: Config) -> dict[str, str]:
-    """Hashes of the code and of a config, and the versions of the libraries.
+def provenance_of(cfg: Config) -> dict[str, str]:
+    """What a training of a config depends on now, by name.
 
-    Code is the package's, C++ kernels included. What else the config has run and start from, the
-    modules of ``custom_imports`` and files of weights on this machine, is ``imports`` and
-    ``weights``, where there is any.
+    Returns:
+        ``code``, a hash of what the package has a training execute, C++ and Triton included, by
+        its contents: see :mod:`.contents`. ``config``, a hash of the config without its work dir.
+        ``imports``, a hash of the modules of ``custom_imports`` that neither this package nor a
+        library of OpenMMLab has, and ``weights``, a hash of the files of weights on this machine
+        that it starts from, where there are any. The version of each library, '' if it is not
+        installed.
     """
     content = {key: value for key, value in cfg.to_dict().items() if key != 'work_dir'}
     config = hashlib.sha256(repr(sorted(content.items())).encode())
     found = dict(code=_code(), config=config.hexdigest()[:12])
-    imports = sorted(_imported((cfg.get('custom_imports') or {}).get('imports') or []))
+    imports = (cfg.get('custom_imports') or {}).get('imports') or []
+    imported = [text for place in _imported(imports) for text in _texts(place)]
     weights = sorted(file for file in set(_weights(content)) if Path(file).is_file())
-    if imports:
-        found['imports'] = _hash((f.name, f.read_bytes()) for f in imports)
+    if imported:
+        found['imports'] = _hash(imported)
     if weights:
-        found['weights'] = _hash((file, _digest(Path(file))) for file in weights)
+        found['weights'] = _hash(f'{file} {_digest(Path(file)).hex()}' for file in weights)
     return found | {name: _installed((name, *others)) for name, others in LIBRARIES.items()}
 
 
-def data_version(cfg: Config) -> str:
-    """Hash of all files below a config's data roots; '' where there are none.
+def data_digest(cfg: Config) -> str:
+    """A hash of all files below a config's data roots; '' where there are none.
 
-    It is of names and sizes, and of what annotations in text say, which are edited in place.
+    It is of their names and sizes, and of what annotations in text say, which are edited in place.
     """
     found = hashlib.sha256()
     count = 0
@@ -77,27 +90,58 @@ def data_version(cfg: Config) -> str:
     return found.hexdigest()[:12] if count else ''
 
 
-def differences(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
-    """In words: 'torch 2.12 then, 2.13 now'."""
-    return [f'{key} {old.get(key)} then, {new[key]} now' for key in new if old.get(key) != new[key]]
+def weights_digest(checkpoint: str | Path) -> str:
+    """A hash of the weights in a checkpoint; '' if it cannot be read as weights alone."""
+    try:
+        state = state_of(read_checkpoint(checkpoint), checkpoint)
+    except (OSError, RuntimeError, UnpicklingError, ValueError):
+        return ''
+    found = hashlib.sha256()
+    for name, tensor in sorted(state.items()):
+        if isinstance(tensor, torch.Tensor):
+            found.update(f'{name} {tensor.dtype} {tuple(tensor.shape)}\n'.encode())
+            found.update(tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()[:12]
+
+
+def differences(old: Mapping[str, str], new: Mapping[str, str]) -> dict[str, str]:
+    """What differs between two provenances, by name, in words: 'torch 2.12 then, 2.13 now'."""
+    return {
+        key: f'{key} {old.get(key, "not recorded")} then, {new[key]} now'
+        for key in new
+        if old.get(key) != new[key]
+    }
+
+
+def named_now(row: dict[str, Any]) -> dict[str, Any]:
+    """A result with today's names: 0.1 called its ``provenance`` ``versions``."""
+    if 'versions' in row:
+        row['provenance'] = row.pop('versions')
+    return row
+
+
+def sources() -> list[Path]:
+    """The package's source files of which a training may execute something."""
+    found = []
+    for file in _sources(PACKAGE):
+        place = file.relative_to(PACKAGE)
+        if not {place.parts[0], place.as_posix()} & NOT_TRAINING:
+            found.append(file)
+    return found
 
 
 @cache
 def _code() -> str:
-    """Of what a training may run: all sources but those of tools that come after it."""
-    files = ((f.relative_to(PACKAGE), f) for f in _sources(PACKAGE))
-    return _hash((n.as_posix(), f.read_bytes()) for n, f in files if n.parts[0] not in AFTERWARDS)
+    return _hash(text for file in sources() for text in contents(file, PACKAGE))
 
 
 def _sources(folder: Path) -> list[Path]:
     return sorted(file for file in folder.rglob('*') if file.suffix in SOURCES)
 
 
-def _hash(parts: Iterable[tuple[str, bytes]]) -> str:
-    found = hashlib.sha256()
-    for name, content in parts:
-        found.update(name.encode() + content)
-    return found.hexdigest()[:12]
+def _hash(texts: Iterable[str]) -> str:
+    """Twelve hex digits of texts in whatever order."""
+    return hashlib.sha256('\0'.join(sorted(texts)).encode()).hexdigest()[:12]
 
 
 def _digest(file: Path) -> bytes:
@@ -118,15 +162,19 @@ def _installed(wheels: Iterable[str]) -> str:
 
 
 def _imported(names: str | Iterable[str]) -> Iterator[Path]:
-    """Sources of the packages of somebody else that a config imports; libraries have a version."""
+    """Folders or files of the packages that a config imports and that have no version here."""
     names = [names] if isinstance(names, str) else names
     for root in {name.partition('.')[0] for name in names} - VERSIONED:
         spec = find_spec(root)
         if spec and spec.submodule_search_locations:
-            for folder in spec.submodule_search_locations:
-                yield from _sources(Path(folder))
+            yield from map(Path, spec.submodule_search_locations)
         elif spec and spec.origin:
             yield Path(spec.origin)
+
+
+def _texts(place: Path) -> Iterator[str]:
+    for file in _sources(place) if place.is_dir() else [place]:
+        yield from contents(file, place)
 
 
 def _weights(node: Any) -> Iterator[str]:

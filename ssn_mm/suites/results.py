@@ -10,6 +10,7 @@ from typing import Any
 from ..engine.ratios import check_record
 from ..files import write_atomically
 from ..records import check_numbers, is_number, wrong
+from .provenance import named_now
 from .suite import Suite
 from .training import METRICS, read_training
 from .unfinished import missing
@@ -24,12 +25,12 @@ class Results:
     """What tables and figures are made of.
 
     Attributes:
-        name: Of the suite, or of the training.
-        title: For people.
+        name: The name of the suite, or of the training.
+        title: What people call it.
         variant: What the variants are, such as 'images a batch'.
-        metrics: Names, the first is the main one.
-        paper: The paper's value per metric, by ``row_name``.
-        rows: One a run, see ``training.read_training`` and ``suite_job.train_run``.
+        metrics: Names of the metrics, the main one first.
+        rows: One a run, see :func:`.training.read_training` and :func:`.job.train_run`.
+        paper: The paper's value per metric, by :func:`.suite.row_name`.
     """
 
     name: str
@@ -74,7 +75,7 @@ def results_of_suite(suite: Suite, rows: Sequence[Mapping[str, Any]]) -> Results
 
 
 def results_of_training(work_dir: Path) -> Results:
-    """Of a single training that no suite started, complete or not; ``notes`` say what is missing.
+    """The result of a training that no suite started, complete or not; its ``notes`` say which.
 
     Raises:
         FileNotFoundError: Nothing was trained there.
@@ -110,7 +111,7 @@ def read_results(path: Path) -> Results:
     """
     if not path.is_file():
         raise FileNotFoundError(
-            f'no results at {path}; benchmark.py of the tools writes them with --out'
+            f'no results at {path}; run_suite.py of the tools writes them with --out'
         )
     found: list[dict[str, Any]] = []
     for number, line in enumerate(path.read_text('utf-8', 'replace').splitlines(), 1):
@@ -129,7 +130,7 @@ def read_results(path: Path) -> Results:
     if len(found) < 2:
         raise ValueError(f'{path} holds {len(found)} lines and so no results')
     header, *rows = found
-    for row in rows:
+    for row in map(named_now, rows):
         row |= {key: _numbers(row[key]) for key in ('metrics', 'curves') if key in row}
     named = {key: header[key] for key in _HEADER}
     return Results(**named, rows=rows)

@@ -6,22 +6,22 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from ..timing.rows import table
+from ..timing.rows import Table
 from .results import Results
-from .training import share_of, unpack
+from .training import average_ratio, unpack
 
 LEVEL = 0.05
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Of two means over seeds, by Welch's t-test.
+    """The difference of two means over seeds, by Welch's t-test.
 
     Attributes:
         mean: First minus second.
-        low: Of the 95 % confidence interval.
-        high: Of the 95 % confidence interval.
-        p: Two-sided.
+        low: Lower end of the 95 % confidence interval.
+        high: Upper end of the 95 % confidence interval.
+        p: Two-sided p-value.
     """
 
     mean: float
@@ -31,7 +31,7 @@ class Difference:
 
 
 def compare(first: Sequence[float], second: Sequence[float]) -> Difference | None:
-    """Compares values of seeds; None where fewer than two are there, or none of them scatters."""
+    """Compares values over seeds; None if one side has fewer than two, or neither scatters."""
     if min(len(first), len(second)) < 2 or np.std(first) + np.std(second) == 0:
         return None
     test = stats.ttest_ind(first, second, equal_var=False)
@@ -41,7 +41,10 @@ def compare(first: Sequence[float], second: Sequence[float]) -> Difference | Non
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """p-values corrected for their number by Holm's method."""
+    """p-values corrected for their number by Holm's method.
+
+    statsmodels has it, too, but brings pandas and patsy; SciPy has other corrections alone.
+    """
     order = np.argsort(p)
     corrected = np.maximum.accumulate(np.array(p)[order] * np.arange(len(p), 0, -1))
     found = np.empty(len(p))
@@ -61,29 +64,29 @@ def differences(results: Results, label: str) -> dict[tuple[str, str], Differenc
 
 
 def trend(results: Results, label: str, normalizer: str) -> tuple[float, float, int] | None:
-    """How a normalizer's share, of means and variances, goes with variants that are numbers.
+    """How a normalizer's average ratio at the end goes with variants that are numbers.
 
     Returns:
         Spearman's rank correlation over all runs, its two-sided p, the number of runs; None where
-        variants are not at least three numbers, or no share changes.
+        variants are not at least three numbers, or no ratio changes.
     """
     try:
         sizes = {variant: float(variant) for variant in results.variants()}
     except ValueError:
         return None
     points = [
-        (sizes[variant], share_of(unpack(row['ratios']), normalizer))
+        (sizes[variant], average_ratio(unpack(row['ratios']), normalizer))
         for variant in sizes
         for row in results.of(label, variant)
         if row['ratios']
     ]
-    if len({size for size, _ in points}) < 3 or len({share for _, share in points}) < 2:
+    if len({size for size, _ in points}) < 3 or len({ratio for _, ratio in points}) < 2:
         return None
     test = stats.spearmanr(*zip(*points, strict=True))
     return float(test.statistic), float(test.pvalue), len(points)
 
 
-def difference_table(results: Results, label: str) -> str:
+def difference_table(results: Results, label: str) -> Table:
     """Differences of ``label`` to the others, with intervals and p-values.
 
     These are corrected for the number of others, each variant being an experiment of its own.
@@ -103,4 +106,4 @@ def difference_table(results: Results, label: str) -> str:
         interval = f'{own.low:+.2f} to {own.high:+.2f}'
         lines.append([name, f'{own.mean:+.2f}', interval, f'{own.p:.3f}', f'{p:.3f}', verdict])
     head = [f'{results.main}', 'difference', '95 % interval', 'p', 'p, Holm', 'at 5 %']
-    return table(head, lines)
+    return Table(head, lines)

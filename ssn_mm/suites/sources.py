@@ -4,8 +4,8 @@ import argparse
 from pathlib import Path
 
 from ..commands import command
+from .plan import results_of
 from .results import Results, read_results, results_of_suite, results_of_training
-from .run_suite import results_of
 from .suite import read_suite
 
 WORK_DIR = Path('work_dirs/suites')
@@ -16,7 +16,7 @@ def add_source(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         'source',
         type=Path,
-        help='work dir of a training, suite file, or results.jsonl of tools/benchmark.py',
+        help='work dir of a training, suite file, or results.jsonl of tools/run_suite.py',
     )
     parser.add_argument(
         '--work-dir',
@@ -46,6 +46,6 @@ def read_source(source: Path, work_dir: Path = WORK_DIR) -> tuple[Results, Path]
     rows = results_of(suite, folder)
     if not rows:
         own = [] if work_dir == WORK_DIR else ['--work-dir', work_dir]
-        train = command('benchmark.py', source, *own)
+        train = command('run_suite.py', source, *own)
         raise FileNotFoundError(f'no results in {folder}; train its runs first:\n    {train}')
     return results_of_suite(suite, rows), folder

@@ -6,16 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from ..timing.rows import table
+from ..timing.rows import Table
 from .provenance import LIBRARIES
 from .results import Results
 from .significance import difference_table, differences, trend
 from .suite import row_name
-from .training import share_of, unpack
+from .training import average_ratio, unpack
 
 
-def tables(results: Results) -> dict[str, tuple[str, str]]:
-    """All tables that there is data for, and what to know about each, by title.
+def tables(results: Results) -> dict[str, tuple[Table, str]]:
+    """All tables that there is data for, each with a note about it, by title.
 
     Raises:
         ValueError: No run is done.
@@ -36,7 +36,7 @@ def tables(results: Results) -> dict[str, tuple[str, str]]:
             'each variant.',
         )
     if any(row['ratios'] for row in results.done):
-        found['Shares of the normalizers'] = (share_table(results), _trends(results))
+        found['Average importance ratios'] = (ratio_table(results), _trends(results))
     found['All runs'] = (
         main_table(results),
         'Mean ± standard deviation over the seeds; one-hot: share of rows, per seed.',
@@ -45,10 +45,14 @@ def tables(results: Results) -> dict[str, tuple[str, str]]:
 
 
 def fill_page(page: str, results: Results) -> str:
-    """Puts tables between ``<!-- NAME: TITLE -->`` and ``<!-- end -->``, NAME the results'.
+    """A page with tables between ``<!-- NAME: TITLE -->`` and ``<!-- end -->``.
+
+    Args:
+        page: Markdown.
+        results: Those whose tables are put in, NAME being theirs.
 
     Raises:
-        ValueError: A title is none of ``tables``, or the page has no place for these results.
+        ValueError: A title is none of :func:`tables`, or the page has no place for these results.
     """
     known = tables(results)
     places = re.compile(
@@ -73,8 +77,8 @@ def spread(values: Sequence[float]) -> str | None:
     return f'{np.mean(values):.2f}{deviation}'
 
 
-def main_table(results: Results) -> str:
-    """Metrics, mean ± standard deviation over the seeds, beside the paper's; costs and choices."""
+def main_table(results: Results) -> Table:
+    """Metrics, mean ± standard deviation over the seeds, beside the paper's; costs, selection."""
     paper = [f"the paper's {name}" for name in results.metrics] if results.paper else []
     head = ['', *results.metrics, *paper, 'seeds', 'ms/iteration', 'MiB', 'minutes', 'one-hot']
     lines = []
@@ -94,11 +98,11 @@ def main_table(results: Results) -> str:
                 ', '.join(f'{_one_hot(r):.0%}'.replace('%', ' %') for r in ratios) or None,
             ]
         )
-    return table(head, lines)
+    return Table(head, lines)
 
 
-def variant_table(results: Results) -> str:
-    """The main metric: a line a label, a column a variant, the paper's lines below."""
+def variant_table(results: Results) -> Table:
+    """The main metric by label (lines) and variant (columns), the paper's lines below."""
     variants = results.variants()
     lines: list[list[object]] = [
         [label, *(spread(results.values(label, variant)) for variant in variants)]
@@ -108,11 +112,11 @@ def variant_table(results: Results) -> str:
         known = [results.paper.get(row_name(label, v), [None])[0] for v in variants]
         if any(known):
             lines.append([f"{label}, the paper's", *map(_plain, known)])
-    return table([results.variant or results.main, *variants], lines)
+    return Table([results.variant or results.main, *variants], lines)
 
 
-def share_table(results: Results) -> str:
-    """Percent of means and of variances that each normalizer has in the end, over the layers."""
+def ratio_table(results: Results) -> Table:
+    """Average ratio of each normalizer at the end over the layers, in percent."""
     packed = [row['ratios'] for row in results.done if row['ratios']]
     names = list(dict.fromkeys(name for own in packed for name in own['normalizers']))
     lines = []
@@ -120,23 +124,23 @@ def share_table(results: Results) -> str:
         runs = [unpack(row['ratios']) for row in results.of(label, variant) if row['ratios']]
         if runs:
             cells = [
-                spread([100 * share_of(run, name, row) for run in runs])
+                spread([100 * average_ratio(run, name, row) for run in runs])
                 for row in (0, 1)
                 for name in names
             ]
             lines.append([row_name(label, variant), *cells])
     head = ['percent', *(f'{name}, {what}' for what in ('means', 'variances') for name in names)]
-    return table(head, lines)
+    return Table(head, lines)
 
 
 def _trends(results: Results) -> str:
-    told = 'Mean ± standard deviation over the seeds of the average over layers.'
+    told = 'Mean ± standard deviation over the seeds of the average over the layers.'
     for label in results.labels():
         for name in ('IN', 'LN', 'BN', 'GN'):
             if own := trend(results, label, name):
                 rho, p, runs = own
                 told += (
-                    f" {label}: {name}'s share against {results.variant}: Spearman's rho "
+                    f" {label}: {name}'s average ratio against {results.variant}: Spearman's rho "
                     f'{rho:+.2f}, p = {p:.2g}, {runs} runs.'
                 )
     return told
@@ -145,15 +149,14 @@ def _trends(results: Results) -> str:
 def mixed(results: Results) -> list[str]:
     """What differs between rows that stand side by side, in words; empty if nothing does."""
     found = []
+    rows = [row for row in results.done if 'provenance' in row]
     for key in ('code', 'imports', *LIBRARIES):
-        there = {
-            row['versions'].get(key, 'not recorded') for row in results.done if 'versions' in row
-        }
+        there = {row['provenance'].get(key, 'not recorded') for row in rows}
         if len(there) > 1:
             told = ', '.join(sorted(there))
             found.append(f'The results are of {len(there)} versions of {key}: {told}.')
     for label, variant in _pairs(results):
-        own = [row for row in results.of(label, variant) if 'versions' in row]
+        own = [row for row in results.of(label, variant) if 'provenance' in row]
         # a config's hash holds the seed, so seeds of one config differ anyway
         if len({row['data'] for row in own}) > 1:
             found.append(f'Seeds of {row_name(label, variant)} saw different data.')
@@ -164,12 +167,24 @@ def mixed(results: Results) -> list[str]:
 
 
 def notes(results: Results) -> list[str]:
-    """What is missing of a training that was stopped early."""
-    return [note for row in results.done for note in row.get('notes', ())]
+    """What a training lacks that was stopped early, and which results were certified."""
+    told = [note for row in results.done for note in row.get('notes', ())]
+    groups: dict[tuple[str, str, str, str], int] = {}
+    for row in results.done:
+        for own in row.get('certified', ()):
+            day = own['environment']['date']
+            case = (own['provenance']['code'], row['provenance']['code'], own['by'], day)
+            groups[case] = groups.get(case, 0) + 1
+    told += [
+        f'{count} results were measured with code {old}; {by}, trained again on {day}, reached the '
+        f'same to the last digit with code {new} or one between.'
+        for (old, new, by, day), count in groups.items()
+    ]
+    return told
 
 
 def failures(results: Results) -> Iterable[tuple[str, str, Sequence[str]]]:
-    """Name, error and last lines of every run that failed."""
+    """The name, the error and the last lines of every run that failed."""
     for row in results.rows:
         if row['status'] == 'failed':
             yield row['run'], row['error'], row['last_lines']

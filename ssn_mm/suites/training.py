@@ -26,17 +26,18 @@ POINTS, RECORDS = 60, 40  # of a curve, and of the ratios: as many as a figure c
 def read_training(work_dir: Path, metrics: Sequence[str] = ()) -> dict[str, Any]:
     """Reads what mmengine and ``RatiosHook`` logged, thinned to what tables and figures show.
 
+    In a work dir that was trained in again, it is what was logged since the last training began.
+
     Args:
-        work_dir: Of the training.
+        work_dir: The training's folder.
         metrics: Keys of a validation's scalars, which must be there; if empty, those of the three
-            tasks, or else whatever was validated, and of a training that has not validated none.
+            tasks, or else whatever was validated, if anything was.
 
     Returns:
         ``metrics``, percent by name, of the last validation; ``curves``, lists of iterations and
         values: the training's ``loss``, and every metric at the training's last record before a
         validation; ``seconds_per_iteration``, the median; ``memory``, MiB at most on a GPU, or
-        None; ``ratios``, see :func:`pack`, or None. Of a work dir that was trained in again, from
-        where the last training began.
+        None; ``ratios``, see :func:`pack`, or None.
 
     Raises:
         FileNotFoundError: Nothing was trained there.
@@ -84,7 +85,7 @@ def records_of(work_dir: Path, metrics: Sequence[str] = ()) -> list[tuple[int, d
     the training had logged last. A loss or metric that is null was NaN.
 
     Args:
-        work_dir: Of the training.
+        work_dir: The training's folder.
         metrics: Keys of a validation's scalars that must be numbers, beside those of the three
             tasks.
 
@@ -122,7 +123,7 @@ def pack(ratios: Ratios) -> dict[str, Any]:
 
 
 def unpack(packed: Mapping[str, Any]) -> Ratios:
-    """What :func:`pack` made."""
+    """The ratios that :func:`pack` made JSON of."""
     return Ratios(
         packed['layers'],
         packed['normalizers'],
@@ -133,12 +134,12 @@ def unpack(packed: Mapping[str, Any]) -> Ratios:
 
 
 def selected(ratios: Ratios) -> dict[str, int]:
-    """How many rows chose each normalizer at the end."""
+    """How many rows of ratios have selected each normalizer at the end."""
     counts = (ratios.ratios[-1] == 1).sum((0, 1)).tolist()
     return dict(zip(ratios.normalizers, counts, strict=True))
 
 
-def share_of(ratios: Ratios, normalizer: str, row: int | None = None) -> float:
+def average_ratio(ratios: Ratios, normalizer: str, row: int | None = None) -> float:
     """Average of a normalizer's last ratios over layers, and over both rows if none is named."""
     if normalizer not in ratios.normalizers:
         return 0.0

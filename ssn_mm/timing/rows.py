@@ -126,18 +126,37 @@ def geometric_mean(values: Iterable[float]) -> float | None:
     return float(np.exp(logs.mean())) if len(logs) else None
 
 
+class Table:
+    """A table; as a string it is Markdown, padded so that it reads well in a terminal.
+
+    Args:
+        head: Names of the columns.
+        lines: The cells of each line: numbers are shown with three figures, None as a dash. The
+            first column is text, the others are aligned to the right.
+
+    Attributes:
+        cells: All lines as texts, the head first.
+    """
+
+    def __init__(self, head: Sequence[str], lines: Iterable[Sequence[object]]) -> None:
+        self.cells = [[*head], *([_text(cell) for cell in line] for line in lines)]
+
+    def __str__(self) -> str:
+        cells = [[cell.replace('|', '\\|') for cell in line] for line in self.cells]
+        widths = [max(2, *map(len, column)) for column in zip(*cells, strict=True)]
+
+        def join(line: Sequence[str]) -> str:
+            first, *rest = line
+            padded = [first.ljust(widths[0]), *map(str.rjust, rest, widths[1:])]
+            return f'| {" | ".join(padded)} |'
+
+        rule = [f':{"-" * (widths[0] - 1)}', *(f'{"-" * (w - 1)}:' for w in widths[1:])]
+        return '\n'.join([join(cells[0]), f'| {" | ".join(rule)} |', *map(join, cells[1:])])
+
+
 def table(head: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
-    """A Markdown table, padded so that it reads well in a terminal; the first column is text."""
-    cells = [[*head], *([_text(cell) for cell in line] for line in lines)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-
-    def join(line: Sequence[str]) -> str:
-        first, *rest = line
-        padded = [first.ljust(widths[0]), *map(str.rjust, rest, widths[1:])]
-        return f'| {" | ".join(padded)} |'
-
-    rule = [f':{"-" * (widths[0] - 1)}', *(f'{"-" * (w - 1)}:' for w in widths[1:])]
-    return '\n'.join([join(cells[0]), f'| {" | ".join(rule)} |', *map(join, cells[1:])])
+    """A :class:`Table` as Markdown."""
+    return str(Table(head, lines))
 
 
 def case_table(rows: Sequence[Mapping[str, Any]], baselines: Sequence[str], unit: str) -> str:

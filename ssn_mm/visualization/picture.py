@@ -2,6 +2,7 @@
 
 import base64
 import csv
+import hashlib
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure  # no global state, no display
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from ..files import write_atomically
 
@@ -27,12 +28,12 @@ class Picture:
     """A figure and its data.
 
     Attributes:
-        name: Of its files.
-        title: For people.
+        name: The stem of its files' names.
+        title: What people call it.
         caption: What it shows, of which runs.
-        figure: matplotlib's.
+        figure: matplotlib's figure.
         head: Names of the data's columns.
-        lines: The data.
+        lines: The data's lines.
     """
 
     name: str
@@ -50,11 +51,22 @@ class Picture:
             axes.yaxis.label.set_fontsize(9)
 
     def png(self) -> bytes:
-        """The figure at 150 dpi, in 256 colours, which takes a quarter of the space."""
+        """The figure at 150 dpi, in 256 colours, which takes a quarter of the space.
+
+        Its text ``data`` is :attr:`digest`, so that it can be told of which data a file is.
+        """
         full, small = io.BytesIO(), io.BytesIO()
         self.figure.savefig(full, format='png', dpi=150)
-        Image.open(full).convert('RGB').quantize(256).save(small, 'png', optimize=True)
+        info = PngImagePlugin.PngInfo()
+        info.add_text('data', self.digest)
+        image = Image.open(full).convert('RGB').quantize(256)
+        image.save(small, 'png', optimize=True, pnginfo=info)
         return small.getvalue()
+
+    @property
+    def digest(self) -> str:
+        """A hash of the data."""
+        return hashlib.sha256(self.csv().encode()).hexdigest()[:12]
 
     def csv(self) -> str:
         """The data, numbers with 5 digits."""
@@ -96,13 +108,13 @@ def line_style(label: str, index: int) -> dict[str, object]:
     )
 
 
-def stack(axes: Axes, normalizers: Sequence[str], shares: Sequence[Sequence[float]]) -> None:
-    """Stacked bars, one for each of ``shares``, which sum to 1 over the normalizers."""
-    bottom = [0.0] * len(shares)
+def stack(axes: Axes, normalizers: Sequence[str], ratios: Sequence[Sequence[float]]) -> None:
+    """Draws stacked bars, one for each of ``ratios``, (bars, K), which sum to 1 over K."""
+    bottom = [0.0] * len(ratios)
     for k, name in enumerate(normalizers):
-        own = [share[k] for share in shares]
+        own = [bar[k] for bar in ratios]
         axes.bar(
-            range(len(shares)),
+            range(len(ratios)),
             own,
             bottom=bottom,
             color=COLOURS.get(name),
@@ -112,4 +124,4 @@ def stack(axes: Axes, normalizers: Sequence[str], shares: Sequence[Sequence[floa
             label=name,
         )
         bottom = [low + high for low, high in zip(bottom, own, strict=True)]
-    axes.set(ylim=(0, 1), xlim=(-0.6, len(shares) - 0.4), xticks=[])
+    axes.set(ylim=(0, 1), xlim=(-0.6, len(ratios) - 0.4), xticks=[])

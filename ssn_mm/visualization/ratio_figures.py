@@ -1,4 +1,4 @@
-"""Figures of ratios: how layers chose, over the training and layer by layer."""
+"""Figures of ratios: how layers select, over the training and layer by layer."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -18,8 +18,8 @@ from .picture import COLOURS, DASHES, HATCHES, Picture, new_figure, stack
 ROWS = ('mean', 'variance')
 
 
-def plot_shares(results: Results) -> Picture | None:
-    """Share of each normalizer at the end, by variant, over all layers and seeds (Fig. 4)."""
+def plot_average_ratios(results: Results) -> Picture | None:
+    """Average ratio of each normalizer at the end over layers and seeds, by variant (Fig. 4)."""
     cases = [
         (label, variant, [unpack(row['ratios']) for row in rows])
         for label in results.labels()
@@ -33,24 +33,25 @@ def plot_shares(results: Results) -> Picture | None:
     panels = figure.subplots(2, 1)
     lines: list[list[object]] = []
     for row, axes in enumerate(panels):
-        shares = [
+        averages = [
             np.mean([_columns(run, normalizers)[-1, :, row].mean(0) for run in runs], 0)
             for *_, runs in cases
         ]
-        stack(axes, normalizers, [share.tolist() for share in shares])
+        stack(axes, normalizers, [own.tolist() for own in averages])
         axes.set_ylabel(f'{ROWS[row]}s')
-        for (label, variant, _), share in zip(cases, shares, strict=True):
+        for (label, variant, _), own in zip(cases, averages, strict=True):
             lines += [
-                [label, variant, ROWS[row], name, float(s)]
-                for name, s in zip(normalizers, share, strict=True)
+                [label, variant, ROWS[row], name, float(ratio)]
+                for name, ratio in zip(normalizers, own, strict=True)
             ]
     names = [f'{label}\n{variant}' if variant else label for label, variant, _ in cases]
     panels[1].set_xticks(range(len(names)), names)
     panels[1].set_xlabel(results.variant)
     figure.legend(*panels[0].get_legend_handles_labels(), loc='outside right upper', frameon=False)
-    head = ['label', results.variant or 'variant', 'row', 'normalizer', 'share']
+    head = ['label', results.variant or 'variant', 'row', 'normalizer', 'average ratio']
     caption = 'Average of the last ratios over all layers and seeds.'
-    return Picture('shares', 'Shares of the normalizers (figure 4)', caption, figure, head, lines)
+    title = 'Average importance ratios (figure 4)'
+    return Picture('average_ratios', title, caption, figure, head, lines)
 
 
 def plot_layers(runs: Mapping[str, Ratios]) -> Picture:
@@ -83,11 +84,11 @@ def plot_layers(runs: Mapping[str, Ratios]) -> Picture:
 
 
 def plot_progress(run: Ratios) -> Picture:
-    """Radius, share of rows that have selected, and average ratios over the training."""
+    """Radius, part of the rows that have selected, and average ratios over the training."""
     figure = new_figure(11, 3.6)
     left, *panels = figure.subplots(1, 3)
     selected = (run.ratios == 1).any(-1).mean((1, 2))
-    left.plot(run.iters, selected, color='black', label='share selected')
+    left.plot(run.iters, selected, color='black', label='part selected')
     size = len(run.normalizers)
     if not np.isnan(run.radius).all():
         left.plot(run.iters, run.radius, color='0.5', linestyle='--', label='radius')
@@ -102,16 +103,16 @@ def plot_progress(run: Ratios) -> Picture:
         [int(i), 'radius', '', float(r)] for i, r in zip(run.iters, run.radius, strict=True)
     ]
     lines += [
-        [int(i), 'share selected', '', float(s)] for i, s in zip(run.iters, selected, strict=True)
+        [int(i), 'part selected', '', float(s)] for i, s in zip(run.iters, selected, strict=True)
     ]
     for row, axes in enumerate(panels):
-        share = run.ratios[:, :, row].mean(1)  # (T, K)
+        average = run.ratios[:, :, row].mean(1)  # (T, K)
         for k, name in enumerate(run.normalizers):
             style = dict(color=COLOURS.get(name), linestyle=DASHES[k % len(DASHES)])
-            axes.plot(run.iters, share[:, k], label=name, **style)
+            axes.plot(run.iters, average[:, k], label=name, **style)
             lines += [
                 [int(i), f'average ratio, {ROWS[row]}', name, float(s)]
-                for i, s in zip(run.iters, share[:, k], strict=True)
+                for i, s in zip(run.iters, average[:, k], strict=True)
             ]
         axes.set_title(f'average ratio, {ROWS[row]}s', fontsize=10)
     panels[0].legend(frameon=False, fontsize=8)
@@ -126,8 +127,8 @@ def plot_trajectory(run: Ratios, layers: Sequence[str] | None = None) -> Picture
     """Paths of some layers' ratios on the simplex (Fig. 6).
 
     Args:
-        run: Of a training.
-        layers: Names; five, evenly spaced over the network, if None.
+        run: The ratios of a training.
+        layers: Names of the layers; five, evenly spaced over the network, if None.
 
     Raises:
         ValueError: The layers do not have three normalizers, or a name is wrong.
@@ -139,11 +140,11 @@ def plot_trajectory(run: Ratios, layers: Sequence[str] | None = None) -> Picture
     if wrong := [name for name in layers or () if name not in run.layers]:
         raise ValueError(f'no layer {wrong[0]!r}; there are {", ".join(run.layers)}')
     evenly = np.linspace(0, len(run.layers) - 1, 5).round().astype(int).tolist()
-    chosen = [list(run.layers).index(name) for name in layers] if layers else sorted(set(evenly))
-    figure = new_figure(2.5 * len(chosen) + 0.8, 5.6)
-    grid = figure.subplots(2, len(chosen), squeeze=False)
+    shown = [list(run.layers).index(name) for name in layers] if layers else sorted(set(evenly))
+    figure = new_figure(2.5 * len(shown) + 0.8, 5.6)
+    grid = figure.subplots(2, len(shown), squeeze=False)
     lines: list[list[object]] = []
-    for column, layer in enumerate(chosen):
+    for column, layer in enumerate(shown):
         for row, what in enumerate(ROWS):
             axes, path = grid[row, column], run.ratios[:, layer, row]
             _draw_simplex(axes, run.normalizers)
@@ -170,7 +171,7 @@ def plot_trajectory(run: Ratios, layers: Sequence[str] | None = None) -> Picture
 
 
 def plot_network(run: Ratios) -> Picture:
-    """The network, a line a block: every layer coloured by what it chose, mean over variance."""
+    """The network, a line a block: layers coloured by what they selected, mean over variance."""
     blocks: dict[str, list[tuple[str, int]]] = {}
     for index, layer in enumerate(run.layers):
         block = block_of(layer)
@@ -189,9 +190,9 @@ def plot_network(run: Ratios) -> Picture:
             for row, what in enumerate(ROWS):
                 ratios = run.ratios[-1, index, row]
                 best = int(ratios.argmax())
-                chosen = run.normalizers[best]
-                _draw_cell(axes, x, y + 0.4 * row, chosen, float(ratios[best]))
-                lines.append([run.layers[index], block, what, chosen, float(ratios[best])])
+                normalizer, ratio = run.normalizers[best], float(ratios[best])
+                _draw_cell(axes, x, y + 0.4 * row, normalizer, ratio)
+                lines.append([run.layers[index], block, what, normalizer, ratio])
             axes.text(x, y - 0.03, name, fontsize=6, va='bottom', color='0.35')
     axes.set(xlim=(-0.2, most + 0.1), ylim=(len(blocks), -1.2))
     for k, name in enumerate(run.normalizers):
@@ -202,13 +203,13 @@ def plot_network(run: Ratios) -> Picture:
         'From input to output, top to bottom. In each cell the normalizer with the largest ratio, '
         'above for the mean, below for the variance; pale where others still compete.'
     )
-    return Picture('network', 'What the network chose', caption, figure, head, lines)
+    return Picture('network', 'What the network selected', caption, figure, head, lines)
 
 
 def ratio_figures(results: Results) -> Iterator[Picture]:
-    """All of this module that there is data for; of single runs the first SSN's, and SN beside."""
-    if (shares := plot_shares(results)) is not None:
-        yield shares
+    """The figures of this module that there is data for; of one run, the first SSN's if any."""
+    if (averages := plot_average_ratios(results)) is not None:
+        yield averages
     first: dict[str, Mapping[str, Any]] = {}
     for row in results.done:
         if row['ratios']:

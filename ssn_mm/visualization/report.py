@@ -15,7 +15,7 @@ PAGE = Path(__file__).with_name('report.html.j2')
 
 
 def figures(results: Results) -> list[Picture]:
-    """Every figure that there is data for."""
+    """All figures that there is data for."""
     return [*run_figures(results), *ratio_figures(results)]
 
 
@@ -23,8 +23,8 @@ def write_report(results: Results, folder: Path) -> Path:
     """Writes report.html, and NAME.png and NAME.csv of every figure.
 
     Args:
-        results: Of a suite or training.
-        folder: Is made if need be.
+        results: The results of a suite or a training.
+        folder: The folder to write to; it is made if need be.
 
     Returns:
         The page.
@@ -32,7 +32,7 @@ def write_report(results: Results, folder: Path) -> Path:
     Raises:
         ValueError: No run is done.
     """
-    shown = [(title, _cells(text), note) for title, (text, note) in tables(results).items()]
+    shown = [(title, table.cells, note) for title, (table, note) in tables(results).items()]
     pictures = figures(results)
     for picture in pictures:
         picture.write(folder)
@@ -51,7 +51,7 @@ def write_report(results: Results, folder: Path) -> Path:
 
 
 def places(results: Results) -> list[str]:
-    """On what the runs were trained, and when, in words; a line a machine and version."""
+    """On what the runs were trained, and when, in words; one text for each environment."""
     found: dict[str, list[str]] = {}
     for row in results.done:
         if own := row.get('environment'):
@@ -59,9 +59,3 @@ def places(results: Results) -> list[str]:
             told += f'python {own["python"]}, ssn_mm {own["ssn_mm"]}, commit {own["commit"]}'
             found.setdefault(told, []).append(own['date'])
     return [f'{told}, {min(dates)} to {max(dates)}' for told, dates in found.items()]
-
-
-def _cells(markdown: str) -> list[list[str]]:
-    """A Markdown table's cells, the head first."""
-    head, _, *body = markdown.splitlines()
-    return [[cell.strip() for cell in line.strip('|').split('|')] for line in (head, *body)]

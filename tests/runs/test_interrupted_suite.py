@@ -9,7 +9,14 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-MEASURED = ('metrics', 'curves', 'ratios', 'versions', 'data')  # what no interruption may change
+MEASURED = (
+    'metrics',
+    'curves',
+    'ratios',
+    'trained',
+    'provenance',
+    'data',
+)  # what no interruption may change
 
 
 def write_suite(folder):
@@ -33,7 +40,7 @@ def write_suite(folder):
 
 
 def start(suite, work_dir):
-    command = [sys.executable, ROOT / 'tools/benchmark.py', suite, '--work-dir', work_dir]
+    command = [sys.executable, ROOT / 'tools/run_suite.py', suite, '--work-dir', work_dir]
     return subprocess.Popen(
         [str(part) for part in command], cwd=suite.parent, text=True, start_new_session=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,

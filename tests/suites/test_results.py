@@ -11,14 +11,14 @@ from scipy import stats
 
 from ssn_mm.suites.results import read_results, write_results
 from ssn_mm.suites.significance import compare, difference_table, differences, holm, trend
-from ssn_mm.suites.tables import fill_page, mixed, share_table, tables, variant_table
+from ssn_mm.suites.tables import fill_page, mixed, ratio_table, tables, variant_table
 from ssn_mm.suites.training import pack, read_training, selected, unpack
 
 ROOT = Path(__file__).parents[2]
 
 
 def cells(table):
-    return [[cell.strip() for cell in line.split('|')[1:-1]] for line in table.splitlines()]
+    return [[cell.strip() for cell in line.split('|')[1:-1]] for line in str(table).splitlines()]
 
 
 def test_results_are_the_same_after_writing_and_reading(results, tmp_path):
@@ -89,32 +89,32 @@ def test_significance_is_welchs_with_holms_correction():
     assert holm([]) == []
 
 
-def test_shares_and_their_trend_over_numbers_are_told(results):
-    shares = {line[0]: line[1:] for line in cells(share_table(results))[2:]}
-    assert shares.keys() == {'SN, 2', 'SN, 32', 'SSN, 2', 'SSN, 32'}
-    percent = [float(cell.split()[0]) for cell in shares['SSN, 2']]
+def test_average_ratios_and_their_trend_over_numbers_are_told(results):
+    average = {line[0]: line[1:] for line in cells(ratio_table(results))[2:]}
+    assert average.keys() == {'SN, 2', 'SN, 32', 'SSN, 2', 'SSN, 32'}
+    percent = [float(cell.split()[0]) for cell in average['SSN, 2']]
     assert sum(percent[:3]) == pytest.approx(100, abs=0.02)
     assert trend(results, 'SSN', 'BN') is None  # two sizes are no trend
     rows = []
-    for size, chosen in ((2, 0), (8, 1), (32, 3)):  # layers that chose BN
+    for size, count in ((2, 0), (8, 1), (32, 3)):  # layers that selected BN
         (row, *_) = results.of('SSN', '2')
         packed = unpack(row['ratios'])
         packed.ratios[-1] = [1, 0, 0]
-        packed.ratios[-1, :chosen] = [0, 0, 1]
+        packed.ratios[-1, :count] = [0, 0, 1]
         rows.append(dict(row, variant=str(size), ratios=pack(packed)))
     grown = replace(results, rows=rows)
     assert trend(grown, 'SSN', 'BN')[0] == pytest.approx(1)
     assert trend(grown, 'SSN', 'IN')[0] == pytest.approx(-1)
-    note = tables(grown)['Shares of the normalizers'][1]
-    assert "SSN: BN's share against images: Spearman's rho +1.00" in note
+    note = tables(grown)['Average importance ratios'][1]
+    assert "SSN: BN's average ratio against images: Spearman's rho +1.00" in note
     named = replace(results, rows=[dict(row, variant='b' + row['variant']) for row in rows])
     assert trend(named, 'SSN', 'BN') is None
 
 
-def test_rows_of_different_versions_are_told(results):
+def test_rows_of_different_provenance_are_told(results):
     assert mixed(results) == []
     other = [dict(row) for row in results.rows]
-    other[0]['versions'] = {**other[0]['versions'], 'torch': '3'}
+    other[0]['provenance'] = {**other[0]['provenance'], 'torch': '3'}
     other[1]['data'] = 'another'
     told = mixed(replace(results, rows=other))
     assert told[0] == 'The results are of 2 versions of torch: 2, 3.'
@@ -124,7 +124,7 @@ def test_rows_of_different_versions_are_told(results):
 def test_tables_go_into_a_page_where_it_asks_for_them(results):
     page = 'before\n<!-- grid: All runs -->\nold\n<!-- end -->\nafter\n'
     filled = fill_page(page, results)
-    assert tables(results)['All runs'][0] in filled
+    assert str(tables(results)['All runs'][0]) in filled
     assert fill_page(filled, results) == filled
     assert filled.startswith('before\n<!-- grid: All runs -->')
     assert filled.endswith('<!-- end -->\nafter\n')
@@ -175,7 +175,7 @@ def test_the_tool_prints_and_checks_tables(results, tmp_path, run_tool, run_alon
     assert run_tool(*tool, '--into', page, '--check')[0] == 0
     code, output = run_tool(*tool)
     assert code == 0
-    assert tables(results)['SSN against the others'][0] in output
+    assert str(tables(results)['SSN against the others'][0]) in output
     code, output = run_tool(*tool[:2], 'nothing.py')
     assert (code, 'no suite' in output) == (2, True)
 

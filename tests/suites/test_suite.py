@@ -5,49 +5,18 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from suites_of_text import TRAINER, go, reached
 
 from ssn_mm.suites.job import Commands, read_result
+from ssn_mm.suites.plan import plan
 from ssn_mm.suites.progress import Board
+from ssn_mm.suites.queue import Machine
 from ssn_mm.suites.results import results_of_suite
-from ssn_mm.suites.run_suite import plan, run_suite
+from ssn_mm.suites.run_suite import run_suite
 from ssn_mm.suites.suite import read_suite
 from ssn_mm.suites.tables import failures, main_table, mixed, variant_table
 
 ROOT = Path(__file__).parents[2]
-# in the place of tools/train.py: validates twice, reaches base + more + the seed's square
-TRAINER = """
-import json, sys, time
-from pathlib import Path
-config, _, folder = sys.argv[1:]
-base, more, pause, fail, load_from, randomness = 0, 0, 0, '', None, {}
-exec(Path(config).read_text())
-logs = Path(folder) / '20260101_000000/vis_data'
-logs.mkdir(parents=True)
-if load_from:
-    base = float(Path(load_from).read_text())
-for step in (1, 2):
-    print('step', step, flush=True)
-    time.sleep(pause)
-    if step == 2 and fail:
-        raise RuntimeError(fail)
-    value = base + more + randomness['seed'] ** 2 * step / 2
-    with (logs / 'scalars.json').open('a') as file:
-        file.write(json.dumps(dict(loss=1 / step, time=0.01, step=step)) + '\\n')
-        file.write(json.dumps(dict(acc=value, step=step)) + '\\n')
-checkpoint = Path(folder, 'last.pth')
-checkpoint.write_text(str(value))
-Path(folder, 'last_checkpoint').write_text(str(checkpoint))
-"""
-# in the place of tools/test.py: a tenth more than the checkpoint
-TESTER = """
-import json, sys
-from pathlib import Path
-config, checkpoint, _, folder, *flags = sys.argv[1:]
-place = Path(folder) / 't'
-place.mkdir(parents=True)
-(place / 't.json').write_text(json.dumps(dict(acc=float(Path(checkpoint).read_text()) * 1.1)))
-assert flags == ['--tta']
-"""
 # Slurm's commands, on this machine: a job is a process, its number that of its file
 SLURM = dict(
     sbatch="""
@@ -65,35 +34,6 @@ echo 'JobID|State|NodeList'
 sed 's/$/|COMPLETED|here/' "$HERE/ended" 2>/dev/null || true
 """,
 )
-
-
-@pytest.fixture
-def suite(tmp_path):
-    """Writes a suite of two configs; returns how to read it with changes."""
-    (tmp_path / 'train.py').write_text(TRAINER)
-    (tmp_path / 'test.py').write_text(TESTER)
-    for name, base in dict(bn=10, ssn=20).items():
-        (tmp_path / f'{name}.py').write_text(f'base = {base}\n')
-
-    def write(**changes):
-        stated = dict(
-            title='A grid', configs=dict(BN='bn.py', SSN='ssn.py'), seeds=[0, 1], metrics=['acc']
-        )
-        stated |= changes
-        lines = [f'{key} = {value!r}' for key, value in stated.items() if value is not None]
-        (tmp_path / 'grid.py').write_text('\n'.join(lines))
-        return read_suite(tmp_path / 'grid.py')
-
-    return write
-
-
-def go(suite, tmp_path, folder='runs', cluster='debug', **options):
-    tools = [(sys.executable, tmp_path / name) for name in ('train.py', 'test.py')]
-    return run_suite(suite, tmp_path / folder, Commands(*tools), cluster=cluster, **options)
-
-
-def reached(rows):
-    return {row['run']: row['metrics']['acc'] for row in rows if row['status'] == 'done'}
 
 
 def test_a_folder_of_somebody_else_is_not_emptied(suite, tmp_path):
@@ -139,12 +79,12 @@ def test_the_grid_is_trained_seed_by_seed_and_what_is_done_is_not_repeated(suite
     assert [file.stat().st_mtime_ns for file in files] == before
     results = results_of_suite(grid, rows)
     assert mixed(results) == []
-    lines = main_table(results).splitlines()
+    lines = str(main_table(results)).splitlines()
     assert [cell.strip() for cell in lines[2].split('|')[1:5]] == [
         *('BN, small', '12.50 ± 2.12', '76.4', '2')
     ]
-    assert '| SSN ' in variant_table(results)
-    assert '22.50 ± 2.12' in variant_table(results)
+    assert '| SSN ' in str(variant_table(results))
+    assert '22.50 ± 2.12' in str(variant_table(results))
 
 
 def test_configs_have_options_of_their_own_start_from_others_and_are_tested(suite, tmp_path):
@@ -186,7 +126,7 @@ def test_a_run_that_fails_is_recorded_the_others_go_on_and_it_is_tried_again(sui
     assert len(reached(go(grid, tmp_path))) == 3
 
 
-def test_results_of_another_version_are_refused_rerun_or_told(suite, tmp_path):
+def test_results_of_another_provenance_are_refused_rerun_or_told(suite, tmp_path):
     grid = suite(seeds=[1])
     go(grid, tmp_path)
     (tmp_path / 'bn.py').write_text('base = 50\n')
@@ -196,7 +136,7 @@ def test_results_of_another_version_are_refused_rerun_or_told(suite, tmp_path):
     assert reached(go(grid, tmp_path, stale='rerun'))['BN-seed1'] == 51
     rows = go(grid, tmp_path)
     assert reached(rows)['BN-seed1'] == 51
-    rows[0]['versions']['code'] = 'other'
+    rows[0]['provenance']['code'] = 'other'
     rows[0]['data'] = 'other'
     told = ' '.join(mixed(results_of_suite(grid, rows)))
     assert 'The results are of 2 versions of code' in told
@@ -221,7 +161,7 @@ time.sleep(2)
     monkeypatch.setenv('GPUS', gpus)
     (tmp_path / 'train.py').write_text(tell + TRAINER)
     commands = Commands((sys.executable, tmp_path / 'train.py'), (), (gpus,))
-    rows = run_suite(whole, tmp_path / 'runs', commands, jobs=jobs)
+    rows = run_suite(whole, tmp_path / 'runs', commands, Machine(jobs))
     outputs = [tmp_path / 'runs' / row['run'] / 'output.txt' for row in rows]
     assert {file.read_text().splitlines()[0] for file in outputs} == portions
 
@@ -229,7 +169,7 @@ time.sleep(2)
 def test_slurm_is_given_the_jobs_and_its_own_options(suite, tmp_path, monkeypatch):
     grid = suite(configs=dict(BN='bn.py'), seeds=[1, 2])
     with pytest.raises(ValueError, match="cluster 'slurm' needs Slurm's sbatch"):
-        go(grid, tmp_path, cluster='slurm')
+        go(grid, tmp_path, machine=Machine(cluster='slurm'))
     for name, script in SLURM.items():
         (tmp_path / name).write_text(f'#!/usr/bin/env bash{script}')
         (tmp_path / name).chmod(0o755)
@@ -237,13 +177,12 @@ def test_slurm_is_given_the_jobs_and_its_own_options(suite, tmp_path, monkeypatc
         HERE=tmp_path, PYTHON=sys.executable, PATH=f'{tmp_path}:{os.environ["PATH"]}'
     ).items():
         monkeypatch.setenv(key, str(value))
-    options = dict(slurm_partition='gpu')
-    rows = go(grid, tmp_path, cluster='slurm', jobs=2, cluster_options=options)
+    rows = go(grid, tmp_path, machine=Machine(2, 'slurm', dict(slurm_partition='gpu')))
     assert reached(rows) == {'BN-seed1': 11, 'BN-seed2': 14}
     (first, *_) = (tmp_path / 'runs/.submitit').glob('0/*.sh')
     assert '#SBATCH --partition=gpu' in first.read_text()
     with pytest.raises(ValueError, match="Unknown argument 'wheels' for executor 'slurm'"):
-        go(grid, tmp_path, cluster='slurm', cluster_options=dict(slurm_wheels=4))
+        go(grid, tmp_path, machine=Machine(1, 'slurm', dict(slurm_wheels=4)))
 
 
 def test_the_board_tells_what_ended_and_the_time_left(suite, monkeypatch):

@@ -112,7 +112,7 @@ def test_metrics_of_other_tasks_and_none_at_all_are_shown(tmp_path, make_ratios)
     train(tmp_path / 'a', [(600, 1.0)], [{'val/mae': 0.25, 'time': 1.0, 'step': 600}])
     results = results_of_training(tmp_path / 'a')
     assert results.rows[0]['metrics'] == {'val/mae': 0.25}
-    assert '| val/mae |' in tables(results)['All runs'][0]
+    assert '| val/mae |' in str(tables(results)['All runs'][0])
     (tmp_path / 'b').mkdir()
     choose(tmp_path / 'b', make_ratios())
     page = write_report(results_of_training(tmp_path / 'b'), tmp_path / 'page')  # no log at all

@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from ssn_mm.suites.results import read_results, write_results
 from ssn_mm.visualization.picture import COLOURS
@@ -35,14 +36,25 @@ def share(image, colour):
 def test_every_figure_has_data_and_shows_it(results):
     pictures = {picture.name: picture for picture in figures(results)}
     assert list(pictures) == [
-        *('metric', 'curves', 'cost', 'shares', 'layers', 'network', 'progress', 'trajectory')
+        *(
+            'metric',
+            'curves',
+            'cost',
+            'average_ratios',
+            'layers',
+            'network',
+            'progress',
+            'trajectory',
+        )
     ]
     for picture in pictures.values():
         assert len(picture.lines) >= 4
         assert all(len(line) == len(picture.head) for line in picture.lines)
         assert (drawn(picture) < 200).any(-1).mean() > 0.005, picture.name
-    shares = [line for line in pictures['shares'].lines if line[:3] == ['SSN', '2', 'mean']]
-    assert sum(line[-1] for line in shares) == pytest.approx(1)
+    averages = [
+        line for line in pictures['average_ratios'].lines if line[:3] == ['SSN', '2', 'mean']
+    ]
+    assert sum(line[-1] for line in averages) == pytest.approx(1)
     shown = {line[0] for line in pictures['layers'].lines}
     assert shown == {'SN, 2, seed 0', 'SSN, 2, seed 0'}
     assert pictures['network'].caption.endswith('Of SSN, 2, seed 0.')
@@ -157,18 +169,22 @@ def test_the_report_of_a_results_file_lies_beside_it(results, tmp_path, run_tool
 
 
 def test_the_committed_figures_are_of_the_committed_results():
-    files = sorted((ROOT / 'docs/study').glob('*/results.jsonl'))
+    """Pictures that pages show, and no others: a command renews them all."""
+    pages = [path.read_text(encoding='utf-8') for path in (ROOT / 'docs').glob('*.md')]
+    files = sorted((ROOT / 'docs/study').rglob('*.png'))
     assert files
     for file in files:
-        for picture in figures(read_results(file)):
-            committed = file.with_name(f'{picture.name}.csv').read_text(encoding='utf-8')
-            assert committed == picture.csv(), f'{file}: {picture.name}'
+        pictures = {own.name: own for own in figures(read_results(file.with_name('results.jsonl')))}
+        assert Image.open(file).text['data'] == pictures[file.stem].digest, file
+        place = file.relative_to(ROOT / 'docs').as_posix()
+        assert any(f'({place})' in page for page in pages), f'no page shows {place}'
+    assert {path.suffix for path in (ROOT / 'docs/study').rglob('*.*')} == {'.png', '.jsonl'}
 
 
 def test_a_report_escapes_what_it_prints(results, tmp_path):
     attack = '<img src=x onerror=alert(1)>'
     rows = [
-        row | dict(label=row['label'] + attack, versions=row['versions'] | dict(code=attack))
+        row | dict(label=row['label'] + attack, provenance=row['provenance'] | dict(code=attack))
         for row in results.rows
     ]
     failed = rows[0] | dict(seed=9, status='failed', error=attack, last_lines=[attack])
