@@ -24,7 +24,7 @@ _named: str | None = None  # by set_backend
 _ENVIRONMENT, _KEY = os.environ._data, os.environ.encodekey('SSN_MM_BACKEND')  # type: ignore
 
 
-def set_backend(name: str | None) -> None:
+def set_backend(name: str | None) -> str | None:
     """Names the backend of all calls in this process, in place of ``SSN_MM_BACKEND``.
 
     Args:
@@ -32,13 +32,17 @@ def set_backend(name: str | None) -> None:
             compiled on first use) or 'triton'; '' for the best that is available for each tensor;
             None for what ``SSN_MM_BACKEND`` says.
 
+    Returns:
+        The name that was given before, or None: with it the earlier setting is restored.
+
     Raises:
         ValueError: There is no backend of that name.
     """
     global _named
     if name and name not in BACKENDS:
         raise ValueError(f'there is no backend {name!r}; choose from {", ".join(BACKENDS)}')
-    _named = name
+    before, _named = _named, name
+    return before
 
 
 def get_backend() -> str:

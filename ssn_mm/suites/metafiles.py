@@ -1,16 +1,22 @@
 """Metafiles, the model index and the READMEs' tables, rendered from configs/results.yml."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from ..records import is_number
 
 PAPER = {
     'Title': 'SSN: Learning Sparse Switchable Normalization via SparsestMax',
     'URL': 'https://arxiv.org/abs/1903.03793',
 }
 NOTE = '# Made by tools/analysis_tools/make_metafiles.py from configs/results.yml, not by hand.\n'
+# keys of an entry for a folder, and for a model, with the kinds of their values
+FAMILY = dict(title=str, task=str, architecture=list, models=dict)
+MODEL = dict(norm=str, data=str, table=(int, str), metric=(str, list), paper=object, ours=object)
 TABLE = re.compile(r'(<!-- results -->\n).*?(<!-- /results -->)', re.DOTALL)
 
 
@@ -26,16 +32,50 @@ def load_results(configs: Path) -> dict[str, dict[str, Any]]:
         lists.
 
     Raises:
-        ValueError: A model lacks a key or has one too many, or its name does not tell the batch.
+        ValueError: The file is no YAML, an entry lacks a key or has one too many or a value of
+            the wrong kind, or the name of a model does not tell the batch.
     """
-    results = yaml.safe_load((configs / 'results.yml').read_text())
-    expected = {'norm', 'data', 'table', 'metric', 'paper', 'ours'}
-    for folder in results.values():
-        for name, model in folder['models'].items():
-            if set(model) != expected:
-                raise ValueError(f'{name} has {sorted(model)}, expected {sorted(expected)}')
+    file = configs / 'results.yml'
+    try:
+        results = yaml.safe_load(file.read_text(encoding='utf-8'))
+    except yaml.YAMLError as error:
+        raise ValueError(f'{file} is no YAML: {error}') from error
+    _check_entry(str(file), results)
+    for folder, family in results.items():
+        _check_entry(f'{file}, {folder}', family, FAMILY)
+        _check_entry(f'{file}, {folder}, models', family['models'])
+        for name, model in family['models'].items():
+            where = f'{file}, {name}'
+            _check_entry(where, model, MODEL)
+            for key in ('paper', 'ours'):
+                _check_value(where, key, model[key], model['metric'])
             batch(name)
     return results
+
+
+def _check_entry(where: str, entry: Any, kinds: Mapping[str, Any] | None = None) -> None:
+    """Checks that an entry of ``results.yml`` is a mapping, with exactly the keys of ``kinds``."""
+    if not isinstance(entry, dict) or not entry:
+        raise ValueError(f'{where} is {entry!r}, expected entries by name')
+    if kinds is None:
+        return
+    if set(entry) != set(kinds):
+        raise ValueError(f'{where} has {sorted(entry)}, expected {sorted(kinds)}')
+    for key, kind in kinds.items():
+        if not isinstance(entry[key], kind):
+            raise ValueError(f'{where}: {key} is {entry[key]!r}, which is of the wrong kind')
+
+
+def _check_value(where: str, key: str, value: Any, metric: str | list[str]) -> None:
+    """Checks a result: None, a number, or of several metrics a list of as many numbers."""
+    wanted = f'{len(metric)} numbers' if isinstance(metric, list) else 'a number'
+    fits = (
+        len(value) == len(metric)
+        if isinstance(value, list) and isinstance(metric, list)
+        else (not isinstance(value, list) and not isinstance(metric, list))
+    )
+    if value is not None and not (fits and all(map(is_number, _list(value)))):
+        raise ValueError(f'{where}: {key} is {value!r}, expected {wanted} for {metric}, or null')
 
 
 def batch(name: str) -> tuple[int, int]:

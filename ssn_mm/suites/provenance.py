@@ -100,7 +100,9 @@ def weights_digest(checkpoint: str | Path) -> str:
     for name, tensor in sorted(state.items()):
         if isinstance(tensor, torch.Tensor):
             found.update(f'{name} {tensor.dtype} {tuple(tensor.shape)}\n'.encode())
-            found.update(tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+            found.update(
+                tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+            )
     return found.hexdigest()[:12]
 
 

@@ -27,11 +27,11 @@ QUANTILES = {'p20': 0.2, 'median': 0.5, 'p80': 0.8}
 
 @dataclass(frozen=True)
 class Competitor:
-    """What is measured.
+    """A computation that is measured.
 
     Attributes:
         phases: What runs, by name and in order; each phase is timed by itself.
-        prepare: Runs before the phases, not timed: sets gradients to None.
+        prepare: What runs before the phases and is not timed, such as setting gradients to None.
         backend: Name of the backend that runs it; None takes the best that is available.
     """
 
@@ -51,12 +51,13 @@ def measure(
     """Measures one case: the time first, then, in a pass of its own, the memory.
 
     Args:
-        case: What the competitors work on; goes into every row.
-        competitors: By name; a string instead says why one cannot take part.
-        baselines: Names that the others are compared with, where they take part.
+        case: What the competitors work on, by name; it goes into every row.
+        competitors: The competitors by name; a string in the place of one says why it cannot take
+            part.
+        baselines: Names of those that the others are compared with, where they take part.
         device: 'cpu' or 'cuda'.
-        memory: Whether to measure peaks, too.
-        **options: :func:`interleave`'s.
+        memory: Whether to measure peaks of memory, too.
+        **options: Arguments of :func:`interleave`.
 
     Returns:
         A row per competitor, ready for JSON: ``case``, ``competitor``, ``backend``, ``note``,
@@ -95,16 +96,17 @@ def interleave(
     device: str = 'cpu',
     seed: int = 0,
 ) -> Times:
-    """Runs every competitor once per round, in an order shuffled anew for each round.
+    """Runs every competitor once per round, in another random order in each round.
 
     Args:
-        competitors: By name.
-        rounds: At least so many rounds are measured.
+        competitors: The competitors by name.
+        rounds: The least number of rounds that are measured.
         seconds: More rounds follow while the next one will presumably end within this time.
-        warmup: Rounds that are not measured.
-        calls: Runs in a row per competitor and round; their mean counts. For microseconds.
-        device: 'cpu' or 'cuda'; there, events on the stream take the time.
-        seed: Of the orders.
+        warmup: Number of rounds before these that are not measured.
+        calls: Runs in a row per competitor and round, whose mean counts; more than one for
+            computations of microseconds.
+        device: 'cpu', or 'cuda', where events on the stream take the time.
+        seed: Seed of the orders.
 
     Returns:
         Seconds of each round, by competitor and phase; ``TOTAL`` is the sum of the phases.
@@ -223,11 +225,11 @@ def _mark(cuda: bool) -> Any:
 
 @contextmanager
 def _backend(name: str | None) -> Iterator[None]:
-    set_backend(name or '')
+    before = set_backend(name or '')
     try:
         yield
     finally:
-        set_backend(None)
+        set_backend(before)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Benchmarks as data: rows on disk with their environment, and the tables made of them."""
+"""What was timed, as data: rows on disk with their environment, and the tables made of them."""
 
 import json
 import os
@@ -15,8 +15,9 @@ import numpy as np
 import torch
 
 from ..files import write_atomically
+from ..records import check_numbers, is_number, wrong
 from ..version import __version__
-from .rounds import TOTAL
+from .rounds import QUANTILES, TOTAL
 
 UNITS = {'ms': 1e3, 'µs': 1e6}
 MEBI = 2**20
@@ -24,13 +25,13 @@ MEBI = 2**20
 
 @dataclass(frozen=True)
 class Run:
-    """What a benchmark wrote.
+    """What a tool that times wrote.
 
     Attributes:
-        tool: Name of the benchmark.
-        environment: From :func:`environment`.
+        tool: Name of the tool.
+        environment: What :func:`environment` returned.
         settings: The command's arguments, and the ``baselines`` of its ratios.
-        rows: From ``benchmark.measure``.
+        rows: What :func:`.rounds.measure` returned for each case.
     """
 
     tool: str
@@ -40,7 +41,7 @@ class Run:
 
 
 def environment(device: str = 'cpu', seed: int = 0) -> dict[str, Any]:
-    """What the numbers depend on; names no host, no user and no path."""
+    """What measured numbers depend on; it names no host, no user and no path."""
     cpu = platform.processor() or platform.machine()
     info = Path('/proc/cpuinfo')
     if info.is_file() and (found := re.search(r'model name\s*:\s*(.+)', info.read_text())):
@@ -82,7 +83,7 @@ def read_run(path: str | Path) -> Run:
     """Reads what :func:`write_run` wrote.
 
     Raises:
-        ValueError: A line is damaged, or there are no rows.
+        ValueError: A line is damaged or has no number where one belongs, or there are no rows.
     """
     found: list[dict[str, Any]] = []
     for number, line in enumerate(Path(path).read_text(encoding='utf-8').splitlines(), 1):
@@ -96,11 +97,35 @@ def read_run(path: str | Path) -> Run:
                 f'{path}, line {number}: expected a JSON object with {", ".join(sorted(needed))}, '
                 f'got {line[:60]!r}; restore the file or measure again'
             )
+        if found:
+            _check_row(path, number, content)
         found.append(content)
     if len(found) < 2:
         raise ValueError(f'{path} holds {len(found)} lines and so no rows; measure again')
     header, *rows = found
     return Run(header['tool'], header['environment'], header['settings'], rows)
+
+
+def _check_row(path: str | Path, line: int, row: Mapping[str, Any]) -> None:
+    """Checks what tables count with."""
+    if not isinstance(row['case'], dict):
+        raise wrong(path, line, 'case', row['case'], 'what was measured, by name')
+    if not isinstance(row['competitor'], str):
+        raise wrong(path, line, 'competitor', row['competitor'], 'a name')
+    check_numbers(path, line, row, 'rounds', 'peak_bytes')
+    phases = [('seconds', row['seconds'])]
+    ratios, peaks = row.get('ratio') or {}, row.get('peak_ratio') or {}
+    for key, value in (('ratio', ratios), ('peak_ratio', peaks)):
+        if not isinstance(value, dict):
+            raise wrong(path, line, key, value, 'an entry for each baseline')
+    check_numbers(path, line, peaks, *peaks)
+    phases += [(f'ratio to {base}', own) for base, own in ratios.items()]
+    for name, own in phases:
+        spreads = list(own.values()) if isinstance(own, dict) else [None]
+        wanted = ', '.join(QUANTILES)
+        for spread in spreads if own is not None else ():
+            if not isinstance(spread, dict) or not all(is_number(spread.get(q)) for q in QUANTILES):
+                raise wrong(path, line, name, own, f'{wanted} of each phase, as numbers')
 
 
 def describe(case: Mapping[str, Any]) -> str:
@@ -113,7 +138,7 @@ def describe(case: Mapping[str, Any]) -> str:
 
 
 def grouped(rows: Iterable[dict[str, Any]], keys: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
-    """Rows by the values that their cases have for these keys, in words."""
+    """Rows in groups, by the values that their cases have for some keys, in words."""
     found: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         found.setdefault(describe({key: row['case'][key] for key in keys}), []).append(row)
@@ -121,7 +146,7 @@ def grouped(rows: Iterable[dict[str, Any]], keys: Sequence[str]) -> dict[str, li
 
 
 def geometric_mean(values: Iterable[float]) -> float | None:
-    """Of positive numbers; None where there are none."""
+    """The geometric mean of positive numbers; None where there are none."""
     logs = np.log(list(values))
     return float(np.exp(logs.mean())) if len(logs) else None
 
@@ -163,9 +188,9 @@ def case_table(rows: Sequence[Mapping[str, Any]], baselines: Sequence[str], unit
     """What one case measured: times, ratios to the baselines, memory and share of the roofline.
 
     Args:
-        rows: Of one case.
-        baselines: The ratios' denominators; those that took no part are left out.
-        unit: 'ms' or 'µs'.
+        rows: The rows of one case.
+        baselines: Names of the ratios' denominators; those that took no part are left out.
+        unit: The unit of the times, 'ms' or 'µs'.
     """
     done = [row for row in rows if row['seconds']]
     phases = list(dict.fromkeys(p for row in done for p in row['seconds'] if p != TOTAL))
@@ -245,14 +270,14 @@ def percent(share: float | None) -> str | None:
 
 
 def _text(cell: object) -> str:
-    """Numbers with three figures, nothing as a dash."""
+    """A cell as text: a number with three figures, None as a dash."""
     if isinstance(cell, float):
         return f'{cell:.0f}' if abs(cell) >= 99.95 or cell == 0 else f'{cell:#.3g}'
     return '-' if cell is None else str(cell)
 
 
 def _commit() -> str:
-    """Of the checkout that holds this file; '+dirty' where more than docs/ differs from it."""
+    """Commit of the checkout that holds this file; '+dirty' where more than docs/ differs."""
     root = Path(__file__).resolve().parents[2]
     if not (root / '.git').exists():  # installed; a repository further up is somebody else's
         return 'unknown'
@@ -269,7 +294,7 @@ def _commit() -> str:
 
     try:
         commit = git('rev-parse', '--short=10', 'HEAD')
-        # a benchmark's own results do not change what the next one measures
+        # what one measurement wrote does not change the next one
         return commit + ('+dirty' if git('status', '--porcelain', '--', ':!docs') else '')
     except (OSError, subprocess.CalledProcessError):
         return 'unknown'

@@ -76,9 +76,42 @@ def test_our_column_stays_empty_until_run(tmp_path):
     assert entry["Paper's Results"][0]['Metrics'] == {model['metric']: model['paper']}
 
 
-def test_a_row_that_lacks_something_is_refused(tmp_path):
-    (tmp_path / 'results.yml').write_text('a: {models: {b_8xb2-1e: {norm: SSN}}}')
-    with pytest.raises(ValueError, match=r"b_8xb2-1e has \['norm'\], expected"):
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (dict(norm=None), 'norm is None, which is of the wrong kind'),
+        (dict(metric=5), 'metric is 5, which is of the wrong kind'),
+        (dict(paper='high'), "paper is 'high', expected a number for mIoU, or null"),
+        (dict(ours=[1, 2]), r'ours is \[1, 2\], expected a number for mIoU, or null'),
+        (dict(ours=True), 'ours is True, expected a number'),
+        (dict(metric=['a', 'b'], paper=[1]), r'paper is \[1\], expected 2 numbers for'),
+        (dict(metric=['a', 'b'], paper=3.5), r'paper is 3.5, expected 2 numbers for'),
+        (dict(wheels=4), r"b_8xb2-1e has \['data', .*, 'wheels'\], expected"),
+    ],
+)
+def test_a_row_that_lacks_something_or_has_a_wrong_value_is_refused(tmp_path, change, message):
+    model = dict(norm='SSN', data='ADE20K', table=4, metric='mIoU', paper=39.3, ours=None)
+    family = dict(title='T', task='T', architecture=['R'], models={'b_8xb2-1e': model})
+    (tmp_path / 'results.yml').write_text(yaml.safe_dump(dict(a=family)))
+    load_results(tmp_path)
+    family['models'] = {'b_8xb2-1e': model | change}
+    (tmp_path / 'results.yml').write_text(yaml.safe_dump(dict(a=family)))
+    with pytest.raises(ValueError, match=message) as told:
+        load_results(tmp_path)
+    assert str(told.value).startswith(f'{tmp_path / "results.yml"}, b_8xb2-1e')
+
+
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ('a: {models: {b_8xb2-1e: {norm: SSN}}}', r"a has \['models'\], expected"),
+        ('[1, 2]', r'results.yml is \[1, 2\], expected entries by name'),
+        ('a: {', 'is no YAML'),
+    ],
+)
+def test_a_file_that_is_no_list_of_results_is_refused(tmp_path, text, message):
+    (tmp_path / 'results.yml').write_text(text)
+    with pytest.raises(ValueError, match=message):
         load_results(tmp_path)
 
 

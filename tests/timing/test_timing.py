@@ -8,18 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from ssn_mm import get_backend
-from ssn_mm.timing import rounds as benchmark
-from ssn_mm.timing import rows as benchmark_rows
+from ssn_mm import get_backend, set_backend
+from ssn_mm.timing import rounds, rows
 from ssn_mm.timing.rounds import Competitor, compare, interleave, measure, peak_bytes
-from ssn_mm.timing.rows import Run, environment, mean_table, read_run, write_run
+from ssn_mm.timing.rows import Run, environment, mean_table, read_run, table, write_run
 
 
 @pytest.fixture
 def clock(monkeypatch):
     """Makes competitors that take given seconds of a clock that nothing else moves."""
     now = [0.0]
-    monkeypatch.setattr(benchmark.time, 'perf_counter', lambda: now[0])
+    monkeypatch.setattr(rounds.time, 'perf_counter', lambda: now[0])
 
     def competitor(**phases):
         def take(seconds):
@@ -92,7 +91,7 @@ def test_ratios_are_taken_within_a_round_and_so_resist_drift():
 
 
 def test_quantiles_of_fabricated_timings():
-    assert benchmark.quantiles(np.arange(11.0)) == dict(p20=2.0, median=5.0, p80=8.0)
+    assert rounds.quantiles(np.arange(11.0)) == dict(p20=2.0, median=5.0, p80=8.0)
 
 
 def test_a_phase_the_baseline_lacks_is_compared_with_its_total():
@@ -181,10 +180,10 @@ def test_rows_hold_ratios_memory_and_why_somebody_is_missing():
     sizes = dict(BN=1000, SSN=3000)
     own = {n: Competitor(dict(step=lambda s=s: torch.empty(s, 100))) for n, s in sizes.items()}
     case = dict(shape=[1, 2])
-    rows = measure(case, own | dict(IN='one element'), ('BN', 'GN'), rounds=4)
-    assert [r['competitor'] for r in rows] == ['BN', 'SSN', 'IN']
-    assert rows == json.loads(json.dumps(rows))
-    base, other, missing = rows
+    found = measure(case, own | dict(IN='one element'), ('BN', 'GN'), rounds=4)
+    assert [r['competitor'] for r in found] == ['BN', 'SSN', 'IN']
+    assert found == json.loads(json.dumps(found))
+    base, other, missing = found
     one = dict(p20=1, median=1, p80=1)
     assert base['ratio'] == dict(BN=dict(step=one, total=one))
     assert base['rounds'] == other['rounds'] == 4
@@ -199,7 +198,7 @@ def test_rows_hold_ratios_memory_and_why_somebody_is_missing():
 def test_what_is_written_is_read(tmp_path):
     write_run(tmp_path / 'new' / 'rows.jsonl', RUN)
     assert read_run(tmp_path / 'new' / 'rows.jsonl') == RUN
-    assert benchmark_rows.file_name(RUN) == 'bench_switch_norm-a-cpu-of-2.jsonl'
+    assert rows.file_name(RUN) == 'bench_switch_norm-a-cpu-of-2.jsonl'
 
 
 def test_a_failed_write_leaves_what_was_there_and_nothing_else(tmp_path, monkeypatch):
@@ -209,7 +208,7 @@ def test_a_failed_write_leaves_what_was_there_and_nothing_else(tmp_path, monkeyp
     def fail(*_):
         raise OSError('disk full')
 
-    monkeypatch.setattr(benchmark_rows.os, 'replace', fail)
+    monkeypatch.setattr(rows.os, 'replace', fail)
     with pytest.raises(OSError, match='disk full'):
         write_run(path, Run('other', {}, {}, []))
     with pytest.raises(ValueError, match='JSON'):
@@ -239,6 +238,49 @@ def test_damaged_rows_are_named(tmp_path, damage, message):
         read_run(path)
 
 
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (dict(case='all'), 'case is "all", expected what was measured'),
+        (dict(competitor=3), 'competitor is 3, expected a name'),
+        (dict(seconds=2.0), 'seconds is 2.0, expected p20, median, p80 of each phase'),
+        (dict(seconds=dict(total=dict(median='long'))), 'seconds is '),
+        (dict(ratio=dict(BN=dict(total=None))), 'ratio to BN is '),
+        (dict(ratio=[1]), r'ratio is \[1\], expected an entry for each baseline'),
+        (dict(peak_bytes='many'), 'peak_bytes is "many", expected a number'),
+        (dict(peak_ratio=dict(BN='2')), 'BN is "2", expected a number'),
+    ],
+)
+def test_a_row_without_numbers_is_told_with_its_place(tmp_path, change, message):
+    path = tmp_path / 'rows.jsonl'
+    write_run(path, Run(RUN.tool, RUN.environment, RUN.settings, [*RUN.rows, RUN.rows[0] | change]))
+    with pytest.raises(ValueError, match=message) as told:
+        read_run(path)
+    assert str(told.value).startswith(f'{path}, line 3: ')
+
+
+def test_a_cell_may_hold_what_ends_one_in_markdown():
+    assert table(['', 'a|b'], [['x|y', 1]]).splitlines() == [
+        '|      | a\\|b |',
+        '| :--- | ---: |',
+        '| x\\|y |    1 |',
+    ]
+
+
+def test_what_measures_gives_back_the_backend_that_was_named():
+    seen = []
+    competitor = Competitor(dict(step=lambda: seen.append(get_backend())), backend='reference')
+    before = set_backend('cpu')
+    try:
+        interleave(dict(a=competitor), rounds=1)
+        assert (seen[-1], get_backend()) == ('reference', 'cpu')
+        set_backend(None)
+        peak_bytes(competitor)
+        assert set_backend(None) is None
+    finally:
+        set_backend(before)
+
+
 def test_environment_names_no_path_and_no_host():
     own = environment(seed=7)
     assert own['seed'] == 7
@@ -252,9 +294,9 @@ def test_environment_names_no_path_and_no_host():
 
 
 def test_means_are_geometric_and_tell_who_missed_a_case():
-    rows = [row('BN', [1], 1.0), row('BN', [2], 1.0), row('SSN', [1], 2.0), row('SSN', [2], 8.0)]
-    rows += [row('IN', [1], 3.0), dict(row('IN', [2], 3.0), seconds=None, ratio=None)]
-    head, _, bn, ssn, instance = mean_table(rows, ('BN', 'GN')).splitlines()
+    own = [row('BN', [1], 1.0), row('BN', [2], 1.0), row('SSN', [1], 2.0), row('SSN', [2], 8.0)]
+    own += [row('IN', [1], 3.0), dict(row('IN', [2], 3.0), seconds=None, ratio=None)]
+    head, _, bn, ssn, instance = mean_table(own, ('BN', 'GN')).splitlines()
     assert [cell.strip() for cell in head.split('|')[2:-1]] == ['time / BN', 'memory / BN']
     assert [cell.strip() for cell in bn.split('|')[1:-1]] == ['BN', '1.00', '2.00']
     assert [cell.strip() for cell in ssn.split('|')[1:-1]] == ['SSN', '4.00', '2.00']
@@ -264,7 +306,7 @@ def test_means_are_geometric_and_tell_who_missed_a_case():
 def test_figures_stay_three():
     numbers = [123456.0, 99.97, 12.345, 1.0, 0.9996, 0.012345, 0.0, None, 7, 'text']
     expected = ['123456', '100', '12.3', '1.00', '1.00', '0.0123', '0', '-', '7', 'text']
-    assert [benchmark_rows._text(n) for n in numbers] == expected
+    assert [rows._text(n) for n in numbers] == expected
 
 
 def test_shuffling_leaves_the_global_generators_alone():
