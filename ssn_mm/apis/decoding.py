@@ -9,8 +9,8 @@ from typing import Any
 import cv2
 import torch
 
+from ..commands import STAMP
 from ..datasets.pool import Failure, map_in_processes
-from ..datasets.reading import STAMP
 
 _WORKERS = 4
 
