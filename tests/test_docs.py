@@ -1,32 +1,89 @@
-"""What the documents name is there."""
+"""What the documents name is there, and what they promise is tested."""
 
+import pkgutil
 import re
+from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import pytest
+import yaml
+
+from ssn_mm import patches
+from ssn_mm.renamed import IN_CONFIGS, MOVED
 
 ROOT = Path(__file__).parents[1]
-DOCS = sorted([ROOT / 'README.md', *(ROOT / 'docs').glob('*.md')])
+PAGES = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *(ROOT / 'configs').glob('*/README.md')]
+DOCS = sorted([*PAGES, *(ROOT / 'docs').rglob('*.md')])
+PROMISES = yaml.safe_load((ROOT / 'tests/promises.yml').read_text(encoding='utf-8'))
 
 
-def test_every_test_that_the_documents_name_exists():
+def rows(page):
+    """First cells of the rows of a page's tables."""
+    lines = (ROOT / 'docs' / page).read_text(encoding='utf-8').splitlines()
+    tables = [line for line in lines if line.startswith('|')]
+    return [re.split(r'(?<!\\)\|', line)[1].strip() for line in tables]
+
+
+@pytest.mark.parametrize('page', PROMISES)
+def test_every_promise_that_is_tested_is_on_its_page_and_its_tests_exist(page):
     there = set(re.findall(r'^ *def (test_\w+)', _text((ROOT / 'tests').rglob('*.py')), re.M))
-    named = set(re.findall(r'`(test_\w+)`', _text(DOCS)))
-    assert len(named) > 50
-    assert named <= there
+    assert set(PROMISES[page]) <= set(rows(page))
+    for promise, names in PROMISES[page].items():
+        assert names, promise
+        assert set(names) <= there, promise
 
 
-@pytest.mark.parametrize('doc', DOCS, ids=lambda path: path.name)
-def test_every_file_and_command_that_the_documents_name_exists(doc):
-    text = doc.read_text()
+def test_every_promise_of_reliability_is_tested():
+    heads = {'what happens', 'what is asked for', 'what is used beside it'}
+    heads |= {'what the data or the network is', '---'}
+    promised = set(rows('reliability.md')) - heads
+    assert len(promised) > 80
+    assert promised == set(PROMISES['reliability.md'])
+
+
+@pytest.mark.parametrize('doc', DOCS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_every_file_and_command_that_a_document_names_exists(doc):
+    text = doc.read_text(encoding='utf-8')
     links = re.findall(r'\]\((?!https?:|#)([^)#]+)', text)
-    tools = re.findall(r'\b(?:tools|configs)/[\w/.-]*\w\.(?:py|sh)\b', text)
-    assert links or tools
+    named = re.findall(r'\b(?:tools|configs|tests|ssn_mm)/[\w/.-]*\w\.(?:py|sh|yml)\b', text)
     for path in links:
         assert (doc.parent / path).exists(), path
-    for path in tools:
+    for path in named:
         assert (ROOT / path).exists() or Path(path).stem.isupper(), path
 
 
+def test_every_module_that_is_patched_is_on_the_page_of_patches(monkeypatch):
+    patched = set()
+    for info in pkgutil.iter_modules(patches.__path__, f'{patches.__name__}.'):
+        library = import_module(info.name)
+        for way in {'after_import', 'before_import'} & set(vars(library)):
+            monkeypatch.setattr(
+                library, way, patched.update
+            )  # names of modules, with their patches
+        getattr(library, 'apply', lambda: None)()
+    page = (ROOT / 'docs/patches.md').read_text(encoding='utf-8')
+    assert len(patched) > 20
+    assert {name for name in patched if f'`{name}`' not in page} == set()
+
+
+def test_every_module_that_has_moved_is_in_the_changelog():
+    changes = (ROOT / 'CHANGELOG.md').read_text(encoding='utf-8')
+    moved = {**MOVED, **IN_CONFIGS}
+    assert moved
+    for old, new in moved.items():
+        line = next(line for line in changes.splitlines() if line.startswith(f'| `ssn_mm.{old}` |'))
+        assert all(f'`{name}`' in line for name in re.findall(r'ssn_mm[.\w]*', new)), line
+
+
+def test_the_drawing_of_the_architecture_is_that_of_the_tree():
+    spec = spec_from_file_location('architecture', ROOT / 'docs/mkdocs/architecture.py')
+    architecture = module_from_spec(spec)
+    spec.loader.exec_module(architecture)
+    assert architecture.draw() == architecture.PICTURE.read_text(encoding='utf-8'), (
+        'run: python docs/mkdocs/architecture.py'
+    )
+
+
 def _text(files):
-    return '\n'.join(file.read_text() for file in files)
+    return '\n'.join(file.read_text(encoding='utf-8') for file in files)

@@ -17,11 +17,6 @@ class GuardedEps(float):
     network that computes something else. All of them start from ``running_var + eps``, and nobody
     else computes that: the layers themselves keep a plain float.
 
-    Args:
-        value: ε.
-        owner: Name of the layer's class, for the message.
-        running_var: Its running variance, or None if it has none.
-
     Raises:
         ValueError: In ``running_var + eps``, whichever way it is written.
     """
@@ -30,6 +25,13 @@ class GuardedEps(float):
     running_var: Tensor | None
 
     def __new__(cls, value: float, owner: str, running_var: Tensor | None) -> 'GuardedEps':
+        """Makes ε refuse the running variance.
+
+        Args:
+            value: ε.
+            owner: Name of the layer's class, for the message.
+            running_var: The layer's running variance, (C,), or None if it has none.
+        """
         eps = super().__new__(cls, value)
         eps.owner, eps.running_var = owner, running_var
         return eps

@@ -63,7 +63,7 @@ MARKS = (
 )
 INTRODUCTION = f"""# Benchmarks
 
-Made by `{COMMAND}` from the rows in [benchmarks/](benchmarks), not by hand.
+Made by `{COMMAND}` from the rows in `docs/benchmarks`, not by hand.
 Each of the other commands writes one file of rows; `--help` explains what it measures:
 
 ```bash
