@@ -12,5 +12,5 @@ class PlainRoles(griffe.Extension):
     def on_instance(self, *, obj: griffe.Object, **_: Any) -> None:
         """Rewrites the docstring of a module, class, function or attribute."""
         if obj.docstring:
-            plain = re.sub(r':(?:func|class|meth|mod):(?=`)', '', obj.docstring.value)
+            plain = re.sub(r':(?:attr|class|data|func|meth|mod):(?=`)', '', obj.docstring.value)
             obj.docstring.value = re.sub(r'::(?=\n\n)', ':', plain)

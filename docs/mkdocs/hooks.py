@@ -4,6 +4,7 @@ Pages are written to be read on GitHub, with links to any file of the repository
 same pages; a linked file that is no page, such as a module, gets a page that shows its text.
 """
 
+import ast
 import posixpath
 import re
 from pathlib import Path
@@ -89,6 +90,25 @@ def _reference() -> dict[str, str]:
 
 
 def _room(name: str, paths: list[Path]) -> str:
+    """The page of a room: what can be imported from it, then its modules, each by its docstrings."""
     modules = [path.relative_to(ROOT).with_suffix('').parts for path in paths]
-    names = ['.'.join(parts).removesuffix('.__init__') for parts in modules]
-    return f'# {name}\n\n' + ''.join(f'::: {module}\n\n' for module in sorted(names))
+    names = sorted('.'.join(parts).removesuffix('.__init__') for parts in modules)
+    top = '' if name == 'ssn_mm' else 'members: [], '  # users find all of ssn_mm's on its page
+    head = f'# {name}\n\n::: {name}\n    options: {{{top}show_root_heading: false}}\n\n'
+    if exports := _exports(name):
+        head += f'`from {name} import` {", ".join(exports)}\n\n'
+    return head + ''.join(f'::: {module}\n\n' for module in names if module != name)
+
+
+def _exports(package: str) -> list[str]:
+    """Links to the classes and functions that a package hands on from its modules."""
+    folder = ROOT.joinpath(*package.split('.'))
+    found = []
+    for node in ast.parse((folder / '__init__.py').read_text(encoding='utf-8')).body:
+        module = folder / f'{getattr(node, "module", None)}.py'
+        if isinstance(node, ast.ImportFrom) and node.level == 1 and module.exists():
+            text = module.read_text(encoding='utf-8')
+            names = [alias.name for alias in node.names]
+            names = [name for name in names if re.search(rf'^(class|def) {name}\b', text, re.M)]
+            found += [f'[`{name}`][{package}.{node.module}.{name}]' for name in names]
+    return found if package != 'ssn_mm' else []
