@@ -90,7 +90,7 @@ def _reference() -> dict[str, str]:
 
 
 def _room(name: str, paths: list[Path]) -> str:
-    """The page of a room: what can be imported from it, then its modules, each by its docstrings."""
+    """The page of a room: what can be imported from it, then its modules by their docstrings."""
     modules = [path.relative_to(ROOT).with_suffix('').parts for path in paths]
     names = sorted('.'.join(parts).removesuffix('.__init__') for parts in modules)
     top = '' if name == 'ssn_mm' else 'members: [], '  # users find all of ssn_mm's on its page
