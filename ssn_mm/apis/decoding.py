@@ -1,4 +1,4 @@
-"""Decodes in processes of their own, since a broken video can take its decoder's process along."""
+"""Decodes files in processes of their own, since a broken video can end its decoder's process."""
 
 import os
 import pickle
@@ -21,9 +21,9 @@ def decode_apart(
     """What a function returns for each file; a ``Failure`` where it raised or its process died.
 
     Args:
-        function: Of a path; what it returns travels through a pipe.
+        function: A function of a path; what it returns travels through a pipe.
         files: Paths.
-        timeout: Seconds for a file.
+        timeout: The most seconds that a file may take.
     """
     threads = cv2.getNumThreads()
     cv2.setNumThreads(0)  # a forked process must not wait for threads that it does not have

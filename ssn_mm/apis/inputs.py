@@ -1,4 +1,4 @@
-"""Finds what a network is to look at, and prepares it."""
+"""Finds the pictures and videos that a network is to see, and prepares them."""
 
 import os
 from collections.abc import Sequence
@@ -29,10 +29,10 @@ _LONGEST = 3600  # seconds to read a video from its start to its end
 
 @dataclass(frozen=True)
 class Source:
-    """What to look at.
+    """An input of a network: a picture, a video, a folder of frames or a webcam.
 
     Attributes:
-        path: As given, or found in a folder; a number for a webcam.
+        path: Its path, as given or found in a folder; the number of a webcam.
         kind: 'image', 'video', 'frames' (a folder of them) or 'webcam'.
         name: What its results are called, with folders below the given one, without suffix.
     """
@@ -45,9 +45,13 @@ class Source:
 def find_sources(
     inputs: Sequence[str], preparation: Preparation, out: Path | None = None
 ) -> list[Source]:
-    """Every input that a network takes, folders searched through, in order, each under its name.
+    """All inputs that a network takes, in order, each under a name of its own.
 
-    What an earlier call wrote to ``out`` is none, where that lies in a folder that is searched.
+    Args:
+        inputs: Paths of pictures, videos and folders, which are searched; numbers of webcams.
+        preparation: What the network reads.
+        out: The folder of results, where an earlier call may have written pictures: those are no
+            inputs.
 
     Raises:
         FileNotFoundError: An input does not exist.
@@ -81,7 +85,7 @@ def find_sources(
 
 
 def _kind(file: Path, preparation: Preparation) -> str:
-    """Of a file that was named; one whose suffix says nothing is what the network takes."""
+    """The kind of a file; a file whose suffix says nothing is what the network takes."""
     suffix, films = file.suffix.lower(), preparation.reads == 'videos'
     stills = [ending for ending in IMAGES if ending != '.gif']
     return 'video' if suffix in VIDEOS or (films and suffix not in stills) else 'image'
@@ -96,7 +100,7 @@ def _results_in(out: Path) -> list[Path]:
 def _inside(
     folder: Path, preparation: Preparation, without: Sequence[Path]
 ) -> list[tuple[Path, str]]:
-    """What a folder holds, with its kind, but for what lies in ``without``."""
+    """The inputs in a folder with their kinds, but for those in the folders ``without``."""
     if preparation.reads == 'frames':
         folders = [folder, *sorted(f for f in folder.rglob('*') if f.is_dir())]
         files = [f for f in folders if preparation.frames_in(f)]
@@ -115,7 +119,7 @@ def _inside(
 
 
 def prepare(sources: Sequence[Source], preparation: Preparation) -> list[Prepared | str]:
-    """What the network sees of each input, by the config's own steps; else why it sees nothing.
+    """What the network sees of each input by the config's own steps, or why it sees nothing.
 
     A video that the pipeline's reader cannot decode is read by the others that are installed.
     """
@@ -174,8 +178,8 @@ def displayable(image: np.ndarray) -> np.ndarray:
     """Any picture as (H, W, 3) uint8, to look at.
 
     Args:
-        image: (H, W) or (H, W, C), of which the first three channels are shown. What is no
-            8-bit picture is stretched from its smallest to its largest value.
+        image: A picture, (H, W) or (H, W, C), of which the first three channels are shown. One
+            that does not have 8 bits is stretched from its smallest to its largest value.
     """
     image = np.nan_to_num(np.asarray(image), posinf=0, neginf=0)
     image = image[..., None] if image.ndim == 2 else image

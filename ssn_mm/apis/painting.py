@@ -1,4 +1,4 @@
-"""Overlays: what the network saw, and what it says."""
+"""Overlays: pictures with what a network predicts for them."""
 
 from collections.abc import Sequence
 
@@ -16,8 +16,8 @@ class Painter:
 
     Args:
         classes: Names of the classes.
-        palette: (classes, 3) RGB of a segmentation's classes; made up where None.
-        top_k: How many classes to name.
+        palette: Colours of a segmentation's classes, (classes, 3) RGB; made up where None.
+        top_k: How many classes to name beside a picture.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class Painter:
 
 
 def _colours(count: int) -> np.ndarray:
-    """Distinct colours, the same every time."""
+    """Distinct colours, (count, 3) RGB, the same for the same count."""
     hues = np.random.default_rng(0).permutation(count) / max(count, 1)
     pictures = Image.fromarray(
         np.stack([hues * 255, np.full(count, 190), np.full(count, 230)], -1)[None].astype(np.uint8),

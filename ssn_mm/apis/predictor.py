@@ -25,9 +25,10 @@ class Prediction:
     """What a network says of one picture or video.
 
     Attributes:
-        scores: (classes,) as the library's post-processing gives them, mostly probabilities; for
-            segmentation the share of the pixels of each class.
-        label_map: Segmentation's (H, W) classes at the picture's own size; else None.
+        scores: A number for each class, (classes,), as the library's post-processing gives it,
+            mostly a probability; for segmentation the part of the pixels that have the class.
+        label_map: The class of each pixel, (H, W) at the picture's own size, of a segmentation;
+            else None.
     """
 
     scores: np.ndarray
@@ -40,17 +41,17 @@ class Predictor:
     Labels equal those of a test of the same picture or video.
 
     Args:
-        cfg: The config it was trained with; ``load_config`` reads it.
+        cfg: The config that the network was trained with; ``load_config`` reads it.
         weights: A checkpoint, frozen or not, or an .onnx file.
-        device: 'cpu' or 'cuda'; where the checkpoint's network and the preprocessing run.
+        device: Where the checkpoint's network and the preprocessing run, 'cpu' or 'cuda'.
 
     Attributes:
         task: 'classification', 'segmentation' or 'action'.
         preparation: The loading steps and the test pipeline; ``preparation.reads`` is 'pictures',
             'videos' or 'frames'.
-        classes: Their names; numbers where nobody knows them.
-        palette: (classes, 3) RGB, or None.
-        files: Those that it was made of.
+        classes: Names of the classes; numbers where nobody knows the names.
+        palette: Colours of the classes, (classes, 3) RGB, or None.
+        files: Paths of the weights and of the config's files.
 
     Raises:
         FileNotFoundError: There are no such weights.
@@ -84,11 +85,14 @@ class Predictor:
     def predict(
         self, items: Sequence[str | np.ndarray | Prepared], batch_size: int = 1
     ) -> list[Prediction]:
-        """Predictions for paths of what ``preparation.reads``, or pictures in memory.
+        """Predictions for inputs, in their order.
 
-        A picture in memory is (H, W, 3) uint8 in BGR. Those that the pipeline makes equally large
-        share a batch, so that none is padded for the sake of another: results do not depend on
-        ``batch_size``.
+        Args:
+            items: Paths of what ``preparation.reads``; pictures in memory, (H, W, 3) uint8 in BGR;
+                or what :meth:`prepare` returned.
+            batch_size: The most inputs in a batch. Inputs that the pipeline makes equally large
+                share one, so that none is padded for the sake of another and results do not
+                depend on this number.
         """
         prepared = [item if isinstance(item, Prepared) else self.prepare(item) for item in items]
         samples = [one.sample for one in prepared]
@@ -137,6 +141,6 @@ class Predictor:
 
 
 def _stated(dataset: dict[str, Any]) -> dict[str, Any]:
-    """What a dataset of the config says of its classes, its type's words included."""
+    """What a dataset of the config, and its type, say of the classes: ``METAINFO``."""
     kind = class_of(DATASETS, dataset.get('type'), dataset['_scope_'])
     return getattr(kind, 'METAINFO', {}) | dict(dataset.get('metainfo') or {})

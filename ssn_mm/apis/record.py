@@ -1,4 +1,4 @@
-"""predictions.json, written as results come in, so that memory does not grow with them."""
+"""The file predictions.json, written as results come in, so that memory does not grow."""
 
 import json
 import os
@@ -15,7 +15,7 @@ Result = dict[str, Any]
 
 
 class Record:
-    """Results of any number, kept in a file without a name until they are written.
+    """Any number of results, kept in a file without a name until they are written.
 
     Attributes:
         errors: The inputs that could not be read: ``input`` and ``error``.
@@ -43,7 +43,7 @@ class Record:
                 self._spool.write(f'\n ]{more}}}')
 
     def write(self, path: Path, **head: Any) -> None:
-        """Writes all of it, whole or not at all; nothing if no input was looked at.
+        """Writes all results, whole or not at all; nothing if there was no input.
 
         Args:
             path: The file.

@@ -1,4 +1,4 @@
-"""Videos as they are: whichever reader can decode one, frame by frame."""
+"""Videos frame by frame, by whichever reader can decode them."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -22,7 +22,7 @@ _TRIES = 100  # frames that may be broken before the first whole one
 
 
 class UnreadableError(ValueError):
-    """A file that is no picture or video, or a broken one."""
+    """A file is no picture or video, or a broken one."""
 
 
 class _Reader(Protocol):
@@ -127,12 +127,12 @@ class Frames:
 
     Args:
         source: Path of a video, or number of a webcam.
-        limit: So many evenly spaced frames, of a webcam the first; all if None.
+        limit: Number of frames, evenly spaced, of a webcam the first; all if None.
 
     Attributes:
         rate: Frames per second of what is yielded.
-        count: How many there will be, as far as is known.
-        note: After the last, that there were far fewer than the file says; else ''.
+        count: Number of frames that there will be, as far as is known.
+        note: Filled after the last frame: that there were far fewer than the file says, or ''.
 
     Raises:
         UnreadableError: No reader can decode it, or it has no frames.
@@ -158,7 +158,7 @@ class Frames:
             self.count = self._stated
 
     def total(self) -> int:
-        """How many frames the file has, by decoding all of it; it raises where there are none."""
+        """The number of frames in the file, by decoding all of it; raises where there is none."""
         reader, number = self._open(), 0
         while reader.advance():
             number += 1

@@ -1,1 +1,1 @@
-"""Networks that go out, and what others have published."""
+"""Trained networks as folders to give away, and such folders from others."""

@@ -32,12 +32,12 @@ def render_card(
     """A model card: Markdown under Hugging Face's front matter.
 
     Args:
-        name: Of the model.
+        name: Name of the model.
         weights: Name of the file of weights.
-        cfg: The config.
+        cfg: The config of the network.
         model: The network with these weights.
-        meta: What is kept of the checkpoint's.
-        metrics: What it reached, by name; may be empty.
+        meta: What is kept of the checkpoint's ``meta``.
+        metrics: What the network reached, by name; may be empty.
     """
     layers = {key: m for key, m in model.named_modules() if isinstance(m, SwitchNorm)}
     ratios = layer_ratios(layers) if layers else []
@@ -59,12 +59,12 @@ def render_card(
         classes=(meta.get('dataset_meta') or {}).get('classes') or [],
         metrics=metrics,
         layers=[
-            (key, type(m).__name__, *(_choice(m, row) for row in rows))
+            (key, type(m).__name__, *(_selected(m, row) for row in rows))
             for (key, m), rows in zip(layers.items(), ratios, strict=True)
         ],
         counts=count_selected(layers, ratios),
         stages=selection_by_stage(layers, ratios) if layers else [],
-        chooses=any(isinstance(m, SSN) for m in layers.values()),
+        selects=any(isinstance(m, SSN) for m in layers.values()),
     )
 
 
@@ -76,7 +76,10 @@ def render_metafile(
     meta: Mapping[str, Any],
     metrics: Mapping[str, float],
 ) -> str:
-    """An entry for a ``metafile.yml``, with the keys of those under configs/."""
+    """An entry for a ``metafile.yml``, with the keys of those under configs/.
+
+    Its arguments are those of :func:`render_card`.
+    """
     result = {'Task': _task(cfg)[1], 'Dataset': _data(cfg), 'Metrics': dict(metrics)}
     entry = {
         'Name': name,
@@ -112,7 +115,8 @@ def _front_matter(name: str, cfg: Config, metrics: Mapping[str, float]) -> dict[
     return found
 
 
-def _choice(layer: SwitchNorm, row: list[float]) -> str:
+def _selected(layer: SwitchNorm, row: list[float]) -> str:
+    """The normalizer that a row of ratios has selected, else all of them with their ratios."""
     if 1.0 in row:
         return layer.normalizers[row.index(1.0)]
     return ' '.join(f'{n} {p:.2f}' for n, p in zip(layer.normalizers, row, strict=True))
@@ -131,7 +135,7 @@ def _norm(cfg: Config) -> str:
 
 
 def _data(cfg: Config) -> str:
-    """The type of the training's dataset, of a wrapped one the inner's."""
+    """The type of the training's dataset; of one that wraps another, that of the inner one."""
     node = (cfg.get('train_dataloader') or {}).get('dataset') or {}
     while isinstance(node.get('dataset'), dict):
         node = node['dataset']

@@ -1,4 +1,4 @@
-"""Configs as plain data: read from strangers without running anything of theirs."""
+"""Configs as plain data: untrusted ones are read without running anything of theirs."""
 
 import ast
 import copy
@@ -14,13 +14,13 @@ from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
 from ..config_files import check_parts
-from .untrusted import check_harmless, registered_classes_alone
+from .untrusted import check_untrusted, registered_classes_alone
 
 _OWN = ('work_dir', 'load_from', 'resume', 'launcher')  # of the author's machine and run
 
 
 def plain_config(cfg: Config) -> dict[str, Any]:
-    """A config as JSON has it: tuples are lists; without what belongs to one run.
+    """A config as JSON has it, with lists for tuples, and without what belongs to one run.
 
     Of absolute paths (``data_root='/home/me/data/ade'``, ``pretrained``, ``checkpoint``), which
     name the author's machine and are nowhere else, the last part stays ('ade'); relative paths,
@@ -79,13 +79,14 @@ def build_network(cfg: Config, trust: bool = False) -> nn.Module:
 
     Args:
         cfg: The whole config, or its ``default_scope``, ``model`` and ``custom_imports`` alone.
-        trust: Import the modules that ``custom_imports`` names, and call what a ``type`` names
-            by a path, which may be any function: only for configs trusted as a program is.
+        trust: Whether to import the modules that ``custom_imports`` names, and to call what a
+            ``type`` names by a path, which may be any function: only for configs that are trusted
+            as a program is.
 
     Raises:
-        ValueError: Of an untrusted config: it asks for more than registered classes, for modules
-            besides this package's, or for what comes from elsewhere (transformers', timm's
-            networks). Of any: there is no model, or ``custom_imports`` lists no modules.
+        ValueError: There is no model, or ``custom_imports`` lists no modules; or, without
+            ``trust``, the config asks for more than registered classes, for modules besides this
+            package's, or for what comes from elsewhere (transformers', timm's networks).
     """
     imports = _imports(cfg)
     check_parts(cfg)
@@ -93,7 +94,7 @@ def build_network(cfg: Config, trust: bool = False) -> nn.Module:
         cfg = copy.deepcopy(cfg)
         cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
     if not trust:
-        check_harmless(cfg, imports)
+        check_untrusted(cfg, imports)
     for name in imports:
         import_module(name)
     init_default_scope(cfg.get('default_scope', 'mmengine'))

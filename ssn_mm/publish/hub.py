@@ -36,11 +36,12 @@ def save_pretrained(
 
     Args:
         source: A network, or a checkpoint; of a training with EMAHook its averaged weights.
-        cfg: The config it was built from.
-        folder: To make.
-        meta: ``dataset_meta`` (names of the classes), ``epoch``, ``iter``; else the checkpoint's.
-        metrics: What it reached, by name.
-        force: Replace the folder if it exists.
+        cfg: The config that the network was built from.
+        folder: The folder to make.
+        meta: ``dataset_meta`` (names of the classes), ``epoch``, ``iter``; the checkpoint's if
+            None.
+        metrics: What the network reached, by name.
+        force: Whether to replace the folder if it exists.
 
     Returns:
         The folder.
@@ -78,15 +79,15 @@ def from_pretrained(
 ) -> nn.Module:
     """A network from a folder, or from the Hub.
 
-    Its config is read as data, so that nothing of a stranger's runs: classes that the MM
+    Its config is untrusted and read as data, so that none of its code runs: classes that the MM
     libraries and this package register are built, and no others.
 
     Args:
         source: A folder, which is taken where there is one, without a look at the network; else
             the Hub's 'owner/name', downloaded by huggingface_hub.
-        revision: Of the Hub's repository: a branch, tag or commit.
-        trust: Import what the config's ``custom_imports`` names besides this package, and build
-            what its types name by path.
+        revision: A branch, tag or commit of the Hub's repository.
+        trust: Whether to import what the config's ``custom_imports`` names besides this package,
+            and to build what its types name by path.
 
     Returns:
         The network, in evaluation; ``dataset_meta`` is its attribute where that was kept.
@@ -105,7 +106,7 @@ def from_pretrained(
     model = build_network(read_config(folder / CONFIG), trust)
     if weights.suffix == '.safetensors':
         stored = load_from_safetensors(str(weights))
-    else:  # as weights only, whatever the environment says: a stranger's
+    else:  # as weights only, whatever the environment says: it is untrusted
         stored = torch.load(weights, 'cpu', weights_only=True)
     check_content(stored, weights)
     fill(model, state_of(stored, weights), weights)
@@ -120,11 +121,11 @@ def push_to_hub(folder: str | Path, repo_id: str, private: bool = True, **option
     Args:
         folder: The folder.
         repo_id: 'owner/name'; made if it does not exist.
-        private: Of a repository that is made.
+        private: Whether a repository that is made is private.
         **options: For ``huggingface_hub.HfApi.upload_folder``, such as ``revision``.
 
     Returns:
-        The commit's address.
+        The address of the commit.
 
     Raises:
         FileNotFoundError: The folder lacks a file.
@@ -140,7 +141,7 @@ def push_to_hub(folder: str | Path, repo_id: str, private: bool = True, **option
 
 
 def _weights(folder: Path) -> Path:
-    """The one file of weights, of :func:`save_pretrained` or tools/publish_model.py."""
+    """The one file of weights that a folder must have."""
     found = [file for kind in ('safetensors', 'pth') for file in folder.glob(f'*.{kind}')]
     if len(found) != 1:
         raise FileNotFoundError(

@@ -1,4 +1,4 @@
-"""What tools/publish_model.py does: weights alone, under a name that tells if they changed."""
+"""A checkpoint as a folder to give away: weights alone, under a name that tells their hash."""
 
 import hashlib
 import io
@@ -36,24 +36,25 @@ def publish(
     as weights only, with the classes' names and no more; the config as plain data; a model card,
     ``README.md``, for GitHub and Hugging Face; and an entry for a metafile. Optimizer, schedulers,
     logs, waiting gradients, and the run's own entries of the config (``work_dir``, ``load_from``)
-    stay behind. Of a training with EMAHook these
-    are the averaged weights, which mmengine keeps as ``state_dict``; those in ``ema_state_dict``,
-    in spite of the name, are the others, and stay behind, too.
+    stay behind. A training with EMAHook gives its averaged weights, which mmengine keeps as
+    ``state_dict``; those in ``ema_state_dict``, in spite of the name, are the others, and stay
+    behind, too.
 
     Args:
-        checkpoint: What a training wrote.
-        cfg: Its config; else the one in the checkpoint, read as data.
-        out: Folder to make (default: published/<name>).
+        checkpoint: A checkpoint that a training wrote.
+        cfg: The config of the training; the one in the checkpoint, read as data, if None.
+        out: The folder to make; published/<name> if None.
         file_format: 'pth' or 'safetensors'.
-        metrics: What it reached, by name; else what its work dir's ``scalars.json`` has of it.
-        force: Replace the folder if it exists.
+        metrics: What the network reached, by name; what ``scalars.json`` in the work dir has of it
+            if None.
+        force: Whether to replace the folder if it exists.
 
     Returns:
         The folder.
 
     Raises:
         FileNotFoundError: There is no such checkpoint.
-        ImportError: 'safetensors' without its package.
+        ImportError: The format is 'safetensors', and its package is not installed.
         OSError: The folder cannot be written.
         ValueError: The folder exists, or with ``force`` holds the checkpoint or the config; the
             format is neither; there is no config; or the checkpoint is of another network, or a
@@ -102,10 +103,10 @@ def fill(model: nn.Module, state: Mapping[str, Tensor], source: str | Path) -> N
 
 
 def kept_meta(meta: Mapping[str, Any]) -> dict[str, Any]:
-    """What loading needs, and how long it was trained; plain data.
+    """The part of a checkpoint's ``meta`` that loading needs, and how long it was trained.
 
     Raises:
-        ValueError: It is more than that.
+        ValueError: The part is not plain data.
     """
     kept = {key: meta[key] for key in ('dataset_meta', 'epoch', 'iter') if meta.get(key)}
     try:
@@ -115,7 +116,7 @@ def kept_meta(meta: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def weights_file(state: Mapping[str, Tensor], meta: Mapping[str, Any], file_format: str) -> bytes:
-    """A file of weights and meta; equal ones make equal files."""
+    """The bytes of a file of weights and meta; equal ones make equal files."""
     if file_format == 'safetensors':
         return to_safetensors(state, meta)
     own = {key: value.detach().cpu().clone() for key, value in state.items()}
@@ -144,12 +145,12 @@ def read_metrics(words: Sequence[str]) -> dict[str, float]:
 
 
 def metrics_of(checkpoint: Path) -> dict[str, float]:
-    """What the validation just after a checkpoint found, by its work dir's logs.
+    """The metrics of the validation just after a checkpoint, by the logs of its work dir.
 
-    Not what the checkpoint's own log says last: it is written before its validation. None of one
-    that a tool made of another, such as iter_8.recalibrated.pth. An iteration's validation is
-    logged by iteration, an epoch's by epoch, as its checkpoint is named: an epoch's number of
-    iterations may be another epoch's number.
+    The checkpoint itself does not have them: it is written before its validation. A checkpoint that
+    a tool wrote, such as iter_8.recalibrated.pth, has no metrics. Logs name a validation by
+    iteration or by epoch, as the checkpoint is named; the two are told apart, since an epoch's
+    number may also be that of an iteration.
     """
     named = re.search(r'(iter|epoch)_(\d+)$', checkpoint.stem)
     if not named:
@@ -177,6 +178,6 @@ def _config_of(meta: Mapping[str, Any], checkpoint: Path) -> Config:
 
 
 def _name(cfg: Config, checkpoint: Path) -> str:
-    """The config's, else the work dir's, which has the same."""
+    """Name of the published network: the config's, else that of the work dir."""
     stem = Path(cfg.filename).stem if cfg.filename else checkpoint.resolve().parent.name
     return re.sub(r'[^\w.]+', '-', stem, flags=re.ASCII).strip('-.') or 'model'

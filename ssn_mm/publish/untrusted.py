@@ -1,4 +1,4 @@
-"""What keeps a stranger's config from running or fetching anything while its network is built."""
+"""Keeps an untrusted config from running or fetching anything while its network is built."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -24,12 +24,12 @@ _RUNNING = ('pkl', 'pickle', 'yml', 'yaml')  # formats in which mmengine.load ru
 _TRUST = 'if you trust it as you trust a program, pass trust=True'
 
 
-def check_harmless(cfg: Config, imports: list[str]) -> None:
+def check_untrusted(cfg: Config, imports: list[str]) -> None:
     """Refuses a config that asks for more than registered classes and plain arguments.
 
     Raises:
-        ValueError: It imports modules besides this package's; names a function by its path; asks
-            to trust remote code; or names a file of a format that may hold code.
+        ValueError: The config imports modules besides this package's; names a function by its
+            path; asks to trust remote code; or names a file of a format that may hold code.
     """
     foreign = [name for name in imports if name.split('.')[0] != 'ssn_mm']
     if foreign:
@@ -69,7 +69,7 @@ def registered_classes_alone() -> Iterator[None]:
     own, get = registry.get_object_from_string, registry.Registry.get
     load = vars(CheckpointLoader)['load_checkpoint']
 
-    def get_harmless(self: Any, key: str) -> Any:
+    def get_registered(self: Any, key: str) -> Any:
         found = get(self, key)
         module = str(getattr(found, '__module__', ''))
         if any(f'{module}.'.startswith(f'{name}.') for name in _FETCHING):
@@ -83,7 +83,7 @@ def registered_classes_alone() -> Iterator[None]:
         raise ValueError(f'the config reads {filename!r} as it is built; {_TRUST}')
 
     registry.get_object_from_string = lambda name: None
-    registry.Registry.get = get_harmless
+    registry.Registry.get = get_registered
     CheckpointLoader.load_checkpoint = staticmethod(refuse)
     try:
         yield

@@ -51,7 +51,7 @@ def _modules(package: Path) -> frozenset[str]:
 
 
 def _statements(body: list[ast.stmt]) -> list[ast.stmt]:
-    """Those that do something: no imports, no texts that stand alone, nothing for people."""
+    """Statements that are executed for what they do: no imports and texts, nothing for people."""
     return [node for node in body if not _is_silent(node)]
 
 

@@ -115,7 +115,7 @@ def _read_json(file: Path) -> dict[str, Any]:
 
 
 def about(suite: Suite, run: Run) -> Result:
-    """The result of a run that failed before it measured anything."""
+    """The beginning of a run's result: what it is, as failed before it measured anything."""
     own = dict(suite=suite.name, run=run.name, label=run.label, variant=run.variant, seed=run.seed)
     return own | dict(config=run.config.name, status='failed')
 
@@ -201,7 +201,7 @@ def _free_port() -> int:
 
 
 def _read_test(place: Path, metrics: Sequence[str]) -> dict[str, float]:
-    """What mmengine's test wrote: <work dir>/<time>/<time>.json."""
+    """The metrics that mmengine's test wrote into <work dir>/<time>/<time>.json."""
     (file,) = [path for path in place.glob('*/*.json') if path.stem == path.parent.name]
     found = _read_json(file)
     if missing := [key for key in metrics if key not in found]:

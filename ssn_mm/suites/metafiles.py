@@ -91,7 +91,7 @@ def batch(name: str) -> tuple[int, int]:
 
 
 def render(configs: Path) -> dict[Path, str]:
-    """What the rendered files should hold, by path: metafiles, model index and READMEs."""
+    """The text that each rendered file should hold, by path: metafiles, model index, READMEs."""
     results = load_results(configs)
     files = {}
     for folder, family in results.items():
@@ -163,7 +163,7 @@ def _table(family: dict[str, Any]) -> str:
 
 
 def _list(value: Any) -> list[Any]:
-    """One metric or value, or several, of a row."""
+    """The metrics or values of a row, whether it has one or several."""
     return value if isinstance(value, list) else [value]
 
 

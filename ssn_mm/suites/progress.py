@@ -14,7 +14,14 @@ ENDED = ('done', 'failed')
 
 
 class Board:
-    """Done, running, failed, time left; a line for every run that ends. A context manager."""
+    """A context manager that shows how many runs are done and failed, which run, the time left.
+
+    It prints a line for each run that ends.
+
+    Args:
+        suite: The suite.
+        console: Where to show it.
+    """
 
     def __init__(self, suite: Suite, console: Console) -> None:
         columns = (BarColumn(), MofNCompleteColumn(), TextColumn('{task.description}'))
@@ -33,7 +40,14 @@ class Board:
         self._bar.stop()
 
     def show(self, states: Mapping[str, str]) -> bool:
-        """Takes the state of every run, by name; tells what changed. Whether a run has ended."""
+        """Shows what has changed.
+
+        Args:
+            states: The state of each run, by name.
+
+        Returns:
+            Whether a run has ended.
+        """
         counts = Counter(states.values())
         ended = sum(counts[state] for state in ENDED)
         news = [n for n, s in states.items() if s in ENDED and self._states.get(n, s) != s]
@@ -50,7 +64,7 @@ class Board:
         return bool(news)
 
     def _left(self, ended: int, total: int) -> str:
-        """By the mean pace since this start; what had ended before has no say."""
+        """The time left in words, by the mean pace of the runs that have ended since the start."""
         if ended in (self._first, total):
             return ''
         pace = (time.monotonic() - self._began) / (ended - self._first)

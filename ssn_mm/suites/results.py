@@ -193,7 +193,7 @@ def _finite(node: Any) -> Any:
 
 
 def _numbers(node: Any) -> Any:
-    """And back, where all are numbers."""
+    """What :func:`_finite` made None as NaN again, where all are numbers."""
     if isinstance(node, dict):
         return {key: _numbers(value) for key, value in node.items()}
     if isinstance(node, list):

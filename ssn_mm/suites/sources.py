@@ -31,7 +31,7 @@ def read_source(source: Path, work_dir: Path = WORK_DIR) -> tuple[Results, Path]
 
     Args:
         source: A training's work dir, a suite file or a file of results.
-        work_dir: Of all suites.
+        work_dir: The folder of all suites.
 
     Raises:
         FileNotFoundError: There is no such file, or no result of the suite.

@@ -42,11 +42,11 @@ class Run:
 
     Attributes:
         label: The config's name in the suite.
-        variant: The overrides' name; '' where the suite has none.
-        seed: For ``randomness.seed``.
-        config: File.
+        variant: Name of the overrides; '' where the suite has none.
+        seed: The value of ``randomness.seed``.
+        config: The config file.
         options: All overrides, the seed's included.
-        after: Name of the run whose last checkpoint it starts from.
+        after: Name of the run whose last checkpoint it starts from, if any.
     """
 
     label: str
@@ -58,21 +58,21 @@ class Run:
 
     @property
     def name(self) -> str:
-        """Of its folder."""
+        """The name of the run's folder."""
         return run_name(self.label, self.variant, self.seed)
 
 
 @dataclass(frozen=True)
 class Suite:
-    """What a suite file says; see the module.
+    """What a suite file says, see this module's description.
 
     Attributes:
         name: The file's stem.
-        title: For people.
-        variant: What the variants are.
+        title: What people call the suite.
+        variant: What the variants are, such as 'images a batch'.
         metrics: Keys of a validation's scalars; the first is the main one.
         runs: The whole grid, the first seed of everything first.
-        paper: The paper's value per metric, by ``row_name``.
+        paper: The paper's value per metric, by :func:`row_name`.
         test: Arguments of tools/test.py; None takes the last validation.
     """
 
@@ -86,7 +86,7 @@ class Suite:
 
 
 def run_name(label: str, variant: str, seed: int) -> str:
-    """Name of a run's folder: letters, digits, underscores, and hyphens between the parts."""
+    """The name of a run's folder: letters, digits, underscores, hyphens between the parts."""
     words = [label, variant, f'seed{seed}']
     return '-'.join(re.sub(r'[^A-Za-z0-9]+', '_', word).strip('_') for word in words if word)
 
@@ -171,7 +171,7 @@ def _grid(stated: Mapping[str, Any], folder: Path) -> Iterator[Run]:
 def _paper(
     stated: Mapping[str, Any], path: Path, runs: Sequence[Run]
 ) -> Mapping[str, Sequence[float]]:
-    """What the suite states, else what its twin shows, else configs/results.yml."""
+    """The paper's results: the suite's own, else its twin's, else those of results.yml."""
     if 'paper' in stated:
         found = stated['paper']
     elif 'twin' in stated:

@@ -1,4 +1,4 @@
-"""What a training lacks that was stopped early, or goes on, in sentences."""
+"""What a training lacks that was stopped early or goes on, in sentences."""
 
 import math
 import re
@@ -14,11 +14,11 @@ from .training import is_of_training, records_of
 
 
 def missing(work_dir: Path) -> list[str]:
-    """What is missing of a training in its work dir; empty of a finished one that has chosen."""
+    """What the training in a work dir lacks; empty if it is finished and all has been selected."""
     records, cfg = [record for _, record in records_of(work_dir)], _config(work_dir)
     told = [*_progress(work_dir, records, cfg), *_measured(records, cfg)]
     try:
-        told += undecided(read_ratios(work_dir))
+        told += unselected(read_ratios(work_dir))
     except FileNotFoundError:
         told.append(
             f'There is no {RATIOS_FILE}: the network has neither SSN nor SN layers, or the '
@@ -31,8 +31,8 @@ def missing(work_dir: Path) -> list[str]:
     return told
 
 
-def undecided(ratios: Ratios) -> list[str]:
-    """How many rows of SSN layers have not chosen at the end, and of which; SN's never do."""
+def unselected(ratios: Ratios) -> list[str]:
+    """How many rows of SSN layers have selected nothing at the end, and of which; not of SN's."""
     radius = float(ratios.radius[-1])
     open_rows = ~(ratios.ratios[-1] == 1).any(-1)  # (L, 2)
     if math.isnan(radius) or not open_rows.any():
@@ -40,7 +40,7 @@ def undecided(ratios: Ratios) -> list[str]:
     names = [name for name, own in zip(ratios.layers, open_rows, strict=True) if own.any()]
     most = circumscribed_radius(len(ratios.normalizers))
     return [
-        f'{open_rows.sum()} of {open_rows.size} ratios have not chosen yet at iteration '
+        f'{open_rows.sum()} of {open_rows.size} ratios have not selected yet at iteration '
         f'{ratios.iters[-1]}, where the radius is {radius:.3f} (by {most:.3f} all have), those of '
         f'{listed(names)}.'
     ]
@@ -89,7 +89,7 @@ def _counts(key: str, record: Mapping[str, Any]) -> bool:
 
 
 def _saved(work_dir: Path, kind: str) -> list[int]:
-    """The iteration, or epoch, of the last checkpoint, if the newest training wrote it."""
+    """The iteration or epoch of the last checkpoint, if the newest training wrote it."""
     pointer = work_dir / 'last_checkpoint'
     began = [log.with_name('config.py') for log in work_dir.glob('*/vis_data/scalars.json')]
     if not pointer.is_file():

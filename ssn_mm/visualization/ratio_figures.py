@@ -237,7 +237,7 @@ def _run_name(row: Mapping[str, Any]) -> str:
 
 
 def _columns(run: Ratios, normalizers: Sequence[str]) -> np.ndarray:
-    """(T, L, 2, K) for these normalizers."""
+    """Ratios over the training, (T, L, 2, K), with a column for each of K normalizers."""
     return np.stack(
         [
             run.ratios[..., run.normalizers.index(n)]
@@ -250,7 +250,7 @@ def _columns(run: Ratios, normalizers: Sequence[str]) -> np.ndarray:
 
 
 def _on_plane(ratios: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Points of the simplex of three on the plane: (1,0,0) left, (0,1,0) right, (0,0,1) above."""
+    """Points of the simplex, (T, 3), on the plane: (1,0,0) left, (0,1,0) right, (0,0,1) above."""
     return ratios[:, 1] + ratios[:, 2] / 2, ratios[:, 2] * np.sqrt(0.75)
 
 

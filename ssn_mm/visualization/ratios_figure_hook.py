@@ -1,4 +1,4 @@
-"""The hook that shows how layers choose while mmengine trains."""
+"""The hook that draws how layers select while mmengine trains."""
 
 from pathlib import Path
 
@@ -15,12 +15,12 @@ from .ratio_figures import plot_layers, single_figures
 class RatiosFigureHook(Hook):
     """Sends the figures of the ratios to mmengine's visualizer: files, TensorBoard, W&B, MLflow.
 
-    They are the report's, by the names ``ratios_network``, ``ratios_progress``, ``ratios_layers``
-    and ``ratios_trajectory``; where they go is the visualizer's ``vis_backends``. It draws what
-    ``SSNRadiusHook`` or ``RatiosHook`` recorded.
+    They are those of the report, by the names ``ratios_network``, ``ratios_progress``,
+    ``ratios_layers`` and ``ratios_trajectory``; the visualizer's ``vis_backends`` says where they
+    go. The hook draws what ``SSNRadiusHook`` or ``RatiosHook`` recorded.
 
     Args:
-        interval: Iterations between two drawings; after the last one it draws, too.
+        interval: Iterations between two drawings; the hook also draws after the last iteration.
 
     Raises:
         ValueError: ``interval`` is below 1, or no hook records ratios.

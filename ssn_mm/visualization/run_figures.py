@@ -141,13 +141,13 @@ def plot_cost(results: Results) -> Picture | None:
 
 
 def _aligned(curves: Sequence[Sequence[Sequence[float]]]) -> tuple[np.ndarray, np.ndarray]:
-    """Curves of several seeds at the iterations of the shortest, (T,) and (S, T)."""
+    """Curves of S seeds at the T iterations of the shortest: iterations (T,), values (S, T)."""
     at = np.array(min((own[0] for own in curves), key=len))
     return at, np.array([np.interp(at, own[0], own[1]) for own in curves])
 
 
 def run_figures(results: Results) -> Iterator[Picture]:
-    """All of this module that there is data for."""
+    """The figures of this module that there is data for."""
     makers: tuple[Any, ...] = (plot_metric, plot_curves, plot_cost)
     for make in makers:
         if (picture := make(results)) is not None:

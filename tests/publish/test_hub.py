@@ -29,7 +29,7 @@ def _no_network(monkeypatch):
 
 
 def network(name):
-    """One that has chosen, with weights and statistics of its own."""
+    """A network that has selected, with weights and statistics of its own."""
     cfg = Config.fromfile(DEMO / f'{name}_digits.py')
     model = build_network(cfg)
     generator = torch.Generator().manual_seed(0)
@@ -64,9 +64,9 @@ def test_a_network_comes_back_with_equal_outputs(tmp_path, kind, norm, long):
     assert back.dataset_meta == classes['dataset_meta']
     for one, other in zip(outputs(model, kind), outputs(back, kind), strict=True):
         assert torch.equal(one, other)
-    chosen = [[layer.selected for _, layer in ssn_layers(m)] for m in (model, back)]
-    assert chosen[0] == chosen[1]
-    assert bool(chosen[0]) == (norm == 'ssn')
+    selected = [[layer.selected for _, layer in ssn_layers(m)] for m in (model, back)]
+    assert selected[0] == selected[1]
+    assert bool(selected[0]) == (norm == 'ssn')
 
 
 def test_a_checkpoint_and_a_published_folder_are_sources_too(tmp_path):
@@ -104,7 +104,7 @@ def saved(tmp_path):
         (dict(model=[dict(type='ResNet')]), r"none that is a dict: \[\{'type'"),
     ],
 )
-def test_a_strangers_config_runs_nothing(saved, tmp_path, monkeypatch, change, message):
+def test_an_untrusted_config_runs_nothing(saved, tmp_path, monkeypatch, change, message):
     (tmp_path / 'strange.py').write_text('from pathlib import Path\nPath("ran").touch()')
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.chdir(tmp_path)

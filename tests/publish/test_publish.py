@@ -30,7 +30,7 @@ def cfg():
 
 @pytest.fixture(scope='module')
 def model(cfg):
-    """Whose first layer has chosen."""
+    """A network whose first layer has selected."""
     torch.manual_seed(0)
     model = build_network(cfg)
     (_, first), *_ = ssn_layers(model)
@@ -120,7 +120,7 @@ def test_of_a_training_with_ema_the_averaged_weights_are_published(tmp_path, che
     assert not same(published, model.state_dict())
 
 
-def test_the_card_tells_choices_and_metrics_and_nothing_in_it_is_markup(
+def test_the_card_tells_the_selection_and_metrics_and_nothing_in_it_is_markup(
     tmp_path, checkpoint, cfg, model
 ):
     folder = publish(checkpoint, cfg, tmp_path / 'out', metrics={NASTY: 97.5, 'top-1': 3})
@@ -134,7 +134,7 @@ def test_the_card_tells_choices_and_metrics_and_nothing_in_it_is_markup(
     layers = len(list(ssn_layers(model)))
     assert body.count('| SSN | ') == layers
     assert '| backbone.bn1 | SSN | IN | BN |' in body
-    assert 'have chosen: IN 1, LN 0, BN 1.' in body
+    assert 'have selected: IN 1, LN 0, BN 1.' in body
     assert re.search(r'^  backbone +means I +variances B$', body, re.MULTILINE)
     assert 'config.json' in body
     (metafile,) = yaml.safe_load((folder / 'metafile.yml').read_text())['Models']
@@ -278,7 +278,7 @@ def test_what_a_training_notes_of_its_config_is_read_as_data(path):
 
 
 class Small(BaseModule):
-    """Two layers that choose."""
+    """A network of two SSN layers."""
 
     def __init__(self, init_cfg=None):
         super().__init__(init_cfg)

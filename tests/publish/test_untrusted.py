@@ -1,4 +1,4 @@
-"""What a stranger's config may not have, were the libraries that download installed."""
+"""What an untrusted config may not have, were the libraries that download installed."""
 
 import sys
 from types import ModuleType, SimpleNamespace
@@ -69,7 +69,7 @@ def config(**model):
         (HEAD | dict(loss_decode=[dict(class_weight='x.yaml')]), 'may hold code'),
     ],
 )
-def test_a_strangers_config_fetches_nothing(fetched, model, message):
+def test_an_untrusted_config_fetches_nothing(fetched, model, message):
     get, load = type(MODELS).get, vars(CheckpointLoader)['load_checkpoint']
     with pytest.raises(ValueError, match=message):
         build_network(config(**model))

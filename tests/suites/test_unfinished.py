@@ -25,7 +25,7 @@ def train(folder, steps, validations=(), cfg=LOOP + VALIDATED, name='20260101_00
     (folder / name / 'vis_data/config.py').write_text(cfg)
 
 
-def choose(folder, run, upto=10):
+def select(folder, run, upto=10):
     header = dict(layers=run.layers, normalizers=[run.normalizers] * len(run.layers))
     lines = [json.dumps(header)]
     for at, radius, ratios in list(zip(run.iters, run.radius, run.ratios, strict=True))[:upto]:
@@ -36,7 +36,7 @@ def choose(folder, run, upto=10):
 
 def test_a_report_of_a_stopped_run_says_what_is_missing(tmp_path, make_ratios, run_tool):
     train(tmp_path, [(50, 3.0), (100, 2.0)])
-    choose(tmp_path, make_ratios(), upto=4)
+    select(tmp_path, make_ratios(), upto=4)
     tool = ROOT / 'tools/analysis_tools/report.py'
     code, output = run_tool(sys.executable, tool, tmp_path)
     assert code == 0, output
@@ -45,7 +45,7 @@ def test_a_report_of_a_stopped_run_says_what_is_missing(tmp_path, make_ratios, r
         'The training is not complete: iteration 100 of 600 is the last that was finished.',
         'There is no metric, as there was no validation; the first comes after '
         'train_cfg.val_interval=200.',
-        '8 of 8 ratios have not chosen yet at iteration 40, where the radius is 0.333',
+        '8 of 8 ratios have not selected yet at iteration 40, where the radius is 0.333',
         f'{tmp_path} has no checkpoint',
     ):
         assert told in output
@@ -55,12 +55,12 @@ def test_a_report_of_a_stopped_run_says_what_is_missing(tmp_path, make_ratios, r
     for name in ('make_tables', 'plot_ratios', 'plot_trajectory'):
         code, output = run_tool(sys.executable, tool.with_name(f'{name}.py'), tmp_path)
         assert code == 0, output
-        assert '8 of 8 ratios have not chosen yet at iteration 40' in output
+        assert '8 of 8 ratios have not selected yet at iteration 40' in output
 
 
 def test_nothing_is_said_of_a_run_that_is_complete(tmp_path, make_ratios):
     train(tmp_path, [(600, 1.0)], [{'mIoU': 60.0, 'step': 600}])
-    choose(tmp_path, make_ratios())
+    select(tmp_path, make_ratios())
     (tmp_path / 'iter_600.pth').touch()
     results = results_of_training(tmp_path)
     assert notes(results) == []
@@ -114,7 +114,7 @@ def test_metrics_of_other_tasks_and_none_at_all_are_shown(tmp_path, make_ratios)
     assert results.rows[0]['metrics'] == {'val/mae': 0.25}
     assert '| val/mae |' in str(tables(results)['All runs'][0])
     (tmp_path / 'b').mkdir()
-    choose(tmp_path / 'b', make_ratios())
+    select(tmp_path / 'b', make_ratios())
     page = write_report(results_of_training(tmp_path / 'b'), tmp_path / 'page')  # no log at all
     assert 'no validation' in page.read_text()
     assert (tmp_path / 'page/network.png').is_file()
@@ -124,7 +124,7 @@ def test_metrics_of_other_tasks_and_none_at_all_are_shown(tmp_path, make_ratios)
 def test_networks_without_ssn_and_damaged_ratios_are_reported(tmp_path, ratios, make_ratios):
     train(tmp_path, [(600, 1.0)], [{'mIoU': 60.0, 'step': 600}])
     if ratios == 'header':
-        choose(tmp_path, make_ratios(), upto=0)
+        select(tmp_path, make_ratios(), upto=0)
     elif ratios is not None:
         (tmp_path / 'ssn_ratios.jsonl').write_bytes(ratios.encode('latin1'))
     results = results_of_training(tmp_path)
@@ -135,9 +135,9 @@ def test_networks_without_ssn_and_damaged_ratios_are_reported(tmp_path, ratios, 
     assert not (tmp_path / 'report/network.png').exists()
 
 
-def test_sn_is_not_said_to_have_anything_left_to_choose(tmp_path, make_ratios):
+def test_sn_is_not_said_to_have_anything_left_to_select(tmp_path, make_ratios):
     train(tmp_path, [(600, 1.0)], [{'mIoU': 60.0, 'step': 600}])
-    choose(tmp_path, make_ratios(sparse=False))
+    select(tmp_path, make_ratios(sparse=False))
     (tmp_path / 'iter_600.pth').touch()
     assert notes(results_of_training(tmp_path)) == []
 
@@ -185,7 +185,7 @@ def test_text_where_a_number_belongs_is_told_with_its_place(tmp_path, key):
 
 def test_every_tool_tells_a_record_that_does_not_fit(tmp_path, make_ratios, run_tools):
     train(tmp_path, [(50, 3.0)], more=[{'step': 60, 'loss': 'much'}])
-    choose(tmp_path, make_ratios())
+    select(tmp_path, make_ratios())
     file = tmp_path / 'ssn_ratios.jsonl'
     *lines, last = file.read_text().splitlines()
     record = json.loads(last)

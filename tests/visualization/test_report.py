@@ -27,7 +27,7 @@ def drawn(picture):
     return image[..., ::-1].astype(int)
 
 
-def share(image, colour):
+def part(image, colour):
     """Of pixels near a colour."""
     rgb = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
     return (np.abs(image - rgb).max(-1) < 12).mean()
@@ -60,12 +60,12 @@ def test_every_figure_has_data_and_shows_it(results):
     assert pictures['network'].caption.endswith('Of SSN, 2, seed 0.')
 
 
-def test_the_network_is_coloured_by_its_choices(make_ratios):
+def test_the_network_is_coloured_by_its_selection(make_ratios):
     run = make_ratios()
-    run.ratios[-1] = [0, 0, 1]  # every layer chose BN
+    run.ratios[-1] = [0, 0, 1]  # every layer selected BN
     image = drawn(plot_network(run))
-    legend = share(image, COLOURS['IN'])
-    assert share(image, COLOURS['BN']) > 5 * legend > 0
+    legend = part(image, COLOURS['IN'])
+    assert part(image, COLOURS['BN']) > 5 * legend > 0
 
 
 def test_layers_of_two_trainings_stand_side_by_side(make_ratios):

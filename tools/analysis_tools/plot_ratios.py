@@ -1,4 +1,4 @@
-"""Draw how layers chose: python tools/analysis_tools/plot_ratios.py work_dirs/deeplab_ssn_digits"""
+"""Draw layers' ratios: python tools/analysis_tools/plot_ratios.py work_dirs/deeplab_ssn_digits"""
 
 import argparse
 from pathlib import Path
@@ -6,14 +6,14 @@ from pathlib import Path
 from ssn_mm.cli.tool import run_tool
 from ssn_mm.engine import read_ratios
 from ssn_mm.files import check_folder
-from ssn_mm.suites.unfinished import undecided
+from ssn_mm.suites.unfinished import unselected
 from ssn_mm.visualization.ratio_figures import plot_layers, plot_network, plot_progress
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Draw the ratios of every SSN or SN layer of a training, as PNG with its data '
-        'as CSV: network (what each layer chose), progress (radius and selection over the '
+        'as CSV: network (what each layer selected), progress (radius and selection over the '
         'training), layers (ratios at the end; of several trainings one below the other).'
     )
     parser.add_argument(
@@ -35,7 +35,7 @@ def main() -> None:
     for picture in (plot_network(main_run), plot_progress(main_run), plot_layers(runs)):
         print(f'Written: {picture.write(out)[0]}')
     for name, run in runs.items():
-        for line in undecided(run):
+        for line in unselected(run):
             print(f'{name}: {line}')
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from ssn_mm.cli.tool import run_tool
 from ssn_mm.engine import read_ratios
 from ssn_mm.files import check_folder
-from ssn_mm.suites.unfinished import undecided
+from ssn_mm.suites.unfinished import unselected
 from ssn_mm.visualization.ratio_figures import plot_trajectory
 
 
@@ -28,7 +28,7 @@ def main() -> None:
     out = args.out or (args.run if args.run.is_dir() else args.run.parent) / 'figures'
     check_folder(out)
     run = read_ratios(args.run)
-    print(f'Written: {plot_trajectory(run, args.layers).write(out)[0]}', *undecided(run), sep='\n')
+    print(f'Written: {plot_trajectory(run, args.layers).write(out)[0]}', *unselected(run), sep='\n')
 
 
 if __name__ == '__main__':

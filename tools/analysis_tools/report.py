@@ -13,8 +13,9 @@ from ssn_mm.visualization.report import write_report
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Write one self-contained HTML page of a training or a suite, and its figures '
-        'as PNG and CSV: results over seeds beside the paper, curves, shares of the normalizers, '
-        'ratios layer by layer, paths on the simplex, the network by what it chose, time, memory.'
+        'as PNG and CSV: results over seeds beside the paper, curves, average importance '
+        'ratios, ratios layer by layer, paths on the simplex, the network by what it selected, '
+        'time, memory.'
     )
     add_source(parser)
     parser.add_argument('--out', type=Path, help='folder (default: report/ beside the results)')

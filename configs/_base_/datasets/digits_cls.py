@@ -1,4 +1,4 @@
-# The embedded digit world in ImageNet's layout: 64x64 pictures, written on first use.
+# The digits dataset in ImageNet's layout: 64x64 pictures, written on first use.
 world = dict(type='DigitsClsDataset', data_root='data/digits/imagenet')
 train_pipeline = [
     dict(type='LoadImageFromFile'),

@@ -1,4 +1,4 @@
-# The embedded digit world in ADE20K's layout: 64x64 scenes, written on first use.
+# The digits dataset in ADE20K's layout: 64x64 scenes, written on first use.
 world = dict(type='DigitsSegDataset', data_root='data/digits/ade', num_train=1600, size=64)
 train_pipeline = [
     dict(type='LoadImageFromFile'),

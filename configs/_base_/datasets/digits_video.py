@@ -1,4 +1,4 @@
-# The embedded digit world in Kinetics' layout: 64x64 videos of 24 frames, written on first use.
+# The digits dataset in Kinetics' layout: 64x64 videos of 24 frames, written on first use.
 # Clips of 8 frames with a one-frame gap, cropped to 32x32; none is flipped, which would change the
 # class.
 world = dict(type='DigitsVideoDataset', data_root='data/digits/kinetics')
