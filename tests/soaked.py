@@ -53,7 +53,8 @@ def train(folder, iterations, leak=None):
     """The classification demo with small pictures and batches, with all hooks."""
     import torch
 
-    from ssn_mm.cli import train as run
+    from ssn_mm.cli.config import load_config
+    from ssn_mm.cli.train import train as run_training
 
     output = os.open(folder / 'output', os.O_WRONLY | os.O_CREAT)
     os.dup2(output, 1)
@@ -82,12 +83,10 @@ def train(folder, iterations, leak=None):
         options[f'{dataset}.data_root'] = str(folder / 'data')
         options[f'{dataset}.num_train'] = iterations // epochs * batch
         options[f'{dataset}.num_val'] = 10
-    cfg = run.load_config(
-        str(ROOT / 'configs/demo/resnet_ssn_digits.py'), str(folder / 'run'), options
-    )
+    cfg = load_config(str(ROOT / 'configs/demo/resnet_ssn_digits.py'), str(folder / 'run'), options)
     cfg.custom_hooks = [
         *(dict(hook, interval=EVERY) for hook in cfg.custom_hooks),
         dict(type='EMAHook'),
         dict(type='Holdings', leak=leak),
     ]
-    run.train(cfg)
+    run_training(cfg)

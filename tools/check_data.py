@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from rich.console import Console
-from ssn_mm.datasets.check.checks.check import SPLITS, check
+from ssn_mm.datasets.check.checks import SPLITS, check
 
 from ssn_mm.cli.config import load_config
 from ssn_mm.cli.options import add_cfg_options

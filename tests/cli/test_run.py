@@ -11,6 +11,8 @@ from mmengine.dataset import BaseDataset
 from mmengine.registry import MODELS
 
 from ssn_mm.cli import train as run
+from ssn_mm.cli.config import _distribute_over_cpus
+from ssn_mm.cli.tool import run_tool
 from ssn_mm.engine.start import StartHook
 
 
@@ -56,7 +58,7 @@ def test_a_tool_ends_with_130_after_an_interrupt_only(error, code):
         raise error
 
     with pytest.raises(SystemExit if code else ValueError) as caught:
-        run.run_tool(main)
+        run_tool(main)
     assert code is None or caught.value.code == code
 
 
@@ -88,7 +90,7 @@ class NoPictures(BaseDataset):
 
 def test_a_dataset_without_samples_is_told_with_what_it_reads(capsys):
     with pytest.raises(SystemExit, match='2'):
-        run.run_tool(lambda: NoPictures(ann_file='lists/none.txt', data_prefix=dict(img='here')))
+        run_tool(lambda: NoPictures(ann_file='lists/none.txt', data_prefix=dict(img='here')))
     told = capsys.readouterr().err
     assert 'error: a NoPictures of the config finds no samples, with' in told
     assert 'lists/none.txt' in told
@@ -99,5 +101,5 @@ def test_a_dataset_without_samples_is_told_with_what_it_reads(capsys):
 def test_processes_on_cpus_obey_the_configs_timeout(monkeypatch, given, expected):
     joined = []
     monkeypatch.setattr(dist, 'init_process_group', lambda *args, **kw: joined.append((args, kw)))
-    run._distribute_over_cpus(Config(dict(env_cfg=dict(dist_cfg=dict(backend='nccl', **given)))))
+    _distribute_over_cpus(Config(dict(env_cfg=dict(dist_cfg=dict(backend='nccl', **given)))))
     assert joined == [(('gloo',), dict(timeout=expected))]

@@ -223,7 +223,7 @@ def test_files_beside_the_dataset_are_left_alone(tmp_path):
 WRITER = """
 import sys
 sys.path.insert(0, sys.argv[1])  # the module alone: the package takes seconds to import
-import digits
+import drawing as digits
 drawn, draw = [], digits.draw_scene
 digits.draw_scene = lambda *args: drawn.append(1) or draw(*args)
 print('ready', flush=True)

@@ -12,7 +12,8 @@ from scipy.stats import kstest
 from sklearn.ensemble import RandomForestClassifier
 
 from ssn_mm.datasets.check.checks import check
-from ssn_mm.datasets.digits.drawing import split_glyphs, video
+from ssn_mm.datasets.digits import video
+from ssn_mm.datasets.digits.drawing import split_glyphs
 from ssn_mm.datasets.digits.video import MOTIONS, DigitsVideoDataset, draw_poses, write_video_world
 
 CONFIG = Path(__file__).parents[3] / 'configs/_base_/datasets/digits_video.py'
@@ -262,7 +263,7 @@ def test_the_data_checker_finds_nothing_to_complain_about(tmp_path):
     cfg.default_scope = 'mmaction'
     for split in ('train', 'val', 'test'):
         cfg[f'{split}_dataloader'].dataset = settings(split, tmp_path / 'world')
-    train, val, _ = check.check(cfg, workers=1, progress=False)
+    train, val, _ = check(cfg, workers=1, progress=False)
     assert (train.task, train.faults, val.faults) == ('video', [], [])
     assert train.classes == list(MOTIONS)
     assert train.counts == dict.fromkeys(range(8), 2)
