@@ -16,7 +16,7 @@ import numpy as np
 from mmengine.logging import print_log
 
 from ..files import write_atomically
-from ..records import is_number, wrong
+from ..records import is_number, read_lines, wrong
 
 RATIOS_FILE = 'ssn_ratios.jsonl'
 _HEADER, _RECORD = {'layers', 'normalizers'}, {'iter', 'radius', 'ratios'}
@@ -162,11 +162,7 @@ def _line(content: Mapping[str, Any]) -> str:
 def _lines(path: Path) -> Iterator[dict]:
     """The header and the records of a file, checked, up to a line that was cut short."""
     header: dict = {}
-    for number, line in enumerate(path.read_text(errors='replace').splitlines(), 1):
-        try:
-            content = json.loads(line)
-        except json.JSONDecodeError:
-            break  # cut short when the training was killed
+    for number, content in read_lines(path):
         if header:
             check_record(path, number, content, header['normalizers'])
         elif _is_header(content):

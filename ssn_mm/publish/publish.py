@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ..config_files import files_of
 from ..files import check_replaceable, write_folder
+from ..records import read_lines
 from ..weights.files import read_checkpoint, state_of
 from ..weights.safetensors import to_safetensors
 from .card import render_card, render_metafile
@@ -158,11 +159,7 @@ def metrics_of(checkpoint: Path) -> dict[str, float]:
     found: dict[int, dict[str, float]] = {}
     for log in sorted(checkpoint.parent.glob('*/vis_data/scalars.json')):
         same_kind = True
-        for line in log.read_text().splitlines():
-            try:
-                record = json.loads(line)
-            except json.JSONDecodeError:
-                break  # cut short when the training was killed
+        for _, record in read_lines(log):
             if 'loss' in record:
                 same_kind = ('epoch' in record) == (named[1] == 'epoch')
             elif same_kind and 'step' in record:

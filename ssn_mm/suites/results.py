@@ -9,7 +9,7 @@ from typing import Any
 
 from ..engine.ratios import check_record
 from ..files import write_atomically
-from ..records import check_numbers, is_number, wrong
+from ..records import check_numbers, is_number, read_rows, wrong
 from .provenance import named_now
 from .suite import Suite
 from .training import METRICS, read_training
@@ -114,21 +114,9 @@ def read_results(path: Path) -> Results:
             f'no results at {path}; run_suite.py of the tools writes them with --out'
         )
     found: list[dict[str, Any]] = []
-    for number, line in enumerate(path.read_text('utf-8', 'replace').splitlines(), 1):
-        needed = NEEDED if found else set(_HEADER)
-        try:
-            content = json.loads(line)
-        except json.JSONDecodeError:
-            content = None
-        if not isinstance(content, dict) or not needed <= content.keys():
-            raise ValueError(
-                f'{path}, line {number}: expected a JSON object with {", ".join(sorted(needed))}, '
-                f'got {line[:60]!r}; restore the file or write it again'
-            )
+    for number, content in read_rows(path, _HEADER, NEEDED, 'write it again'):
         (_check_row if found else _check_header)(path, number, content)
         found.append(content)
-    if len(found) < 2:
-        raise ValueError(f'{path} holds {len(found)} lines and so no results')
     header, *rows = found
     for row in map(named_now, rows):
         row |= {key: _numbers(row[key]) for key in ('metrics', 'curves') if key in row}

@@ -1,6 +1,5 @@
 """What a training reached, read from the logs in its work dir."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..engine.ratios import RATIOS_FILE, Ratios, read_ratios
-from ..records import check_numbers, is_number, wrong
+from ..records import check_numbers, is_number, read_lines, wrong
 
 # a validation's key in mmengine's scalars.json: its name in tables, and what makes it percent
 METRICS = {
@@ -168,11 +167,7 @@ def _spread(count: int, most: int) -> list[int]:
 
 def _records(log: Path, metrics: Sequence[str]) -> list[dict[str, Any]]:
     found, scored = [], ('loss', *METRICS, *metrics)
-    for number, line in enumerate(log.read_text(errors='replace').splitlines(), 1):
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError:
-            break  # cut short when the training was killed
+    for number, record in read_lines(log):
         if not isinstance(record, dict) or 'step' not in record:
             continue
         if not isinstance(record['step'], int):

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from ..files import write_atomically
-from ..records import check_numbers, is_number, wrong
+from ..records import check_numbers, is_number, read_rows, wrong
 from ..version import __version__
 from .rounds import QUANTILES, TOTAL
 
@@ -85,23 +85,12 @@ def read_run(path: str | Path) -> Run:
     Raises:
         ValueError: A line is damaged or has no number where one belongs, or there are no rows.
     """
+    keys = ('tool', 'environment', 'settings'), ('case', 'competitor', 'seconds')
     found: list[dict[str, Any]] = []
-    for number, line in enumerate(Path(path).read_text(encoding='utf-8').splitlines(), 1):
-        needed = {'case', 'competitor', 'seconds'} if found else {'tool', 'environment', 'settings'}
-        try:
-            content = json.loads(line)
-        except json.JSONDecodeError:
-            content = None
-        if not isinstance(content, dict) or not needed <= content.keys():
-            raise ValueError(
-                f'{path}, line {number}: expected a JSON object with {", ".join(sorted(needed))}, '
-                f'got {line[:60]!r}; restore the file or measure again'
-            )
+    for number, content in read_rows(path, *keys, 'measure again'):
         if found:
             _check_row(path, number, content)
         found.append(content)
-    if len(found) < 2:
-        raise ValueError(f'{path} holds {len(found)} lines and so no rows; measure again')
     header, *rows = found
     return Run(header['tool'], header['environment'], header['settings'], rows)
 

@@ -1,0 +1,27 @@
+"""What a library asks of batch norm, and SSN and SN answer."""
+
+from types import ModuleType
+from typing import Any
+
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ..layers import SwitchNorm
+
+
+class _HasRunningStatistics(type):
+    def __instancecheck__(cls, module: Any) -> bool:
+        ours = isinstance(module, SwitchNorm) and module.running_mean is not None
+        return ours or isinstance(module, _BatchNorm)
+
+
+class WithRunningStatistics(metaclass=_HasRunningStatistics):
+    """Batch norm, and SSN and SN with 'BN' among their normalizers."""
+
+
+def count_in(module: ModuleType) -> None:
+    """Lets what a module says of batch norm hold for SSN and SN, too.
+
+    Args:
+        module: It asks for ``_BatchNorm`` by this name, which nothing else imports from it.
+    """
+    vars(module)['_BatchNorm'] = WithRunningStatistics
