@@ -10,7 +10,7 @@ from torch import nn
 
 from ..config_files import files_of
 from ..files import check_writes, write_atomically
-from ..layers import SSN, SwitchNorm
+from ..layers import SSN, switch_norms
 from ..publish.configs import build_network
 from ..publish.publish import kept_meta, weights_file
 from ..weights.authors import from_published, is_published
@@ -83,10 +83,10 @@ def _settle(
     """Sets the logits of layers that were loaded; returns the names of all of their tensors."""
     written: set[str] = set()
     leaning = chosen = 0
-    for name, layer in model.named_modules():
+    for name, layer in switch_norms(model):
         prefix = f'{name}.' if name else ''
         own = {f'{prefix}{key}' for key in layer.state_dict()}
-        if not isinstance(layer, SwitchNorm) or not own & loaded:
+        if not own & loaded:
             continue
         if bn_ratio is not None and f'{prefix}ratio_logits' not in loaded:
             start_at_bn(layer, bn_ratio)

@@ -16,9 +16,8 @@ from mmengine.model import BaseModule
 from mmengine.runner import Runner
 from torch import nn
 
-from ..layers import SwitchNorm
+from ..layers import SwitchNorm, switch_norms
 from ..patches.mmaction import SELF_RELIANT
-from ..patches.switch_norms import switch_norms
 
 
 def extend_to_switch_norms(runner: Runner, model: nn.Module) -> None:
@@ -30,7 +29,7 @@ def extend_to_switch_norms(runner: Runner, model: nn.Module) -> None:
     Raises:
         ValueError: ``norm_eval=True`` on a network whose own ``train`` alone knows of it.
     """
-    layers = switch_norms(model)
+    layers = [layer for _, layer in switch_norms(model)]
     if not layers:
         return
     _check_norm_eval(model)
@@ -46,7 +45,7 @@ def extend_to_switch_norms(runner: Runner, model: nn.Module) -> None:
 def _check_norm_eval(model: nn.Module) -> None:
     for name, module in model.named_modules():
         known = isinstance(module, BaseModule) or type(module).__module__ in SELF_RELIANT
-        if getattr(module, 'norm_eval', False) and not known and switch_norms(module):
+        if getattr(module, 'norm_eval', False) and not known and any(switch_norms(module)):
             raise ValueError(
                 f'{type(module).__name__} ({name}) has norm_eval=True, which stops the running '
                 'statistics of nn.BatchNorm and not those of its SSN or SN layers, because it is '

@@ -4,8 +4,9 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from mmengine.model import BaseTTAModel
 from torch import Tensor, nn
+
+from ..weights.loading import unwrapped
 
 
 def watch_loading(
@@ -18,12 +19,11 @@ def watch_loading(
     LoRA's), counts as loaded.
 
     Args:
-        model: Without its distributed wrapper.
+        model: The network, with or without what wraps it.
         state: The weights that will be loaded, by name.
         found: Takes the network and the names of its parameters without weights.
     """
-    if isinstance(model, BaseTTAModel):
-        model = model.module
+    model = unwrapped(model)
     before = {name: (weight, weight._version) for name, weight in model.named_parameters()}
     known = {re.sub(r'^module\.', '', name) for name in state}  # of other shapes, maybe
 

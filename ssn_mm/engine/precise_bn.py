@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from mmengine.dist import all_gather
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..layers import SwitchNorm
+from ..layers.averaging import uses_batch_norm
 from ..ops.moments import batch_moments, instance_moments
 
 
@@ -72,7 +72,7 @@ def measure_statistics(
     Raises:
         ValueError: There is no batch, or a layer saw values that are not finite.
     """
-    layers = {name: m for name, m in model.named_modules() if m.training and _uses_batch_norm(m)}
+    layers = {name: m for name, m in model.named_modules() if m.training and uses_batch_norm(m)}
     if not layers:
         return []
     measured = {name: Moments.none(layer.running_mean) for name, layer in layers.items()}  # type: ignore[arg-type]
@@ -92,14 +92,6 @@ def measure_statistics(
         layers[name].running_mean.copy_(found.mean)
         layers[name].running_var.copy_(found.squares / (found.total - 1).clamp(min=1))
     return list(seen)
-
-
-def _uses_batch_norm(module: nn.Module) -> bool:
-    if getattr(module, 'running_mean', None) is None:
-        return False
-    if not isinstance(module, SwitchNorm):
-        return isinstance(module, _BatchNorm)
-    return bool(module.ratios()[:, module.normalizers.index('BN')].any())
 
 
 def _watch(

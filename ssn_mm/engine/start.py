@@ -283,7 +283,7 @@ def _expect_all_weights(runner: Runner, checkpoint: Mapping) -> None:
             raise ValueError(why)
         refuse_to_run(model, names, why)
 
-    watch_loading(unwrapped(runner.model), checkpoint.get('state_dict', checkpoint), found)
+    watch_loading(runner.model, checkpoint.get('state_dict', checkpoint), found)
 
 
 def _say(text: str, level: int = logging.INFO) -> None:

@@ -10,6 +10,7 @@ from .driving import (
     set_radius,
     set_selection,
     ssn_layers,
+    switch_norms,
 )
 from .mixed_norm import MixedNorm
 from .summary import block_of, count_selected, layer_ratios, selection_by_stage, stage_of
@@ -33,6 +34,7 @@ __all__ = [
     'set_selection',
     'ssn_layers',
     'stage_of',
+    'switch_norms',
     'update_bn',
 ]
 

@@ -24,7 +24,7 @@ def update_bn(loader: Iterable[Any], model: nn.Module, device: Any = None) -> No
             of training are left as they were.
         device: Where batches go first; None leaves them where they are.
     """
-    layers: list[Any] = [m for m in model.modules() if _measures(m)]
+    layers: list[Any] = [m for m in model.modules() if uses_batch_norm(m)]
     if not layers:
         return
     momenta = [layer.momentum for layer in layers]
@@ -44,7 +44,8 @@ def update_bn(loader: Iterable[Any], model: nn.Module, device: Any = None) -> No
             layer.momentum = momentum
 
 
-def _measures(module: nn.Module) -> bool:
+def uses_batch_norm(module: nn.Module) -> bool:
+    """Whether a layer is batch norm, or an SSN or SN in which a ratio of BN is above 0."""
     if not isinstance(module, SwitchNorm | _BatchNorm) or module.running_mean is None:
         return False
     if isinstance(module, _BatchNorm):

@@ -11,7 +11,7 @@ from ..ops.sparsestmax import sparsestmax
 from ..ops.tracing import is_traced
 from .selection import Selection, pin
 from .sharded import copy_whole, is_sharded, stack_whole
-from .switch_norm import SSN
+from .switch_norm import SSN, SwitchNorm
 
 SELECTIONS = ('keep', 'relearn', 'fix')  # what may become of a loaded selection
 
@@ -19,6 +19,11 @@ SELECTIONS = ('keep', 'relearn', 'fix')  # what may become of a loaded selection
 def ssn_layers(model: nn.Module) -> Iterator[tuple[str, SSN]]:
     """Yields name and module of every SSN in ``model``."""
     return ((name, m) for name, m in model.named_modules() if isinstance(m, SSN))
+
+
+def switch_norms(model: nn.Module) -> Iterator[tuple[str, SwitchNorm]]:
+    """Yields name and module of every SSN and SN in ``model``."""
+    return ((name, m) for name, m in model.named_modules() if isinstance(m, SwitchNorm))
 
 
 def set_radius(model: nn.Module, radius: float) -> None:

@@ -10,8 +10,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..layers import MixedNorm, SwitchNorm
+from .batch_norm import count_in
 from .importing import after_import, before_import
-from .switch_norms import count_in
 
 BACKBONES = 'mmaction.models.backbones'
 # their own ``train`` says what norm_eval means, which is right for SSN and SN as it stands

@@ -6,9 +6,9 @@ from pickle import UnpicklingError
 from types import ModuleType
 from typing import Any
 
-from ..layers import SwitchNorm
+from ..layers import SwitchNorm, switch_norms
+from .batch_norm import WithRunningStatistics
 from .importing import after_import
-from .switch_norms import WithRunningStatistics, switch_norms
 
 _NUMBERS = ('f8', 'f4', 'i8', 'i4')  # in HistoryBuffers, and as the best score
 
@@ -79,10 +79,11 @@ def extend_norm_eval(base_module: ModuleType) -> None:
 
     def train(self: Any, mode: bool = True) -> Any:
         super(base, self).train(mode)
-        if mode and getattr(self, 'norm_eval', False):
-            _stop(switch_norms(self), affine=getattr(self, 'bn_frozen', False))
-        if mode and getattr(self, 'partial_bn', False):
-            _stop(switch_norms(self)[1:], affine=True)
+        layers = [layer for _, layer in switch_norms(self)] if mode else []
+        if getattr(self, 'norm_eval', False):
+            _stop(layers, affine=getattr(self, 'bn_frozen', False))
+        if getattr(self, 'partial_bn', False):
+            _stop(layers[1:], affine=True)
         return self
 
     base.train = train

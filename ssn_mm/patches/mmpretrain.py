@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..layers import SwitchNorm
+from .batch_norm import count_in
 from .importing import after_import
-from .switch_norms import count_in
 
 
 def apply() -> None:

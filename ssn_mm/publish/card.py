@@ -11,7 +11,14 @@ import yaml
 from mmengine.config import Config
 from torch import nn
 
-from ..layers import SSN, SwitchNorm, count_selected, layer_ratios, selection_by_stage
+from ..layers import (
+    SSN,
+    SwitchNorm,
+    count_selected,
+    layer_ratios,
+    selection_by_stage,
+    switch_norms,
+)
 
 # by a config's default scope: Hugging Face's name of the task, and the metafiles'
 TASKS = {
@@ -39,7 +46,7 @@ def render_card(
         meta: What is kept of the checkpoint's ``meta``.
         metrics: What the network reached, by name; may be empty.
     """
-    layers = {key: m for key, m in model.named_modules() if isinstance(m, SwitchNorm)}
+    layers = dict(switch_norms(model))
     ratios = layer_ratios(layers) if layers else []
     environment = jinja2.Environment(
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True

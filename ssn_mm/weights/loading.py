@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
-from ..layers import MixedNorm, SwitchNorm
+from ..layers import MixedNorm, SwitchNorm, switch_norms
 from ..layers.state import CODES, PAIR_CODES, OtherNormWarning, decode
 from ..ops.normalizers import NORMALIZERS
 from ..ops.sparsestmax import sparsestmax
@@ -156,8 +156,11 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor]) -> Loading:
 
 def concerns_switch_norms(module: nn.Module, state: Mapping[str, Tensor]) -> bool:
     """Whether SSN or SN is on either side, so that :func:`load_weights` has to load."""
-    ours = any(isinstance(m, SwitchNorm) for m in module.modules())
-    return ours or is_published(state) or any(key.endswith('ratio_logits') for key in state)
+    return (
+        any(switch_norms(module))
+        or is_published(state)
+        or any(key.endswith('ratio_logits') for key in state)
+    )
 
 
 def load_logged(

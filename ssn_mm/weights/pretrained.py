@@ -8,7 +8,14 @@ from mmengine.model import PretrainedInit, update_init_info
 from mmengine.runner.checkpoint import _load_checkpoint
 from torch import nn
 
-from ..layers import SN, SwitchNorm, check_selected, check_selection, set_selection
+from ..layers import (
+    SN,
+    SwitchNorm,
+    check_selected,
+    check_selection,
+    set_selection,
+    switch_norms,
+)
 from ..layers.state import RATIO_KEYS
 from ..renamed import selection_of
 from .authors import from_published
@@ -55,7 +62,7 @@ class Pretrained(PretrainedInit):
 
     def __call__(self, module: nn.Module) -> None:
         """Fills ``module``."""
-        layers = {n: m for n, m in module.named_modules() if isinstance(m, SwitchNorm)}
+        layers = dict(switch_norms(module))
         if not layers:
             if self.selection != 'keep' or self.bn_ratio is not None:
                 raise ValueError(

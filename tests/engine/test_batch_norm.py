@@ -16,7 +16,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from ssn_mm.engine.batch_norm import extend_to_switch_norms
-from ssn_mm.layers import SSN, SwitchNorm
+from ssn_mm.layers import SSN, switch_norms
 
 OURS = 'SSNOptimWrapperConstructor'
 BN = torch.tensor([[0.0, 0.0, 1.0]] * 2)
@@ -44,8 +44,8 @@ class Net(BaseModel):
         return dict(loss=y.square().mean()) if mode == 'loss' else y
 
 
-def switch_norms(model):
-    return [m for m in model.modules() if isinstance(m, SwitchNorm)]
+def layers_of(model):
+    return [layer for _, layer in switch_norms(model)]
 
 
 def run(work_dir, model, hooks=(), paramwise=None, constructor=OURS, accumulate=1, **cfg):
@@ -107,7 +107,7 @@ def test_precise_bn_leaves_layers_alone_that_have_no_running_statistics(tmp_path
     norm = dict(type='SSN', normalizers=('IN', 'LN'))
     model = Net(backbone=mmpretrain.models.ResNet(norm_cfg=norm, **own))
     run(tmp_path, model, [dict(type='PreciseBNHook', num_samples=8)])
-    assert all(m.running_mean is None for m in switch_norms(model))
+    assert all(m.running_mean is None for m in layers_of(model))
 
 
 ADVICE = "norm_decay_mult does not reach SSN: set optim_wrapper=dict(constructor='SSNOptim"
@@ -152,7 +152,7 @@ import torch
 import torch.distributed as dist
 import ssn_mm  # before the libraries that it repairs
 sys.path.insert(0, sys.argv[3])
-from test_batch_norm import Net, run, switch_norms
+from test_batch_norm import Net, layers_of, run
 
 rank, place = sys.argv[1:3]
 os.environ['LOCAL_RANK'] = rank
@@ -160,7 +160,7 @@ dist.init_process_group('gloo', init_method=f'file://{place}/store', rank=int(ra
 wrapper = dict(type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False)
 for options in (dict(), dict(sync_bn='torch')):
     runner, _ = run(f'{place}/{len(options)}', Net(), model_wrapper_cfg=wrapper, **options)
-    layers = switch_norms(runner.model)
+    layers = layers_of(runner.model)
     flags = [layer.sync for layer in layers]
     print(json.dumps(dict(sync=flags, mean=layers[0].running_mean.tolist())))
 """
@@ -202,4 +202,4 @@ def test_sync_bn_is_read_from_a_runners_config_or_its_strategy(place):
     groups = [dict(params=list(model.parameters()))]
     wrapper = SimpleNamespace(param_groups=groups)
     extend_to_switch_norms(SimpleNamespace(hooks=[], optim_wrapper=wrapper, **given), model)
-    assert all(layer.sync for layer in switch_norms(model))
+    assert all(layer.sync for layer in layers_of(model))

@@ -10,7 +10,7 @@ from trainings import Net, assert_stays_chosen, last_checkpoint, train
 
 from ssn_mm import keep_selected, set_radius
 from ssn_mm.engine.hooks import SSNRadiusHook
-from ssn_mm.layers import SwitchNorm, ssn_layers
+from ssn_mm.layers import ssn_layers, switch_norms
 
 
 def selected(model):
@@ -140,7 +140,7 @@ def test_a_librarys_network_with_recomputation_trains_to_the_last_bit_as_without
     model, recomputed = choose_through_training(name, norm_eval=norm_eval, with_cp=True)
     assert recomputed == choices
     assert_same_state(plain.state_dict(), model.state_dict())
-    counts = {int(m.num_batches_tracked) for m in model.modules() if isinstance(m, SwitchNorm)}
+    counts = {int(layer.num_batches_tracked) for _, layer in switch_norms(model)}
     assert counts == ({0} if norm_eval else {6})
 
 

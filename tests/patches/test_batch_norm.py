@@ -15,7 +15,7 @@ from torch import nn
 
 from ssn_mm import SN, SSN, keep_selected
 from ssn_mm.deploy import freeze
-from ssn_mm.layers import MixedNorm, SwitchNorm
+from ssn_mm.layers import MixedNorm, switch_norms
 
 FRAMES, CLIPS = (4, 3, 32, 32), (2, 3, 4, 32, 32)
 SMALL = dict(depth=18, base_channels=8)
@@ -40,8 +40,8 @@ def network(name, norm='SSN', **options):
     return model, torch.randn(shape)
 
 
-def switch_norms(model):
-    return [m for m in model.modules() if isinstance(m, SwitchNorm)]
+def layers_of(model):
+    return [layer for _, layer in switch_norms(model)]
 
 
 def statistics(model):
@@ -51,7 +51,7 @@ def statistics(model):
 @torch.no_grad()
 def choose(model, *choices):
     """Layer i chooses normalizers ``choices[i]`` out of IN, LN, BN for mean and variance."""
-    for i, layer in enumerate(switch_norms(model)):
+    for i, layer in enumerate(layers_of(model)):
         layer.ratio_logits.copy_(torch.eye(3)[list(choices[i % len(choices)])])
 
 
@@ -100,7 +100,7 @@ def test_under_norm_eval_running_statistics_stand_still_while_ratios_learn(name)
         model.train()
         before = statistics(model)
         learn(model, x)
-        layers = switch_norms(model)
+        layers = layers_of(model)
         assert not any(layer.training for layer in layers)
         assert all(torch.equal(before[n], b) for n, b in statistics(model).items())
         assert any((layer.ratio_logits != 1).any() for layer in layers)
@@ -154,17 +154,17 @@ CONVERSIONS = {
 @pytest.mark.parametrize('sync', [False, True])
 def test_conversions_to_and_from_sync_batch_norm_leave_ssn_as_it_is(convert, sync):
     model, _ = network('mmpretrain')
-    for layer in switch_norms(model):
+    for layer in layers_of(model):
         layer.sync = sync
     choose(model, (0, 1), (2, 2))
-    layers = switch_norms(model)
+    layers = layers_of(model)
     whole = nn.Sequential(model, nn.BatchNorm2d(64))
     state = copy.deepcopy(whole.state_dict())
     whole = CONVERSIONS[convert](whole)
     assert type(whole[1]) is nn.SyncBatchNorm
     whole = revert_sync_batchnorm(whole)
     assert type(whole[1]).__name__ == '_BatchNormXd'
-    assert [id(m) for m in switch_norms(whole)] == [id(m) for m in layers]
+    assert [id(m) for m in layers_of(whole)] == [id(m) for m in layers]
     assert all(m.sync == sync and m.training for m in layers)
     assert all(torch.equal(value, state[key]) for key, value in whole.state_dict().items())
 
@@ -225,7 +225,7 @@ def test_a_network_of_ssn_is_not_folded_before_it_is_frozen():
     choose(model, (2, 2))
     expected = settled(model, x)(x)[-1]
     assert torch.equal(fuse_conv_bn(model)(x)[-1], expected)
-    assert len(switch_norms(model)) == 20
+    assert len(layers_of(model)) == 20
 
 
 def folds():

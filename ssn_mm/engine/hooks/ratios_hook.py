@@ -6,7 +6,7 @@ from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
-from ...layers import SwitchNorm, count_selected, layer_ratios
+from ...layers import count_selected, layer_ratios, switch_norms
 from ...weights.loading import unwrapped
 from ..batch_norm import extend_to_switch_norms
 from ..ratios import RATIOS_FILE, append_ratios, start_ratios
@@ -39,11 +39,7 @@ class RatiosHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Settles what the run asks of batch norms; opens the file of ratios."""
         extend_to_switch_norms(runner, unwrapped(runner.model))
-        self.recorded = {
-            name: m
-            for name, m in unwrapped(runner.model).named_modules()
-            if isinstance(m, SwitchNorm)
-        }
+        self.recorded = dict(switch_norms(unwrapped(runner.model)))
         self.has_record = False
         if not self.recorded:
             print_log(f'{type(self).__name__}: no SSN or SN layer in the model', 'current')

@@ -8,7 +8,7 @@ from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS
 from torch import Tensor, nn
 
-from ...layers import SwitchNorm
+from ...layers import SwitchNorm, switch_norms
 
 
 class SSNOptimWrapperConstructor(DefaultOptimWrapperConstructor):
@@ -55,7 +55,7 @@ class SSNOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         )
 
     def add_params(self, params: list[dict], module: nn.Module, *args, **kwargs) -> None:
-        layers = [m for m in module.modules() if isinstance(m, SwitchNorm)]
+        layers = [layer for _, layer in switch_norms(module)]
         found: list[dict] = []
         if self.is_plain:  # all, as mmengine without options; frozen ones may be released later
             found.append(dict(params=list(module.parameters())))
@@ -77,7 +77,7 @@ class SSNOptimWrapperConstructor(DefaultOptimWrapperConstructor):
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
         optim_wrapper = super().__call__(model)
-        ratio_logits = [m.ratio_logits for m in model.modules() if isinstance(m, SwitchNorm)]
+        ratio_logits = [layer.ratio_logits for _, layer in switch_norms(model)]
         if ratio_logits and self.ratio_max_norm is not None:
             _clip_apart(optim_wrapper, ratio_logits, self.ratio_max_norm)
         return optim_wrapper
