@@ -25,7 +25,7 @@ MOVED = {
     'engine.batchnorm': 'ssn_mm.engine.batch_norm',
     'engine.draws': 'ssn_mm.engine.data.draws',
     'engine.networks': 'ssn_mm.patches',
-    'engine.options': 'ssn_mm.cli.options',
+    'engine.options': 'ssn_mm.cli.arguments',
     'engine.outputs': 'ssn_mm.cli.outputs',
     'engine.passes': 'ssn_mm.engine.data.passes',
     'engine.precise_stats': 'ssn_mm.engine.precise_bn',
@@ -55,6 +55,8 @@ IN_CONFIGS = {
     'engine.reliability_hook': 'ssn_mm.engine.hooks.reliability_hook',
     'engine.sync_hook': 'ssn_mm.engine.hooks.sync_statistics_hook',
 }
+# scripts of 0.1 in tools/ that are called otherwise
+TOOLS = {'benchmark.py': 'run_suite.py'}
 
 
 def refuse_renamed(module: str, names: Mapping[str, str]) -> Callable[[str], NoReturn]:

@@ -1,18 +1,13 @@
 """Verify a dataset before a long training: python tools/check_data.py CONFIG"""
 
 import argparse
-import sys
 from pathlib import Path
 
-from rich.console import Console
-from ssn_mm.datasets.check.checks import SPLITS, check
-
+from ssn_mm.cli.arguments import add_cfg_options
+from ssn_mm.cli.check_data import check_data
 from ssn_mm.cli.config import load_config
-from ssn_mm.cli.options import add_cfg_options
 from ssn_mm.cli.tool import run_tool
-from ssn_mm.config_files import files_of
-from ssn_mm.datasets.check.report import print_report, write_report
-from ssn_mm.files import check_writes
+from ssn_mm.datasets.check.checks import SPLITS
 
 
 def parse_args() -> argparse.Namespace:
@@ -51,15 +46,10 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> None:
+def main() -> int:
     args = parse_args()
     cfg = load_config(args.config, options=args.cfg_options)
-    check_writes([args.json] if args.json else [], files_of(cfg))  # not after hours of decoding
-    found = check(cfg, args.split, args.workers, args.limit)
-    print_report(found, Console())
-    if args.json:
-        write_report(found, args.config, args.json)
-    sys.exit(any(split.faults for split in found))
+    return check_data(cfg, args.split, args.workers, args.limit, args.json)
 
 
 if __name__ == '__main__':

@@ -1,15 +1,13 @@
 """Run a trained network on pictures or videos: python tools/infer.py CONFIG WEIGHTS INPUT"""
 
 import argparse
-import sys
 from pathlib import Path
 
 from ssn_mm.apis import Predictor
+from ssn_mm.cli.arguments import add_cfg_options, add_trust
 from ssn_mm.cli.config import load_config
 from ssn_mm.cli.infer import infer
-from ssn_mm.cli.options import add_cfg_options
 from ssn_mm.cli.tool import run_tool
-from ssn_mm.cli.trust import add_trust
 
 
 def parse_args() -> argparse.Namespace:
@@ -57,15 +55,13 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> None:
+def main() -> int:
     args = parse_args()
-    cfg = load_config(args.config, options=args.cfg_options)
-    predictor = Predictor(cfg, args.weights, args.device)
+    predictor = Predictor(
+        load_config(args.config, options=args.cfg_options), args.weights, args.device
+    )
     errors = infer(predictor, args.inputs, args.out, args.batch_size, args.top_k, args.frames)
-    print(f'Written: {args.out / "predictions.json"}, {args.out / "overlays"}')
-    for error in errors:
-        print(f'not read: {error["input"]}: {error["error"]}', file=sys.stderr)
-    sys.exit(1 if errors else 0)
+    return 1 if errors else 0
 
 
 if __name__ == '__main__':

@@ -3,10 +3,10 @@
 import argparse
 from pathlib import Path
 
-from ssn_mm.cli.config import load_config
+from ssn_mm.cli.arguments import add_trust
+from ssn_mm.cli.publish_model import publish_model
 from ssn_mm.cli.tool import run_tool
-from ssn_mm.cli.trust import add_trust
-from ssn_mm.publish.publish import FORMATS, publish, read_metrics
+from ssn_mm.publish.publish import FORMATS
 
 
 def parse_args() -> argparse.Namespace:
@@ -38,10 +38,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    cfg = load_config(args.config) if args.config else None
-    metrics = read_metrics(args.metrics) if args.metrics else None
-    folder = publish(args.checkpoint, cfg, args.out, args.format, metrics, args.force)
-    print(f'{folder} has {", ".join(sorted(file.name for file in folder.iterdir()))}')
+    publish_model(args.checkpoint, args.config, args.out, args.format, args.metrics, args.force)
 
 
 if __name__ == '__main__':

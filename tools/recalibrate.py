@@ -1,14 +1,12 @@
 """Measure batch norm's statistics anew: python tools/recalibrate.py CONFIG CHECKPOINT"""
 
 import argparse
-import os
 from pathlib import Path
 
+from ssn_mm.cli.arguments import add_cfg_options, add_launcher, add_trust, add_work_dir
 from ssn_mm.cli.config import load_config
-from ssn_mm.cli.options import add_cfg_options
 from ssn_mm.cli.recalibrate import recalibrate
 from ssn_mm.cli.tool import run_tool
-from ssn_mm.cli.trust import add_trust
 
 
 def parse_args() -> argparse.Namespace:
@@ -32,19 +30,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--in-place', action='store_true', help='write the statistics into CHECKPOINT itself'
     )
-    parser.add_argument('--work-dir', help='folder for logs (default: work_dirs/<config name>)')
+    add_work_dir(parser)
     add_cfg_options(parser, ', such as train_dataloader.num_workers=0')
-    parser.add_argument(
-        '--launcher',
-        choices=('none', 'pytorch', 'slurm', 'mpi'),
-        default='none',
-        help='who starts the processes, as for tools/test.py',
-    )
-    parser.add_argument('--local-rank', '--local_rank', type=int, default=0, help=argparse.SUPPRESS)
+    add_launcher(parser, 'tools/dist_test.sh')
     add_trust(parser)
-    args = parser.parse_args()
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    return args
+    return parser.parse_args()
 
 
 def main() -> None:

@@ -1,13 +1,11 @@
 """Evaluate a checkpoint: python tools/test.py CONFIG CHECKPOINT --tta"""
 
 import argparse
-import os
 
+from ssn_mm.cli.arguments import add_cfg_options, add_launcher, add_trust, add_work_dir
 from ssn_mm.cli.config import load_config
-from ssn_mm.cli.options import add_cfg_options
 from ssn_mm.cli.test import evaluate
 from ssn_mm.cli.tool import run_tool
-from ssn_mm.cli.trust import add_trust
 
 
 def parse_args() -> argparse.Namespace:
@@ -16,7 +14,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('config', help='config file the model was trained with')
     parser.add_argument('checkpoint', help='checkpoint file')
-    parser.add_argument('--work-dir', help='folder for logs (default: work_dirs/<config name>)')
+    add_work_dir(parser)
     parser.add_argument(
         '--out',
         help='segmentation: folder for the predicted label maps; otherwise: file for the '
@@ -30,17 +28,9 @@ def parse_args() -> argparse.Namespace:
         'picture and its mirror image, where the config says nothing else)',
     )
     add_cfg_options(parser, ', such as test_dataloader.num_workers=0')
-    parser.add_argument(
-        '--launcher',
-        choices=('none', 'pytorch', 'slurm', 'mpi'),
-        default='none',
-        help='who starts the processes of a distributed test; see tools/dist_test.sh',
-    )
-    parser.add_argument('--local-rank', '--local_rank', type=int, default=0, help=argparse.SUPPRESS)
+    add_launcher(parser, 'tools/dist_test.sh')
     add_trust(parser)
-    args = parser.parse_args()
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    return args
+    return parser.parse_args()
 
 
 def main() -> None:

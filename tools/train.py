@@ -1,13 +1,11 @@
 """Train a config: python tools/train.py configs/demo/deeplab_ssn_digits.py"""
 
 import argparse
-import os
 
+from ssn_mm.cli.arguments import add_cfg_options, add_launcher, add_trust, add_work_dir
 from ssn_mm.cli.config import load_config
-from ssn_mm.cli.options import add_cfg_options
 from ssn_mm.cli.tool import run_tool
 from ssn_mm.cli.train import train
-from ssn_mm.cli.trust import add_trust
 from ssn_mm.engine.optimizers.cpu_amp_optim_wrapper import DTYPES
 
 
@@ -16,9 +14,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         'config', nargs='?', help='config file, such as configs/demo/deeplab_ssn_digits.py'
     )
-    parser.add_argument(
-        '--work-dir', help='folder for checkpoints and logs (default: work_dirs/<config name>)'
-    )
+    add_work_dir(parser, 'checkpoints and logs')
     parser.add_argument(
         '--resume',
         nargs='?',
@@ -43,20 +39,13 @@ def parse_args() -> argparse.Namespace:
         parser,
         ', such as train_cfg.max_iters=100 custom_hooks.0.schedule.at=0.5; lists as key="[a,b]"',
     )
-    parser.add_argument(
-        '--launcher',
-        choices=('none', 'pytorch', 'slurm', 'mpi'),
-        default='none',
-        help='who starts the processes of a distributed training; see tools/dist_train.sh',
-    )
-    parser.add_argument('--local-rank', '--local_rank', type=int, default=0, help=argparse.SUPPRESS)
+    add_launcher(parser, 'tools/dist_train.sh')
     add_trust(parser)
     args = parser.parse_args()
     if args.config is None and str(args.resume).endswith(('.py', '.yaml', '.yml', '.json')):
         args.config, args.resume = args.resume, True  # --resume CONFIG
     if args.config is None:
         parser.error('the following arguments are required: config')
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     return args
 
 

@@ -1,5 +1,6 @@
 """A config as every tool reads it, its processes and its data loaders."""
 
+import os
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,8 @@ def load_config(
         _fit_to_workers(cfg.get(f'{name}_dataloader'))
     cfg.work_dir = work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(path).stem)
     cfg.launcher = launcher
+    if launcher != 'none':
+        os.environ.setdefault('LOCAL_RANK', '0')  # which mmengine reads, whoever has not set it
     if launcher != 'none' and not torch.cuda.is_available():
         _distribute_over_cpus(cfg)
     return cfg

@@ -30,7 +30,7 @@ def infer(
     top_k: int = 5,
     frames: int | None = None,
 ) -> list[Result]:
-    """Runs a network on pictures and videos, and writes what it says.
+    """Runs a network on pictures and videos, writes what it predicts, and prints where.
 
     Into ``out``: ``predictions.json``; ``overlays/``, a picture or video an input; for
     segmentation ``labels/``, PNGs (or, of a video, folders of them) with a class a pixel.
@@ -80,6 +80,9 @@ def infer(
                 bar.advance(done, count)
     finally:
         job.write()
+    print(f'Written: {out / "predictions.json"}, {out / "overlays"}')
+    for error in job.record.errors:
+        print(f'not read: {error["input"]}: {error["error"]}', file=sys.stderr)
     return job.record.errors
 
 

@@ -1,6 +1,5 @@
 """What tools/train.py does, for any config of the three libraries."""
 
-import os
 import sys
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from ..engine.start import register_start
 from ..engine.work_dir import last_checkpoint
 from ..layers import count_selected, layer_ratios, selection_by_stage, ssn_layers
 from ..weights.loading import unwrapped
+from .arguments import trusts_checkpoints
 from .outputs import build_runner, check_start, written_config
 from .tool import is_interrupt
 
@@ -85,7 +85,7 @@ def _how_to_go_on(runner: Runner) -> str:
     told = f'\nInterrupted at iteration {runner.iter}; {kept}. Go on with '
     if runner.launcher != 'none':
         return f'{told}the command that started it, and --resume.'
-    trusted = ['--trust-checkpoint'] if 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD' in os.environ else []
+    trusted = ['--trust-checkpoint'] if trusts_checkpoints() else []
     again = command('train.py', written_config(runner), '--resume', *trusted)
     return f'{told}it:\n    {again}'
 

@@ -1,6 +1,5 @@
 """Where tools take results from: a suite, a work dir, or a file of results."""
 
-import argparse
 from pathlib import Path
 
 from ..commands import command
@@ -9,21 +8,6 @@ from .results import Results, read_results, results_of_suite, results_of_trainin
 from .suite import read_suite
 
 WORK_DIR = Path('work_dirs/suites')
-
-
-def add_source(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments that :func:`read_source` takes."""
-    parser.add_argument(
-        'source',
-        type=Path,
-        help='work dir of a training, suite file, or results.jsonl of tools/run_suite.py',
-    )
-    parser.add_argument(
-        '--work-dir',
-        type=Path,
-        default=WORK_DIR,
-        help=f'folder of all suites (default: {WORK_DIR})',
-    )
 
 
 def read_source(source: Path, work_dir: Path = WORK_DIR) -> tuple[Results, Path]:
@@ -45,7 +29,11 @@ def read_source(source: Path, work_dir: Path = WORK_DIR) -> tuple[Results, Path]
     folder = work_dir / suite.name
     rows = results_of(suite, folder)
     if not rows:
-        own = [] if work_dir == WORK_DIR else ['--work-dir', work_dir]
-        train = command('run_suite.py', source, *own)
+        train = command('run_suite.py', source, *work_dir_option(work_dir))
         raise FileNotFoundError(f'no results in {folder}; train its runs first:\n    {train}')
     return results_of_suite(suite, rows), folder
+
+
+def work_dir_option(work_dir: Path) -> list[str | Path]:
+    """The words of a printed command that name the folder of all suites; none for the default."""
+    return [] if work_dir == WORK_DIR else ['--work-dir', work_dir]

@@ -131,6 +131,7 @@ def test_the_script_sees_its_own_name_folder_and_arguments(run_alone, tmp_path):
         ([], 2, 'usage: python -m ssn_mm SCRIPT'),
         (['nothing.py'], 2, "error: no Python script 'nothing.py'"),
         (['mmseg::tran.py'], 2, 'did you mean train.py'),
+        (['ssn_mm::benchmark.py', 'x.py'], 2, 'ssn_mm::benchmark.py is now ssn_mm::run_suite.py'),
         (['mmseg::dist_train.sh'], 2, "error: no Python script 'mmseg::dist_train.sh'"),
         (['mmnothing::train.py'], 2, "no package 'mmnothing'"),
         (['mmseg::train.py', 'mmseg::fcn/none.py'], 2, 'mmseg::fcn/none.py: no such file'),

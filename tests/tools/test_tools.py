@@ -3,8 +3,6 @@ from pathlib import Path
 
 import pytest
 
-from ssn_mm.cli.tool import run_tool as run_as_tool
-
 ROOT = Path(__file__).parents[2]
 
 
@@ -47,19 +45,6 @@ def test_a_users_error_is_a_message_and_exit_code_2(run_tool, arguments, message
     assert code == 2
     assert message in output
     assert 'Traceback' not in output
-
-
-def test_ctrl_c_at_any_moment_ends_with_exit_code_130(capsys):
-    def formatting():  # as mmengine does it
-        try:
-            raise KeyboardInterrupt
-        except BaseException as error:
-            raise SyntaxError('Failed to format the config file') from error
-
-    with pytest.raises(SystemExit) as stop:
-        run_as_tool(formatting)
-    assert stop.value.code == 130
-    assert 'Interrupted' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('script', ['dist_train.sh', 'dist_test.sh'])

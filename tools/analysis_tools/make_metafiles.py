@@ -1,13 +1,10 @@
 """Render metafiles, model-index.yml and the READMEs' tables from configs/results.yml."""
 
 import argparse
-import sys
 from pathlib import Path
 
+from ssn_mm.cli.analysis_tools import make_metafiles
 from ssn_mm.cli.tool import run_tool
-from ssn_mm.commands import command
-from ssn_mm.files import write_atomically
-from ssn_mm.suites.metafiles import render
 
 
 def parse_args() -> argparse.Namespace:
@@ -24,19 +21,9 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> None:
+def main() -> int:
     args = parse_args()
-    files = render(args.configs)
-    old = [
-        p for p, text in files.items() if not p.is_file() or p.read_text(encoding='utf-8') != text
-    ]
-    for path in old:
-        if not args.check:
-            write_atomically(path, files[path].encode())
-        print(f'{"out of date" if args.check else "written"}: {path}')
-    if args.check and old:
-        again = command('analysis_tools/make_metafiles.py', '--configs', args.configs)
-        sys.exit(f'{len(old)} files differ from {args.configs / "results.yml"}; run\n    {again}')
+    return make_metafiles(args.configs, args.check)
 
 
 if __name__ == '__main__':

@@ -3,11 +3,8 @@
 import argparse
 from pathlib import Path
 
+from ssn_mm.cli.analysis_tools import plot_ratios
 from ssn_mm.cli.tool import run_tool
-from ssn_mm.engine import read_ratios
-from ssn_mm.files import check_folder
-from ssn_mm.suites.unfinished import unselected
-from ssn_mm.visualization.ratio_figures import plot_layers, plot_network, plot_progress
 
 
 def parse_args() -> argparse.Namespace:
@@ -25,18 +22,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    runs = {(p if p.is_dir() else p.parent).resolve().name: read_ratios(p) for p in args.runs}
-    if len(runs) < len(args.runs):
-        raise ValueError(f'the work dirs must have different names, got {", ".join(runs)} only')
-    first = args.runs[0]
-    out = args.out or (first if first.is_dir() else first.parent) / 'figures'
-    check_folder(out)
-    main_run = next(iter(runs.values()))
-    for picture in (plot_network(main_run), plot_progress(main_run), plot_layers(runs)):
-        print(f'Written: {picture.write(out)[0]}')
-    for name, run in runs.items():
-        for line in unselected(run):
-            print(f'{name}: {line}')
+    plot_ratios(args.runs, args.out)
 
 
 if __name__ == '__main__':

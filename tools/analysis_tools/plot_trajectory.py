@@ -3,11 +3,8 @@
 import argparse
 from pathlib import Path
 
+from ssn_mm.cli.analysis_tools import plot_paths
 from ssn_mm.cli.tool import run_tool
-from ssn_mm.engine import read_ratios
-from ssn_mm.files import check_folder
-from ssn_mm.suites.unfinished import unselected
-from ssn_mm.visualization.ratio_figures import plot_trajectory
 
 
 def parse_args() -> argparse.Namespace:
@@ -25,10 +22,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    out = args.out or (args.run if args.run.is_dir() else args.run.parent) / 'figures'
-    check_folder(out)
-    run = read_ratios(args.run)
-    print(f'Written: {plot_trajectory(run, args.layers).write(out)[0]}', *unselected(run), sep='\n')
+    plot_paths(args.run, args.layers, args.out)
 
 
 if __name__ == '__main__':

@@ -3,11 +3,9 @@
 import argparse
 from pathlib import Path
 
+from ssn_mm.cli.analysis_tools import report
+from ssn_mm.cli.arguments import add_source
 from ssn_mm.cli.tool import run_tool
-from ssn_mm.files import check_folder
-from ssn_mm.suites.sources import add_source, read_source
-from ssn_mm.suites.tables import notes
-from ssn_mm.visualization.report import write_report
 
 
 def parse_args() -> argparse.Namespace:
@@ -24,10 +22,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    results, folder = read_source(args.source, args.work_dir)
-    out = args.out or folder / 'report'
-    check_folder(out)
-    print(f'Written: {write_report(results, out)}', *notes(results), sep='\n')
+    report(args.source, args.work_dir, args.out)
 
 
 if __name__ == '__main__':

@@ -3,11 +3,10 @@
 import argparse
 from pathlib import Path
 
+from ssn_mm.cli.arguments import add_cfg_options, add_trust
 from ssn_mm.cli.config import load_config
 from ssn_mm.cli.convert import convert
-from ssn_mm.cli.options import add_cfg_options
 from ssn_mm.cli.tool import run_tool
-from ssn_mm.cli.trust import add_trust
 
 
 def parse_args() -> argparse.Namespace:

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -73,7 +73,7 @@ class _Options:
 
 def check(
     cfg,
-    splits: list[str] | None = None,
+    splits: Sequence[str] | None = None,
     workers: int | None = None,
     limit: int | None = None,
     progress: bool = True,

@@ -1,18 +1,15 @@
+"""What tools/train.py does around mmengine's training."""
+
 import io
 import shlex
-from datetime import timedelta
 
 import pytest
 import resumed
 import torch
-import torch.distributed as dist
 from mmengine.config import Config
-from mmengine.dataset import BaseDataset
 from mmengine.registry import MODELS
 
-from ssn_mm.cli import train as run
-from ssn_mm.cli.config import _distribute_over_cpus
-from ssn_mm.cli.tool import run_tool
+from ssn_mm.cli import train as tool
 from ssn_mm.engine.start import StartHook
 
 
@@ -36,7 +33,7 @@ class Interrupted(io.BytesIO):
 
 
 def test_an_interrupt_that_became_another_error_is_one(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(run, 'build_runner', Interrupted)
+    monkeypatch.setattr(tool, 'build_runner', Interrupted)
     names = ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper')
     parts = {name: dict(type='X') for name in names}
     (tmp_path / 'my.py').write_text('')
@@ -44,22 +41,10 @@ def test_an_interrupt_that_became_another_error_is_one(monkeypatch, tmp_path, ca
     with pytest.raises(RuntimeError, match='unexpected pos'):
         Interrupted(cfg).train()
     with pytest.raises(SystemExit, match='130'):
-        run.train(cfg)
+        tool.train(cfg)
     told, again = capsys.readouterr().out.strip().splitlines()
     assert told == 'Interrupted at iteration 7; there is no checkpoint yet. Go on with it:'
     assert shlex.split(again)[-2:] == [str(tmp_path / 'a b/my.py'), '--resume']
-
-
-@pytest.mark.parametrize(
-    ('error', 'code'), [(KeyboardInterrupt(), 130), (SystemExit(3), 3), (ValueError(), None)]
-)
-def test_a_tool_ends_with_130_after_an_interrupt_only(error, code):
-    def main():
-        raise error
-
-    with pytest.raises(SystemExit if code else ValueError) as caught:
-        run_tool(main)
-    assert code is None or caught.value.code == code
 
 
 def test_a_training_of_no_iteration_is_refused_before_a_scheduler_is_built(tmp_path):
@@ -80,26 +65,4 @@ def test_a_training_of_no_iteration_is_refused_before_a_scheduler_is_built(tmp_p
         )
     )
     with pytest.raises(ValueError, match='nothing to train: an epoch of train_dataloader has no'):
-        run.train(cfg)
-
-
-class NoPictures(BaseDataset):
-    def load_data_list(self):
-        return []
-
-
-def test_a_dataset_without_samples_is_told_with_what_it_reads(capsys):
-    with pytest.raises(SystemExit, match='2'):
-        run_tool(lambda: NoPictures(ann_file='lists/none.txt', data_prefix=dict(img='here')))
-    told = capsys.readouterr().err
-    assert 'error: a NoPictures of the config finds no samples, with' in told
-    assert 'lists/none.txt' in told
-    assert "data_prefix {'img': 'here'}" in told
-
-
-@pytest.mark.parametrize(('given', 'expected'), [({}, None), (dict(timeout=7), timedelta(0, 7))])
-def test_processes_on_cpus_obey_the_configs_timeout(monkeypatch, given, expected):
-    joined = []
-    monkeypatch.setattr(dist, 'init_process_group', lambda *args, **kw: joined.append((args, kw)))
-    _distribute_over_cpus(Config(dict(env_cfg=dict(dist_cfg=dict(backend='nccl', **given)))))
-    assert joined == [(('gloo',), dict(timeout=expected))]
+        tool.train(cfg)

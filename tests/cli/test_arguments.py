@@ -5,7 +5,7 @@ import argparse
 import pytest
 from mmengine.config import DictAction
 
-from ssn_mm.cli.options import add_cfg_options
+from ssn_mm.cli.arguments import add_cfg_options
 
 
 def read(*values):

@@ -1,0 +1,139 @@
+"""What the tools in tools/analysis_tools/ do."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..commands import command
+from ..engine.ratios import read_ratios
+from ..files import check_folder, check_writes, write_atomically
+from ..suites.metafiles import render
+from ..suites.sources import read_source, work_dir_option
+from ..suites.tables import fill_page, notes, tables
+from ..suites.unfinished import unselected
+from ..visualization.ratio_figures import (
+    plot_layers,
+    plot_network,
+    plot_progress,
+    plot_trajectory,
+)
+from ..visualization.report import write_report
+
+
+def report(source: Path, work_dir: Path, out: Path | None = None) -> None:
+    """Writes a page of results and its figures, and prints where it is and what is missing.
+
+    Args:
+        source: Work dir of a training, suite file, or file of results.
+        work_dir: Folder of all suites.
+        out: Folder to write; None is report/ beside the results.
+    """
+    results, folder = read_source(source, work_dir)
+    out = out or folder / 'report'
+    check_folder(out)
+    print(f'Written: {write_report(results, out)}', *notes(results), sep='\n')
+
+
+def print_tables(source: Path, work_dir: Path) -> None:
+    """Prints the tables of results as Markdown; takes what :func:`report` takes."""
+    results, _ = read_source(source, work_dir)
+    for title, (text, note) in tables(results).items():
+        print(f'## {title}\n\n{text}\n\n{note}\n')
+    print('\n'.join(notes(results)))
+
+
+def fill_tables(source: Path, work_dir: Path, page: Path, check: bool = False) -> int:
+    """Puts the tables of results into a Markdown page.
+
+    Args:
+        source: Work dir of a training, suite file, or file of results.
+        work_dir: Folder of all suites.
+        page: The page.
+        check: Whether to compare and write nothing.
+
+    Returns:
+        The exit code: 1 if ``check`` finds another text, and says the command that writes it.
+    """
+    results, _ = read_source(source, work_dir)
+    check_writes([] if check else [page], [source])
+    old = page.read_text(encoding='utf-8')
+    new = fill_page(old, results)
+    if not check:
+        write_atomically(page, new.encode())
+    elif new != old:
+        words = [source, *work_dir_option(work_dir), '--into', page]
+        again = command('analysis_tools/make_tables.py', *words)
+        print(f'{page} differs from {source}; run\n    {again}', file=sys.stderr)
+        return 1
+    return 0
+
+
+def make_metafiles(configs: Path, check: bool = False) -> int:
+    """Renders metafiles, model index and the READMEs' tables from a folder's results.yml.
+
+    Args:
+        configs: The folder of the configs.
+        check: Whether to compare and write nothing.
+
+    Returns:
+        The exit code: 1 if ``check`` finds a file that is out of date.
+    """
+    files = render(configs)
+    old = [
+        path
+        for path, text in files.items()
+        if not path.is_file() or path.read_text(encoding='utf-8') != text
+    ]
+    for path in old:
+        if not check:
+            write_atomically(path, files[path].encode())
+        print(f'{"out of date" if check else "written"}: {path}')
+    if not (check and old):
+        return 0
+    again = command('analysis_tools/make_metafiles.py', '--configs', configs)
+    told = f'{len(old)} files differ from {configs / "results.yml"}; run\n    {again}'
+    print(told, file=sys.stderr)
+    return 1
+
+
+def plot_ratios(sources: Sequence[Path], out: Path | None = None) -> None:
+    """Draws the ratios of one training or several, and prints where, and what is not selected yet.
+
+    Args:
+        sources: Work dirs of trainings, or their ssn_ratios.jsonl.
+        out: Folder to write; None is figures/ in the first work dir.
+
+    Raises:
+        ValueError: Two work dirs have one name, by which pictures tell them apart.
+    """
+    runs = {(p if p.is_dir() else p.parent).resolve().name: read_ratios(p) for p in sources}
+    if len(runs) < len(sources):
+        raise ValueError(f'the work dirs must have different names, got {", ".join(runs)} only')
+    out = _figures(sources[0], out)
+    first = next(iter(runs.values()))
+    for picture in (plot_network(first), plot_progress(first), plot_layers(runs)):
+        print(f'Written: {picture.write(out)[0]}')
+    for name, run in runs.items():
+        for line in unselected(run):
+            print(f'{name}: {line}')
+
+
+def plot_paths(source: Path, layers: Sequence[str] | None = None, out: Path | None = None) -> None:
+    """Draws the paths of layers' ratios on the simplex, and prints where.
+
+    Args:
+        source: Work dir of a training, or its ssn_ratios.jsonl.
+        layers: Names of the layers; None is five, evenly spaced.
+        out: Folder to write; None is figures/ in the work dir.
+    """
+    out = _figures(source, out)
+    ratios = read_ratios(source)
+    picture = plot_trajectory(ratios, layers)
+    print(f'Written: {picture.write(out)[0]}', *unselected(ratios), sep='\n')
+
+
+def _figures(source: Path, out: Path | None) -> Path:
+    """The folder of figures of a work dir, or of the one that a file lies in; it can be written."""
+    out = out or (source if source.is_dir() else source.parent) / 'figures'
+    check_folder(out)
+    return out
