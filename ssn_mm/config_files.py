@@ -79,6 +79,17 @@ def files_of(cfg: Config) -> list[str]:
     return [path for path in dict.fromkeys(map(os.path.abspath, named)) if os.path.isfile(path)]
 
 
+def entries(node: Any, key: Any = '') -> Iterator[tuple[Any, Any]]:
+    """Yields every key and value in nested dicts and lists; the items of a list have its key."""
+    yield key, node
+    if isinstance(node, Mapping):
+        for name, value in node.items():
+            yield from entries(value, name)
+    elif isinstance(node, list | tuple):
+        for item in node:
+            yield from entries(item, key)
+
+
 def _strings(node: Any, root: str) -> Iterator[str]:
     """Every string in nested containers, also as a path below the ``data_root`` beside it."""
     if isinstance(node, str) and '\0' not in node:

@@ -13,7 +13,8 @@ from mmengine.registry import DATASETS, init_default_scope
 from mmengine.runner.amp import autocast
 
 from ..config_files import files_of
-from ..datasets.pipelines import Preparation, Prepared, class_of, scope_of
+from ..datasets.nested import scope_of
+from ..datasets.pipelines import Preparation, Prepared, class_of
 from ..deploy import OnnxProgram, load_frozen
 from ..deploy.networks import build_network, head_of, run_by, task_of, with_views
 from ..publish.publish import fill

@@ -10,7 +10,7 @@ import torch.distributed as dist
 from mmengine.config import Config
 
 from ..config_files import read_config
-from ..datasets.pipelines import scope_of
+from ..datasets.nested import data_loaders, scope_of
 
 _OF_MMENGINE = {'runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint'}
 
@@ -34,8 +34,9 @@ def load_config(
     if scope_of(cfg) != 'mmengine':
         cfg.default_scope = scope_of(cfg)
     _drop_hooks(cfg)
-    for name in ('train', 'val', 'test'):
-        _fit_to_workers(cfg.get(f'{name}_dataloader'))
+    for split in ('train', 'val', 'test'):
+        for loader in data_loaders(cfg, split):
+            _fit_to_workers(loader)
     cfg.work_dir = work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(path).stem)
     cfg.launcher = launcher
     if launcher != 'none':
@@ -55,11 +56,9 @@ def _drop_hooks(cfg: Config) -> None:
 
 def _fit_to_workers(loader: Any) -> None:
     """Takes out of a data loader without workers what PyTorch lets only workers have."""
-    for one in loader if isinstance(loader, list | tuple) else [loader]:
-        if isinstance(one, dict) and not one.get('num_workers', 0):
-            for key in ('persistent_workers', 'prefetch_factor', 'timeout'):
-                one.pop(key, None)
-            one.pop('multiprocessing_context', None)
+    if not loader.get('num_workers', 0):
+        for key in ('persistent_workers', 'prefetch_factor', 'timeout', 'multiprocessing_context'):
+            loader.pop(key, None)
 
 
 def _distribute_over_cpus(cfg: Config) -> None:

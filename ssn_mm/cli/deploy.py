@@ -13,8 +13,8 @@ from mmengine.runner.checkpoint import _load_checkpoint_to_model
 from torch import Tensor, nn
 
 from ..config_files import files_of
+from ..datasets.nested import type_name
 from ..datasets.pipelines import steps_of_tests
-from ..datasets.samples import type_name
 from ..deploy.export import check_outputs, export_onnx, export_program
 from ..deploy.fold import fold
 from ..deploy.freeze import freeze

@@ -4,7 +4,7 @@ from mmengine.config import Config
 
 from ..config_files import check_parts, files_of
 from ..datasets.check.preflight import check_datasets
-from ..datasets.pipelines import scope_of
+from ..datasets.nested import scope_of
 from ..engine.start import register_start
 from ..files import check_writes
 from ..weights.files import read_checkpoint

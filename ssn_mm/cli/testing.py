@@ -1,15 +1,14 @@
 """Turns a config into one for testing, however its parts are written."""
 
 import copy
-from collections.abc import Mapping
 from typing import Any
 
 from mmcv.transforms import BaseTransform
 from mmengine.config import Config
 from mmengine.registry import TRANSFORMS
 
-from ..datasets.pipelines import averages_views, dataset_of_tests, scope_of
-from ..datasets.samples import replace_pipelines, type_name
+from ..datasets.nested import data_loaders, replace_pipelines, scope_of, type_name
+from ..datasets.pipelines import averages_views, dataset_of_tests
 
 _HOOKS = {'SegVisualizationHook': 'draw', 'VisualizationHook': 'enable'}  # and their switches
 _VISUALIZERS = {
@@ -76,7 +75,7 @@ def enable_tta(cfg: Config) -> None:
             '--tta needs tta_pipeline and tta_model, the config has none'
             + ('; its test pipeline has the views' if scope_of(cfg) == 'mmaction' else '')
         )
-    for loader in _loaders(cfg.test_dataloader):
+    for loader in data_loaders(cfg, 'test'):
         replace_pipelines(loader['dataset'], cfg.tta_pipeline)
     wrapper = copy.deepcopy(cfg.tta_model)  # whose type may be a class, which ** would look up
     wrapper['module'] = cfg.model
@@ -117,7 +116,3 @@ def keep_predictions(cfg: Config, out: str) -> None:
         given['metrics'] = [*(metrics if isinstance(metrics, list) else [metrics]), kept]
     else:
         cfg.test_evaluator = [*(given if isinstance(given, list | tuple) else [given]), kept]
-
-
-def _loaders(loaders: Any) -> list:
-    return [loaders] if isinstance(loaders, Mapping) else list(loaders)

@@ -12,7 +12,7 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
-from ..datasets.samples import empty_dataset
+from ..datasets.sample_info import empty_dataset
 from ..engine.data.samples import BrokenSampleError
 from ..weights.files import explain_refusal
 

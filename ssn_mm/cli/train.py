@@ -10,7 +10,7 @@ from mmengine.runner import Runner
 from ..commands import command, short
 from ..config_files import check_parts
 from ..datasets.check.preflight import check_datasets
-from ..datasets.samples import type_name
+from ..datasets.nested import type_name
 from ..engine.data.training_data import check_length
 from ..engine.optimizers.cpu_amp_optim_wrapper import DTYPES
 from ..engine.ratios import RATIOS_FILE

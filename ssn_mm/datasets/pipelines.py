@@ -17,7 +17,8 @@ from mmcv.transforms import Compose
 from mmengine.config import Config
 from mmengine.registry import DATASETS, MODELS, TRANSFORMS, DefaultScope, Registry
 
-from .samples import check_readers, leaves, loading_steps, type_name, with_outer_steps
+from .nested import datasets_of, loading_steps, scope_of, type_name
+from .sample_info import check_readers
 
 SHOWN_FRAMES = 6  # of a video
 _ANNOTATIONS = re.compile(r'Load\w*(Annotation|Label)')
@@ -30,17 +31,6 @@ _OTHERS = re.compile(  # what they read is neither a picture nor a video nor a f
 )
 
 
-def scope_of(cfg: Config) -> str:
-    """The library of a config: its ``default_scope``, else where the class of its model is from.
-
-    Configs in pure Python name classes and need no scope, but what they leave out is named.
-    """
-    kind = (cfg.get('model') or {}).get('type')
-    homes = [base.__module__.partition('.')[0] for base in getattr(kind, '__mro__', ())]
-    found = next((home for home in homes if home in ('mmseg', 'mmpretrain', 'mmaction')), None)
-    return cfg.get('default_scope') or found or 'mmengine'
-
-
 def dataset_of_tests(cfg: Config) -> dict[str, Any]:
     """The dataset that a config is tested on: its settings, with ``pipeline`` and ``_scope_``.
 
@@ -51,13 +41,8 @@ def dataset_of_tests(cfg: Config) -> dict[str, Any]:
     Raises:
         ValueError: The config has none of them.
     """
-    scope = scope_of(cfg)
     for split in ('test', 'val'):
-        loaders = cfg.get(f'{split}_dataloader') or []
-        loaders = [loaders] if isinstance(loaders, Mapping) else loaders
-        joined = [with_outer_steps(loader.get('dataset', [])) for loader in loaders]
-        found = [node for one in joined for node in leaves(one, scope)]
-        found = [node for node in found if node.get('pipeline')]
+        found = [node for node in datasets_of(cfg, split, outer_steps=True) if node.get('pipeline')]
         if found:
             if any(node['pipeline'] != found[0]['pipeline'] for node in found):
                 name = type_name(found[0])
@@ -69,7 +54,7 @@ def dataset_of_tests(cfg: Config) -> dict[str, Any]:
             return found[0]
     for name in ('test_pipeline', 'val_pipeline'):
         if cfg.get(name):
-            return dict(_scope_=scope, pipeline=cfg[name])
+            return dict(_scope_=scope_of(cfg), pipeline=cfg[name])
     raise ValueError(
         'the config does not say how test data is prepared: it has no test_dataloader, '
         'val_dataloader or test_pipeline; set one, as in the config it was trained with'

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from ..config_files import check_parts
-from ..datasets.pipelines import averages_views, class_of, scope_of
-from ..datasets.samples import type_name
+from ..datasets.nested import scope_of, type_name
+from ..datasets.pipelines import averages_views, class_of
 from .tensor_mode import TensorMode, is_a
 
 _TASKS = {

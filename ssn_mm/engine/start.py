@@ -4,7 +4,7 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 from torch import nn
 
 from ..commands import quoted
+from ..config_files import entries
 from ..layers.state import CODES
 from ..weights.files import check_checkpoint, check_content
 from ..weights.loading import unwrapped
@@ -208,7 +209,8 @@ def _make_newest(runner: Runner, place: WorkDir, named: str) -> None:
 
 def _set_aside(runner: Runner, place: WorkDir, files: list[Path], why: str) -> dict[Path, str]:
     """Moves checkpoints, and records beside them, which would be written over; tells where to."""
-    used = {Path(text).expanduser().resolve() for text in _strings(runner.cfg.to_dict())}
+    named = [value for _, value in entries(runner.cfg.to_dict()) if isinstance(value, str)]
+    used = {Path(text).expanduser().resolve() for text in named if text.endswith('.pth')}
     used.discard(Path(str(runner._load_from)).expanduser().resolve())  # follows them
     files = [file for file in files if file.resolve() not in used]
     if not files:
@@ -224,19 +226,6 @@ def _set_aside(runner: Runner, place: WorkDir, files: list[Path], why: str) -> d
         logging.WARNING,
     )
     return {original: str(moved[file]) for file, original in originals.items()}
-
-
-def _strings(item: Any) -> Iterator[str]:
-    """Every string in nested containers that may name a checkpoint."""
-    if isinstance(item, str):
-        if item.endswith('.pth'):
-            yield item
-    elif isinstance(item, Mapping):
-        for value in item.values():
-            yield from _strings(value)
-    elif isinstance(item, list | tuple):
-        for value in item:
-            yield from _strings(value)
 
 
 def _check_state(runner: Runner, checkpoint: Mapping) -> None:

@@ -1,12 +1,14 @@
 """Keeps an untrusted config from running or fetching anything while its network is built."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from mmengine.config import Config
 from mmengine.registry import registry
 from mmengine.runner import CheckpointLoader
+
+from ..config_files import entries
 
 SCOPES = ('mmpretrain', 'mmseg', 'mmaction')
 _KNOWN = (*SCOPES, 'mmengine', 'mmcv')
@@ -40,7 +42,7 @@ def check_untrusted(cfg: Config, imports: list[str]) -> None:
     scope = cfg.get('default_scope', 'mmengine')
     if scope not in _KNOWN:
         raise ValueError(f'default_scope must be one of {", ".join(_KNOWN)}, got {scope!r}')
-    for key, value in _entries(cfg.model):
+    for key, value in entries(cfg.model):
         if key in ('type', '_scope_'):
             _check_name(key, value)
         elif key == 'trust_remote_code':
@@ -90,14 +92,3 @@ def registered_classes_alone() -> Iterator[None]:
     finally:
         registry.get_object_from_string, registry.Registry.get = own, get
         CheckpointLoader.load_checkpoint = load
-
-
-def _entries(node: Any, key: Any = '') -> Iterator[tuple[Any, Any]]:
-    """Every key and value in nested lists and dicts; a list's items have its key."""
-    yield key, node
-    if isinstance(node, Mapping):
-        for name, value in node.items():
-            yield from _entries(value, name)
-    elif isinstance(node, list | tuple):
-        for child in node:
-            yield from _entries(child, key)

@@ -10,7 +10,7 @@ from mmengine.registry import DATASETS
 from PIL import Image
 
 from ssn_mm.datasets.check.checks import check
-from ssn_mm.datasets.check.samples import SampleCheck
+from ssn_mm.datasets.check.sample_check import SampleCheck
 from ssn_mm.engine.data.samples import BrokenSampleError, Samples
 
 PIXELS = cv2.resize(np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8), (80, 60))

@@ -13,23 +13,14 @@ from mmengine.registry import DATASETS
 from rich.console import Console
 from rich.progress import track
 
+from ..nested import datasets_of, loading_steps, type_name
 from ..pool import Failure, map_in_processes
 from ..reading import Fault
-from ..samples import (
-    check_readers,
-    empty_dataset,
-    leaves,
-    loading_steps,
-    location,
-    name_of,
-    odd_lines,
-    task_of,
-    type_name,
-)
+from ..sample_info import check_readers, empty_dataset, location, name_of, odd_lines, task_of
 from .lists import absent, compare_classes, list_faults, repeated, unread
 from .preflight import check_datasets
 from .probes import Finding, Probe
-from .samples import SampleCheck
+from .sample_check import SampleCheck
 
 SPLITS = ('train', 'val', 'test')
 UNITS = {'classification': 'images', 'segmentation': 'pixels', 'video': 'videos'}
@@ -129,12 +120,7 @@ def check(
 
 def _nodes(cfg, name: str) -> list[dict]:
     """The datasets of a split, of one data loader or several."""
-    loaders = cfg[f'{name}_dataloader']
-    loaders = [loaders] if isinstance(loaders, Mapping) else list(loaders)
-    if name == 'train':
-        loaders += (cfg.get('train_cfg') or {}).get('other_loaders') or []  # of mmaction2's loop
-    scope = cfg.get('default_scope') or 'mmengine'
-    nodes = [node for loader in loaders for node in leaves(loader.get('dataset') or [], scope)]
+    nodes = datasets_of(cfg, name)
     if not nodes:
         raise ValueError(f'{name}_dataloader of the config has no dataset')
     return nodes

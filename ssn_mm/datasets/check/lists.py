@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..reading import Fault
-from ..samples import labels_of
+from ..sample_info import labels_of
 
 _BY_FOLDERS = {'BaseSegDataset', 'CustomDataset'}  # where they have no list
 _PICTURES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff', '.ppm', '.pgm')

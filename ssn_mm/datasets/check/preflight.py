@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...commands import command, pip_install, quoted
-from ..samples import type_name
+from ..nested import datasets_of, type_name
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,9 @@ def check_datasets(cfg, loaders: tuple[str, ...] = ('train', 'val')) -> None:
         ValueError: A list names a file outside of the folders that its dataset reads.
     """
     missing: dict[tuple[Source, str], set[str]] = {}
-    for dataset in _datasets([cfg.get(f'{name}_dataloader') for name in loaders]):
+    for dataset in [node for name in loaders for node in datasets_of(cfg, name)]:
+        if not {'data_root', 'data_prefix', 'ann_file'} & dataset.keys():
+            continue
         paths = _paths(dataset)
         if _is_elsewhere(dataset, paths):
             continue
@@ -173,18 +175,6 @@ def _steps_to_get(source: Source, root: str) -> str:
     draw = command('mmseg::dataset_converters/cityscapes.py', Path(root), '--nproc', '8')
     install = pip_install('cityscapesscripts')
     return source.steps.format(root=quoted(root), install=install, draw=draw)
-
-
-def _datasets(node) -> Iterator[dict]:
-    """Yields every dict that looks like a dataset, wrapped ones (RepeatDataset, ...) included."""
-    if isinstance(node, list | tuple):
-        for item in node:
-            yield from _datasets(item)
-    elif isinstance(node, dict):
-        if 'type' in node and {'data_root', 'data_prefix', 'ann_file'} & node.keys():
-            yield node
-        for value in node.values():
-            yield from _datasets(value)
 
 
 def _source(dataset: dict, paths: list[tuple[str, str]]) -> Source | None:

@@ -22,7 +22,7 @@ from ..reading import (
     load_sample,
     read_otherwise,
 )
-from .samples import SampleCheck
+from .sample_check import SampleCheck
 
 _MEMORY = 2**26  # bytes of a video's frames that are in memory at a time
 

@@ -11,7 +11,7 @@ from mmengine.logging import print_log
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from torch.utils.data import DataLoader, DistributedSampler, RandomSampler, SequentialSampler
 
-from ...datasets.check.samples import SampleCheck
+from ...datasets.check.sample_check import SampleCheck
 from .draws import Endless, TrainingReader, is_endless
 from .passes import Reader, is_readable, sampler_of
 from .samples import NamingCollate, Samples

@@ -11,7 +11,7 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset
 
-from ...datasets.check.samples import SampleCheck
+from ...datasets.check.sample_check import SampleCheck
 from ...weights.loading import unwrapped
 from ..data.samples import Samples
 from ..precise_bn import measure_statistics

@@ -11,7 +11,7 @@ from mmengine.dataset import default_collate
 from mmengine.registry import DATASETS, DefaultScope
 from torch.utils.data import DataLoader
 
-from ssn_mm.datasets.check.samples import SampleCheck
+from ssn_mm.datasets.check.sample_check import SampleCheck
 from ssn_mm.datasets.digits.video import MOTIONS, write_video_world
 from ssn_mm.engine.data.samples import BrokenSampleError, NamingCollate, Samples, seed_everything
 

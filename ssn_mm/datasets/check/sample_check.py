@@ -7,8 +7,8 @@ from typing import Any
 from mmengine.config import ConfigDict
 from torch import Tensor
 
+from ..nested import type_name
 from ..reading import FaultError
-from ..samples import type_name
 
 _HEADS = ('decode_head', 'cls_head', 'head')  # that learn the labels themselves
 _NO_LABEL = -1  # mmaction2's, of a test list without labels

@@ -1,9 +1,7 @@
-"""Reads the datasets of a config and their samples, whichever library they are of."""
+"""What a dataset says of its samples, whichever library it is of, and what its list says."""
 
-import copy
 import os
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.util import find_spec
 from traceback import walk_tb
 from typing import Any
@@ -11,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from ..commands import pip_install
+from .nested import type_name
 from .reading import Fault
 
-_LOADING = re.compile(r'^Load|(Init|Decode)$')
 _READERS = {  # modules that loading steps, or their decoders, import; how pip calls them
     'DecordInit': ('decord', 'decord'),
     'PyAVInit': ('av', 'av'),
@@ -34,72 +32,6 @@ _OTHERS = {  # what samples have that are none of the three, by what they are
     'depth maps': ('depth_map_path',),
     'boxes': ('instances', 'gt_bboxes'),
 }  # fmt: skip
-
-
-def type_name(kind: Any) -> str:
-    """The bare name of a type of a config: of 'mmseg.Resize', of a class, or of a dict with one."""
-    if isinstance(kind, Mapping):
-        kind = kind.get('type', '')
-    return kind.rpartition('.')[2] if isinstance(kind, str) else kind.__name__
-
-
-def leaves(node: Any, scope: str) -> Iterator[dict]:
-    """The datasets inside lists and wrappers (RepeatDataset, ConcatDataset, ...), in order.
-
-    Args:
-        node: The ``dataset`` of a data loader: a dict, or a list of some.
-        scope: Registry in which types are looked up where a node does not say it itself.
-
-    Yields:
-        A copy of each innermost node with all its settings, its pipeline and ``_scope_`` included.
-    """
-    if isinstance(node, Mapping) and 'type' not in node:
-        node = list(node.values())  # by names
-    if isinstance(node, list | tuple):
-        for item in node:
-            yield from leaves(item, scope)
-        return
-    inner = node.get('datasets', node.get('dataset'))
-    if isinstance(inner, Mapping | list | tuple):
-        yield from leaves(inner, node.get('_scope_', scope))
-    else:
-        yield {'_scope_': scope, **node}
-
-
-def replace_pipelines(node: Any, pipeline: Sequence) -> None:
-    """Sets the pipeline of every dataset inside lists and wrappers, in place."""
-    if isinstance(node, list | tuple):
-        for item in node:
-            replace_pipelines(item, pipeline)
-        return
-    inner = node.get('datasets', node.get('dataset'))
-    if inner is None:
-        node['pipeline'] = copy.deepcopy(pipeline)
-        return
-    if node.get('pipeline'):
-        node['pipeline'] = []  # all steps are those of the innermost
-    replace_pipelines(inner, pipeline)
-
-
-def with_outer_steps(node: Any, after: Sequence = ()) -> Any:
-    """Datasets and wrappers whose innermost also do the steps of the wrappers, as mmseg's mixes."""
-    if isinstance(node, list | tuple):
-        return [with_outer_steps(item, after) for item in node]
-    if 'type' not in node:  # by names
-        return {name: with_outer_steps(item, after) for name, item in node.items()}
-    key = 'datasets' if 'datasets' in node else 'dataset'
-    skipped = node.get('skip_type_keys') or ()
-    own = [step for step in node.get('pipeline') or [] if step['type'] not in skipped]
-    steps = [*own, *after]
-    if isinstance(node.get(key), Mapping | list | tuple):
-        return {**node, key: with_outer_steps(node[key], steps)}
-    return {**node, 'pipeline': steps} if after else node
-
-
-def loading_steps(node: Mapping) -> list:
-    """The steps of a dataset's pipeline that read files, by their names."""
-    steps = [step for step in node.get('pipeline') or [] if isinstance(step, Mapping)]
-    return [step for step in steps if _LOADING.search(type_name(step))]
 
 
 def check_readers(steps: Iterable[Mapping]) -> None:

@@ -7,7 +7,7 @@ from mmengine.config import Config
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 
-from ssn_mm.datasets.check.samples import SampleCheck
+from ssn_mm.datasets.check.sample_check import SampleCheck
 
 
 def expected(training=True, **model):
