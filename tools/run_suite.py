@@ -3,7 +3,8 @@
 import argparse
 from pathlib import Path
 
-from ssn_mm.cli.arguments import KeyValues, add_suites_dir
+from ssn_mm.cli.arguments import KeyValues
+from ssn_mm.cli.results import add_suites_dir
 from ssn_mm.cli.run_suite import run_suite
 from ssn_mm.cli.tool import run_tool
 from ssn_mm.suites.queue import Machine

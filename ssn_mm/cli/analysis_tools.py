@@ -8,7 +8,6 @@ from ..commands import command
 from ..engine.ratios import read_ratios
 from ..files import check_folder, check_writes, write_atomically
 from ..suites.metafiles import render
-from ..suites.sources import read_source, work_dir_option
 from ..suites.tables import fill_page, notes, tables
 from ..suites.unfinished import unselected
 from ..visualization.ratio_figures import (
@@ -18,6 +17,7 @@ from ..visualization.ratio_figures import (
     plot_trajectory,
 )
 from ..visualization.report import write_report
+from .results import read_source, work_dir_option
 
 
 def report(source: Path, work_dir: Path, out: Path | None = None) -> None:

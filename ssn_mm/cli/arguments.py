@@ -3,12 +3,9 @@
 import argparse
 import os
 import re
-from pathlib import Path
 from typing import Any
 
 from mmengine.config import DictAction
-
-from ..suites.sources import WORK_DIR
 
 _KEPT = '\0'  # no argument of a command can hold it
 _INSIDE = re.compile(r'(?<=[^\s,(\[])(\s+)(?=[^\s,)\]])')
@@ -61,26 +58,6 @@ def add_launcher(parser: argparse.ArgumentParser, see: str) -> None:
         default=argparse.SUPPRESS,
         help=argparse.SUPPRESS,
     )
-
-
-def add_suites_dir(parser: argparse.ArgumentParser) -> None:
-    """Adds ``--work-dir``, the folder that has a folder for each suite."""
-    parser.add_argument(
-        '--work-dir',
-        type=Path,
-        default=WORK_DIR,
-        help=f'folder of all suites (default: {WORK_DIR})',
-    )
-
-
-def add_source(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments of :func:`ssn_mm.suites.sources.read_source`."""
-    parser.add_argument(
-        'source',
-        type=Path,
-        help='work dir of a training, suite file, or results.jsonl of tools/run_suite.py',
-    )
-    add_suites_dir(parser)
 
 
 def add_trust(parser: argparse.ArgumentParser) -> None:

@@ -14,9 +14,9 @@ from ..suites.progress import Board
 from ..suites.queue import Machine, States
 from ..suites.results import Results, read_results, results_of_suite, write_results
 from ..suites.run_suite import run_suite as train_runs
-from ..suites.sources import WORK_DIR, work_dir_option
 from ..suites.suite import read_suite
 from ..suites.tables import failures, mixed, notes, tables
+from .results import WORK_DIR, work_dir_option
 
 
 def run_suite(

@@ -12,13 +12,19 @@ from typing import Any
 import torch
 from mmengine.config import Config
 
+from ..config_files import entries
+from ..datasets.nested import datasets_of
 from ..weights.files import read_checkpoint, state_of
 from .contents import contents
 
 PACKAGE = Path(__file__).parents[1]
 # what no training executes: rooms, the bodies of other tools, old names and the version
 NOT_TRAINING = {'apis', 'deploy', 'publish', 'suites', 'timing', 'visualization'}
-NOT_TRAINING |= {f'cli/{tool}.py' for tool in ('convert', 'deploy', 'infer', 'recalibrate')}
+_TOOLS = (
+    'analysis_tools', 'check_data', 'convert', 'deploy', 'infer', 'publish_model', 'recalibrate',
+    'results', 'run_suite',
+)  # fmt: skip
+NOT_TRAINING |= {f'cli/{tool}.py' for tool in _TOOLS}
 NOT_TRAINING |= {'renamed.py', 'version.py'}
 LIBRARIES = {  # those that train, and those that decode; with other names that a wheel may have
     'torch': (),
@@ -63,7 +69,8 @@ def provenance_of(cfg: Config) -> dict[str, str]:
     found = dict(code=_code(), config=config.hexdigest()[:12])
     imports = (cfg.get('custom_imports') or {}).get('imports') or []
     imported = [text for place in _imported(imports) for text in _texts(place)]
-    weights = sorted(file for file in set(_weights(content)) if Path(file).is_file())
+    named = {value for key, value in entries(content) if key in WEIGHTS and isinstance(value, str)}
+    weights = sorted(file for file in named if Path(file).is_file())
     if imported:
         found['imports'] = _hash(imported)
     if weights:
@@ -78,8 +85,8 @@ def data_digest(cfg: Config) -> str:
     """
     found = hashlib.sha256()
     count = 0
-    loaders = [cfg.get(f'{split}_dataloader') for split in ('train', 'val', 'test')]
-    for root in sorted(set(_data_roots(loaders))):
+    datasets = [node for split in ('train', 'val', 'test') for node in datasets_of(cfg, split)]
+    for root in sorted({node['data_root'] for node in datasets if node.get('data_root')}):
         for file in sorted(Path(root).rglob('[!.]*')):
             if file.is_file():
                 count += 1
@@ -177,25 +184,3 @@ def _imported(names: str | Iterable[str]) -> Iterator[Path]:
 def _texts(place: Path) -> Iterator[str]:
     for file in _sources(place) if place.is_dir() else [place]:
         yield from contents(file, place)
-
-
-def _weights(node: Any) -> Iterator[str]:
-    if isinstance(node, Mapping):
-        for key, value in node.items():
-            if key in WEIGHTS and isinstance(value, str):
-                yield value
-            else:
-                yield from _weights(value)
-    elif isinstance(node, list | tuple):
-        for item in node:
-            yield from _weights(item)
-
-
-def _data_roots(node: Any) -> Iterator[str]:
-    if isinstance(node, Mapping):
-        if isinstance(node.get('data_root'), str):
-            yield node['data_root']
-        node = list(node.values())
-    if isinstance(node, list | tuple):
-        for item in node:
-            yield from _data_roots(item)

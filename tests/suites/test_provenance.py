@@ -196,7 +196,8 @@ def test_what_decodes_the_data_is_among_the_libraries():
 def test_annotations_edited_in_place_are_other_data(tmp_path):
     (tmp_path / 'train.txt').write_text('a.jpg 1\n')
     (tmp_path / 'a.jpg').write_bytes(b'picture')
-    cfg = Config(dict(train_dataloader=dict(dataset=dict(data_root=str(tmp_path)))))
+    dataset = dict(type='ImageNet', data_root=str(tmp_path))
+    cfg = Config(dict(train_dataloader=dict(dataset=dataset)))
     found = [data_digest(cfg)]
     (tmp_path / 'train.txt').write_text('a.jpg 2\n')
     found.append(data_digest(cfg))

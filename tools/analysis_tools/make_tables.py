@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from ssn_mm.cli.analysis_tools import fill_tables, print_tables
-from ssn_mm.cli.arguments import add_source
+from ssn_mm.cli.results import add_source
 from ssn_mm.cli.tool import run_tool
 
 

@@ -1,13 +1,34 @@
-"""Where tools take results from: a suite, a work dir, or a file of results."""
+"""Where tools take results from, a suite, a work dir or a file of results, and their arguments."""
 
+import argparse
 from pathlib import Path
 
 from ..commands import command
-from .plan import results_of
-from .results import Results, read_results, results_of_suite, results_of_training
-from .suite import read_suite
+from ..suites.plan import results_of
+from ..suites.results import Results, read_results, results_of_suite, results_of_training
+from ..suites.suite import read_suite
 
 WORK_DIR = Path('work_dirs/suites')
+
+
+def add_suites_dir(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--work-dir``, the folder that has a folder for each suite."""
+    parser.add_argument(
+        '--work-dir',
+        type=Path,
+        default=WORK_DIR,
+        help=f'folder of all suites (default: {WORK_DIR})',
+    )
+
+
+def add_source(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of :func:`read_source`."""
+    parser.add_argument(
+        'source',
+        type=Path,
+        help='work dir of a training, suite file, or results.jsonl of tools/run_suite.py',
+    )
+    add_suites_dir(parser)
 
 
 def read_source(source: Path, work_dir: Path = WORK_DIR) -> tuple[Results, Path]:
@@ -15,7 +36,7 @@ def read_source(source: Path, work_dir: Path = WORK_DIR) -> tuple[Results, Path]
 
     Args:
         source: A training's work dir, a suite file or a file of results.
-        work_dir: The folder of all suites.
+        work_dir: Folder of all suites.
 
     Raises:
         FileNotFoundError: There is no such file, or no result of the suite.
