@@ -171,13 +171,14 @@ def notes(results: Results) -> list[str]:
     told = [note for row in results.done for note in row.get('notes', ())]
     groups: dict[tuple[str, str, str, str], int] = {}
     for row in results.done:
-        for own in row.get('certified', ()):
-            day = own['environment']['date']
-            case = (own['provenance']['code'], row['provenance']['code'], own['by'], day)
+        certified = row.get('certified', ())
+        codes = [own['provenance']['code'] for own in (*certified, row) if 'provenance' in own]
+        for own, old, new in zip(certified, codes, codes[1:], strict=False):
+            case = (old, new, own['by'], own['environment']['date'])
             groups[case] = groups.get(case, 0) + 1
     told += [
         f'{count} results were measured with code {old}; {by}, trained again on {day}, reached the '
-        f'same to the last digit with code {new} or one between.'
+        f'same to the last digit with code {new}.'
         for (old, new, by, day), count in groups.items()
     ]
     return told
