@@ -18,14 +18,10 @@ from ..weights.files import read_checkpoint, state_of
 from .contents import contents
 
 PACKAGE = Path(__file__).parents[1]
-# what no training executes: rooms, the bodies of other tools, old names and the version
-NOT_TRAINING = {'apis', 'deploy', 'publish', 'suites', 'timing', 'visualization'}
-_TOOLS = (
-    'analysis_tools', 'check_data', 'convert', 'deploy', 'infer', 'publish_model', 'recalibrate',
-    'results', 'run_suite',
-)  # fmt: skip
-NOT_TRAINING |= {f'cli/{tool}.py' for tool in _TOOLS}
+# rooms and files that no training executes, and the commands that do
+NOT_TRAINING = {'apis', 'cli', 'deploy', 'publish', 'suites', 'timing', 'visualization'}
 NOT_TRAINING |= {'renamed.py', 'version.py'}
+COMMANDS = ('arguments', 'config', 'outputs', 'test', 'testing', 'tool', 'train')
 LIBRARIES = {  # those that train, and those that decode; with other names that a wheel may have
     'torch': (),
     'torchvision': (),
@@ -131,12 +127,8 @@ def named_now(row: dict[str, Any]) -> dict[str, Any]:
 
 def sources() -> list[Path]:
     """The package's source files of which a training may execute something."""
-    found = []
-    for file in _sources(PACKAGE):
-        place = file.relative_to(PACKAGE)
-        if not {place.parts[0], place.as_posix()} & NOT_TRAINING:
-            found.append(file)
-    return found
+    others = [f for f in _sources(PACKAGE) if f.relative_to(PACKAGE).parts[0] not in NOT_TRAINING]
+    return [*others, *(PACKAGE / f'cli/{name}.py' for name in COMMANDS)]
 
 
 @cache
