@@ -1,4 +1,4 @@
-"""Normalization layers; they need PyTorch alone."""
+"""Normalization layers, and what drives their selection; they need PyTorch alone."""
 
 from ..renamed import refuse_renamed
 from .averaging import update_bn

@@ -1,4 +1,4 @@
-"""Running statistics of averaged weights."""
+"""Recalibrates running statistics for averaged weights."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -12,17 +12,17 @@ from .base import SwitchNorm
 
 @torch.no_grad()
 def update_bn(loader: Iterable[Any], model: nn.Module, device: Any = None) -> None:
-    """Measures running statistics anew, as ``torch.optim.swa_utils.update_bn`` does, SSN's too.
+    """Recalibrates running statistics, of SSN and SN as well as of batch norm.
 
-    That one asks for the type of batch norm. It would leave SSN and SN with the statistics of
-    other weights, moved by the last batches where batch norm stands beside them. Layers in whose
-    ratios BN has no share use none, and keep theirs.
+    ``torch.optim.swa_utils.update_bn`` measures layers of batch norm's type alone. It would leave
+    SSN and SN with the statistics of other weights. Layers whose BN has a ratio of 0 use no
+    statistics and keep those that they have.
 
     Args:
         loader: Batches: tensors, or lists and tuples that begin with one.
-        model: Of averaged weights, such as ``torch.optim.swa_utils.AveragedModel``; its modes
-            of training are left as they were.
-        device: Where batches go first; None leaves them where they are.
+        model: A network with averaged weights, such as ``torch.optim.swa_utils.AveragedModel``.
+            Its modules stay in the mode, training or evaluation, that they are in.
+        device: Where batches are moved to first; None leaves them where they are.
     """
     layers: list[Any] = [m for m in model.modules() if uses_batch_norm(m)]
     if not layers:

@@ -1,4 +1,4 @@
-"""What the normalization layers SSN and SN share."""
+"""The base class of the normalization layers SSN and SN."""
 
 import warnings
 from collections.abc import Sequence
@@ -22,39 +22,41 @@ from ..ops.tracing import is_recomputing, is_transformed
 from .correction import Corrected
 from .eps import EpsOfLayer
 from .sharded import has_values, is_whole
-from .state import CODES, RATIO_KEYS, add_once, encode, take_order, tell_of_other_norm
+from .state import CODES, RATIO_KEYS, add_once, encode, take_order, warn_of_other_norm
 from .symbolic import as_one_call, check_batched, is_symbolic, refuse_script
 
 
 class SwitchNorm(Corrected):
-    """What SSN and SN share: Eq. 1 with learned ratios. Subclasses say how logits become ratios.
+    """Eq. 1 with learned ratios; SSN and SN say how logits become ratios.
 
     Args:
         num_features: C of the (N, C, *spatial) input, spatial of rank 0 to 3.
         normalizers: At least two different names out of 'IN', 'LN', 'BN', 'GN'.
-        eps: Added to the variance.
-        momentum: Share of the new batch in BN's running statistics, as in ``nn.BatchNorm2d``;
+        eps: ε, added to the variance.
+        momentum: Weight of the new batch in BN's running statistics, as in ``nn.BatchNorm2d``;
             None averages over all batches.
-        affine: Whether γ (``weight``) and β (``bias``) per channel are learned.
-        num_groups: GN's number of groups; divides ``num_features``.
+        affine: Whether γ (``weight``) and β (``bias``), one a channel, are learned.
+        num_groups: GN's number of groups of channels; divides ``num_features``.
         sync: Whether BN measures the joint batch of all processes.
-        correction: Elements that IN's variance is short of, as in ``torch.var``, and with it what
-            is derived from it: 1 is the published layer, several times slower; converted
-            checkpoints set it where they are loaded. 0 is what torch's layers have.
+        correction: 1 for the unbiased variance of the authors' layers, several times slower; their
+            checkpoints set it where they are loaded. 0 for the variance of torch's layers.
         track_running_stats: Whether BN keeps running statistics for evaluation; without, it
             measures the batch there too, as ``nn.BatchNorm2d`` does.
-        device: Of parameters and buffers.
-        dtype: Of parameters and of floating-point buffers.
+        device: Device of parameters and buffers.
+        dtype: Type of parameters and of floating-point buffers.
 
     Attributes:
-        ratio_logits: (2, K) parameter, starts at 1; row 0 for means, row 1 for variances.
-        normalizer_codes: (3, K) integer buffer, what the logits are for: places of the normalizers
-            in ('IN', 'LN', 'BN', 'GN'), GN's number of groups, and 1 for SSN, 0 for SN. A state in
-            another order is brought into this one where it is loaded; of other normalizers, or
-            groups, it is an error. Without it, a state is taken to be in the layer's order.
+        ratio_logits: Parameter (2, K), starts at 1; row 0 for means, row 1 for variances.
+        normalizer_codes: Integer buffer (3, K) that says what the logits are for: places of the
+            normalizers in ('IN', 'LN', 'BN', 'GN'), GN's number of groups, and 1 for SSN, 0 for SN.
+            Where a state is loaded, logits in another order are brought into the layer's; logits
+            for other normalizers or groups are an error. A state without the buffer is taken to be
+            in the layer's order.
+        spatial_rank: Spatial rank of the last input; None before the first.
+        has_area: Whether the last input had more than one element per (n, c).
 
     Raises:
-        ValueError: Names or groups do not fit; in the forward pass a shape that does not.
+        ValueError: Names or groups do not fit; in the forward pass, the input's shape does not.
 
     Running statistics are updated once per training step, also under activation checkpointing:
     the recomputation in the backward pass leaves them alone and sees the same ratios.
@@ -67,9 +69,9 @@ class SwitchNorm(Corrected):
     _eps: float
 
     eps = EpsOfLayer()  # added to the variance
-    _sparse = False  # whether ratios are SparsestMax's
+    _sparse = False  # whether SparsestMax makes the ratios, instead of softmax
     _source = 'ratios'  # what ops are given, see ``ops.Norm``
-    _abbr_ = 'bn'  # the attribute that OpenMMLab's networks and BN checkpoints call it by
+    _abbr_ = 'bn'  # the name that OpenMMLab's networks, and so BN checkpoints, give the layer
 
     def __init__(
         self,
@@ -87,8 +89,6 @@ class SwitchNorm(Corrected):
     ) -> None:
         super().__init__()
         check_normalizers(normalizers)
-        if correction not in (0, 1):
-            raise ValueError(f'correction must be 0 or 1, got {correction!r}')
         if 'GN' in normalizers:
             check_groups(num_features, num_groups)
         self.num_features = num_features
@@ -103,8 +103,8 @@ class SwitchNorm(Corrected):
         self.weight = nn.Parameter(torch.empty(num_features, **like)) if affine else None
         self.bias = nn.Parameter(torch.empty(num_features, **like)) if affine else None
         self.ratio_logits = nn.Parameter(torch.empty(2, len(self.normalizers), **like))
-        self.spatial_rank: int | None = None  # of the last input
-        self.has_area = True  # whether the last input had more than one element per (n, c)
+        self.spatial_rank: int | None = None
+        self.has_area = True
         self._warned_shape = False
         self._register_buffers(like)
         self.correction = correction
@@ -123,8 +123,6 @@ class SwitchNorm(Corrected):
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         self.__dict__.setdefault('track_running_stats', True)
-        if 'correction' in self.__dict__:  # pickled as a whole before it was a buffer
-            self.correction = self.__dict__.pop('correction')
         if CODES not in self._buffers:  # pickled as a whole before there were any
             device = self.ratio_logits.device
             self.register_buffer(
@@ -132,7 +130,7 @@ class SwitchNorm(Corrected):
             )
 
     def reset_running_stats(self) -> None:
-        """Sets BN's running statistics to their start, as ``nn.BatchNorm2d`` does."""
+        """Sets BN's running statistics to 0 and 1, as ``nn.BatchNorm2d`` does."""
         if self.running_mean is not None:
             self.running_mean.zero_()
             self.running_var.fill_(1)  # type: ignore[union-attr]
@@ -140,28 +138,27 @@ class SwitchNorm(Corrected):
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        """Sets all that a state holds to its start, whatever was there.
+        """Sets parameters and buffers to what a new layer has.
 
         A layer built on the meta device needs it after ``to_empty``.
         """
+        super().reset_parameters()
         self.reset_running_stats()
         if self.weight is not None:
             nn.init.ones_(self.weight)
             nn.init.zeros_(self.bias)  # type: ignore[arg-type]
         nn.init.ones_(self.ratio_logits)
-        if self._buffers['correction'] is not None:
-            self._buffers['correction'].fill_(1)
         self.normalizer_codes.copy_(encode(self.normalizers, self.num_groups, self._sparse))
 
     def ratios(self) -> Tensor:
-        """Importance ratios p and p' of Eq. 1, (2, K), rows summing to 1, differentiable."""
+        """The importance ratios p and p' of Eq. 1, (2, K), rows summing to 1, differentiable."""
         raise NotImplementedError
 
     @property
     def selected(self) -> tuple[str | None, str | None]:
-        """The normalizers selected for mean and variance; None for a row not yet one-hot.
+        """The normalizers selected for mean and variance; None for a row that is not one-hot.
 
-        On the meta device, and of fake tensors, where there are no values, none is.
+        On the meta device, and for fake tensors, which have no values, both are None.
         """
         if self.ratio_logits.is_meta or isinstance(self.ratio_logits, FakeTensor):
             return None, None
@@ -175,21 +172,7 @@ class SwitchNorm(Corrected):
         """Normalizes ``x`` (N, C), (N, C, L), (N, C, H, W) or (N, C, T, H, W)."""
         if is_symbolic(x):
             return as_one_call(self, x)
-        rank = x.dim() - 2
-        if not 0 <= rank <= 3 or x.size(1) != self.num_features:
-            raise ValueError(
-                f'expected (N, {self.num_features}, *spatial) with 2 to 5 dimensions, '
-                f'got {tuple(x.shape)}'
-            )
-        if self.spatial_rank != rank:
-            self.spatial_rank = rank
-        # asked by `if`: to torch.jit.trace it is a tensor, to a compiler an unknown of the shape
-        if not has_area(x):
-            self.has_area = False
-            if x.numel():
-                self._warn_of_shape(x)
-        elif not self.has_area:
-            self.has_area = True
+        self._note_shape(x)
         recomputing = self.training and is_recomputing()
         update = self.training and not recomputing
         batches = self.num_batches_tracked
@@ -209,8 +192,26 @@ class SwitchNorm(Corrected):
         channels = PerChannel(self.weight, self.bias, *stats)
         return self._normalize(x, norm, channels, training=update, momentum=momentum)
 
+    def _note_shape(self, x: Tensor) -> None:
+        """Notes rank and area of an input; refuses a shape that does not fit."""
+        rank = x.dim() - 2
+        if not 0 <= rank <= 3 or x.size(1) != self.num_features:
+            raise ValueError(
+                f'expected (N, {self.num_features}, *spatial) with 2 to 5 dimensions, '
+                f'got {tuple(x.shape)}'
+            )
+        if self.spatial_rank != rank:
+            self.spatial_rank = rank
+        # an `if`, since it is a tensor to torch.jit.trace, and an unknown to a compiler
+        if not has_area(x):
+            self.has_area = False
+            if x.numel():
+                self._warn_of_shape(x)
+        elif not self.has_area:
+            self.has_area = True
+
     def _is_waited_for(self) -> bool:
-        """Whether other processes wait for this one's share in BN's statistics, be it empty."""
+        """Whether other processes wait for this one's part of BN's statistics, if an empty one."""
         return self.sync and self.training and world_size() > 1
 
     def _normalize(self, x: Tensor, norm: Norm, channels: PerChannel, **options) -> Tensor:
@@ -220,9 +221,8 @@ class SwitchNorm(Corrected):
         self, state_dict, prefix, metadata, strict, missing_keys, unexpected_keys, error_msgs
     ) -> None:
         state, logits = dict(state_dict), f'{prefix}ratio_logits'
-        if logits in state or f'{prefix}correction' in state:  # else another norm's says nothing
-            self.correction = int(state.pop(f'{prefix}correction', 0))
-        optional = [CODES, 'correction']
+        self.take_correction(state, prefix)
+        optional = [CODES]
         radius = self._buffers.get('radius')
         refusal = take_order(state, prefix, self.normalizers, self.num_groups, radius)
         if refusal is not None:
@@ -231,7 +231,7 @@ class SwitchNorm(Corrected):
         elif logits not in state and f'{prefix}{CODES}' in state:
             if not any(f'{prefix}{key}' in state_dict for key in RATIO_KEYS):
                 optional += RATIO_KEYS
-                tell_of_other_norm(prefix, missing_keys)
+                warn_of_other_norm(prefix, missing_keys)
             if self.ratio_logits.is_meta:  # so that what is assigned is complete
                 self._add_start(state, prefix)
         if f'{prefix}running_mean' in state:  # PyTorch's counts batches from 0.4.1 on
@@ -245,13 +245,13 @@ class SwitchNorm(Corrected):
         missing_keys += [key for key in missing if key not in left_out]
 
     def _add_start(self, state: dict[str, Tensor], prefix: str) -> None:
-        """Adds to a state without ratios those that a layer starts with."""
+        """Adds to a state without logits those that a layer starts with."""
         like = state[f'{prefix}{CODES}']
         logits = self.ratio_logits
         state[f'{prefix}ratio_logits'] = torch.ones_like(logits, device=like.device)
 
     def _own_logits(self, state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-        """The state with logits that give this layer the ratios of the one that they come from."""
+        """Translates logits of the other kind, SN's or SSN's, so that the ratios stay the same."""
         raise NotImplementedError
 
     def _warn_of_shape(self, x: Tensor) -> None:
@@ -264,15 +264,15 @@ class SwitchNorm(Corrected):
             out = [name for name, fits in zip(self.normalizers, fit, strict=True) if not fits]
             warnings.warn(
                 f'{type(self).__name__}({self.num_features}): {", ".join(out)} left out for '
-                f'input {tuple(x.shape)}, one element per statistic; its share goes to the others',
-                stacklevel=3,
+                f'input {tuple(x.shape)}, one element per statistic; its ratio goes to the others',
+                stacklevel=4,
             )
 
     def __prepare_scriptable__(self) -> NoReturn:
         refuse_script(self)
 
     def extra_repr(self) -> str:
-        ratios = ''  # of sharded logits other processes would have to print them, too
+        ratios = ''  # sharded logits are gathered by all processes or by none
         if is_whole(self.ratio_logits) and has_values(self.ratio_logits):
             mean, var = (
                 ' '.join(f'{n} {p:.2f}' for n, p in zip(self.normalizers, row, strict=True))
@@ -280,7 +280,7 @@ class SwitchNorm(Corrected):
             )
             ratios = f', mean: {mean}, var: {var}'
         groups = f', num_groups={self.num_groups}' if 'GN' in self.normalizers else ''
-        groups += f', correction={self.correction}' if self.correction else ''
+        groups += super().extra_repr()
         groups += '' if self.track_running_stats else ', track_running_stats=False'
         return (
             f'{self.num_features}, eps={self._eps}, momentum={self.momentum}, '

@@ -17,7 +17,7 @@ SELECTIONS = ('keep', 'relearn', 'fix')  # what may become of a loaded selection
 
 
 def ssn_layers(model: nn.Module) -> Iterator[tuple[str, SSN]]:
-    """Yields name and module of every SSN in ``model``."""
+    """Yields the name and the module of every SSN in ``model``, itself included."""
     return ((name, m) for name, m in model.named_modules() if isinstance(m, SSN))
 
 
@@ -45,7 +45,7 @@ def set_radius(model: nn.Module, radius: float) -> None:
 
 
 def _not_below(radius: float, dtype: torch.dtype) -> float:
-    """The radius as half precision holds it, rounded up: below r_c no row is one-hot."""
+    """The radius in half precision, rounded up, since a row is one-hot from r_c on alone."""
     if dtype.itemsize > 2:
         return radius
     rounded = torch.tensor(radius, dtype=dtype)
@@ -62,11 +62,12 @@ def keep_selected(model: nn.Module) -> None:
     themselves at every radius. Works without host synchronisation. Where ``fully_shard`` has
     spread the parameters, every process has to call it, as with the optimizer's step.
 
-    Logits are set by hand after ``keep_selected`` and before the next forward pass, in place under
-    ``torch.no_grad()``: ``layer.ratio_logits.copy_(...)``. What is written between a forward pass
-    and ``keep_selected`` is taken for the optimizer's. A write through ``.data`` leaves no trace
-    in the tensor: on a CPU it is seen all the same, elsewhere a layer that had selected goes on
-    with its selection until it is loaded, copied, or written to in the way above.
+    To set logits by hand, write to them after ``keep_selected`` and before the next forward pass,
+    in place and under ``torch.no_grad()``: ``layer.ratio_logits.copy_(...)``. What is written
+    between a forward pass and ``keep_selected`` is taken for the optimizer's work. A write through
+    ``.data`` leaves no trace in the tensor: on a CPU it is seen all the same; elsewhere a layer
+    that had selected goes on with its selection until it is loaded, copied, or written to in the
+    way above.
 
     Layers on the meta device are passed over.
 
@@ -116,14 +117,15 @@ def check_selection(selection: str) -> str:
 
 @torch.no_grad()
 def set_selection(model: nn.Module, selection: str) -> None:
-    """Says what training goes on to do with what a loaded network has selected.
+    """Says what becomes of the selection of a loaded network in the training that goes on.
+
+    Call it before the optimizer is built and before DDP wraps the model.
 
     Args:
         model: Any module, an SSN itself included.
-        selection: 'keep': rows that are selected stay, the others go on learning; 'relearn': every
-            row learns from the start, logits at 1 and radius 0; 'fix': all rows are selected, and
-            nothing learns or moves the logits, whatever the optimizer. Call it before the
-            optimizer is built and before DDP wraps the model.
+        selection: 'keep': rows that are selected stay, the others go on learning. 'relearn': every
+            row learns from the start, logits at 1 and radius 0. 'fix': all rows have to be
+            selected, and no optimizer moves their logits.
 
     Raises:
         ValueError: ``selection`` is none of the three, or layers to fix have not selected.
@@ -141,7 +143,14 @@ def set_selection(model: nn.Module, selection: str) -> None:
 
 
 def _ratios_of_step(layer: SSN, logits: Tensor, now: Tensor, index: int) -> Tensor:
-    """Ratios (2, K) that the last step was taken with; logits and ``now`` are of all layers."""
+    """Ratios (2, K) that a layer's last step was taken with.
+
+    Args:
+        layer: The layer.
+        logits: Logits of all layers of its size, (L, 2, K).
+        now: Their ratios, (L, 2, K).
+        index: The layer's place among them.
+    """
     ran = layer.selection.ratios_of_run(layer.ratio_logits)
     if ran is None:
         return layer.selection.vertices_of_rest(layer.ratio_logits, logits[index], now[index])
@@ -151,18 +160,18 @@ def _ratios_of_step(layer: SSN, logits: Tensor, now: Tensor, index: int) -> Tens
 def _note_names(layers: list[SSN], vertices: Tensor, replaced: list[SSN]) -> None:
     """Tells layers what both of their rows have selected, without waiting for a GPU.
 
-    Sharded ones are not told: the logits of their forward pass are another tensor, so whether
-    they were changed since cannot be seen. Nor are those whose step is recorded.
+    Sharded layers are not told: the logits of their forward pass are another tensor, so whether
+    these were changed since cannot be seen. Nor are layers whose step is recorded.
 
     Args:
-        layers: Of one size and device.
-        vertices: (L, 2, K), of selected rows, 0 in the others.
+        layers: L layers of one size and device.
+        vertices: Vertices of their selected rows, (L, 2, K), 0 in the other rows.
         replaced: Those of the layers whose logits came from elsewhere since the last call.
     """
     if is_traced(vertices):
         return
     first = layers[0].selection
-    if replaced:  # what is under way is of before
+    if replaced:  # what is under way was selected by the earlier logits
         first.under_way = None
     for layer in replaced:
         layer.selection.note_names(None)
@@ -186,7 +195,7 @@ def _note_names(layers: list[SSN], vertices: Tensor, replaced: list[SSN]) -> Non
 
 
 def _is_captured(t: Tensor) -> bool:
-    """Whether a CUDA graph records what is done, so that the host sees no values."""
+    """Whether a CUDA graph records the step, so that the host cannot see values."""
     with torch.cuda.device_of(t):
         return torch.cuda.is_current_stream_capturing()
 
@@ -194,7 +203,14 @@ def _is_captured(t: Tensor) -> bool:
 def _arrived(first: Selection, columns: Tensor, wait: bool) -> Tensor | None:
     """Sends columns (L, 2) to the host unless earlier ones are under way; returns what arrived.
 
-    With ``wait`` it is always those of the call before, whose step is over or nearly so.
+    Args:
+        first: What the first layer knows; it holds what is under way for all of them.
+        columns: The selected columns of L layers, on a GPU.
+        wait: Whether to wait for the columns that the call before sent, whose step is over or
+            nearly so.
+
+    Returns:
+        Earlier columns, on the CPU; None where nothing has arrived.
     """
     earlier = first.under_way
     if earlier is not None and wait:
@@ -203,6 +219,6 @@ def _arrived(first: Selection, columns: Tensor, wait: bool) -> Tensor | None:
         return None
     event = torch.cuda.Event()
     sent = columns.to('cpu', non_blocking=True)
-    event.record(torch.cuda.current_stream(columns.device))  # not that of the current device
+    event.record(torch.cuda.current_stream(columns.device))  # the device need not be the current
     first.under_way = (sent, event)
     return None if earlier is None else earlier[0]

@@ -1,4 +1,4 @@
-"""The ε of a layer that is not batch norm and has its names."""
+"""The ε of a layer that has batch norm's names and is not batch norm."""
 
 from typing import Any
 
@@ -11,11 +11,11 @@ from .sharded import has_values
 class GuardedEps(float):
     """A float that refuses to be added to the running variance of the layer that it belongs to.
 
-    Our layers have batch norm's names, so that its checkpoints load. Whoever folds batch norm into
-    a convolution (PyTorch's ``fuse_conv_bn_eval``, mmcv's ``fuse_conv_bn``, ``switch_to_deploy`` of
-    RepVGG or LeViT, anybody's own) reads these names, asks for no type, and would return a
-    network that computes something else. All of them start from ``running_var + eps``, and nobody
-    else computes that: the layers themselves keep a plain float.
+    Our layers have batch norm's names, so that its checkpoints load. Functions that fold batch norm
+    into a convolution (PyTorch's ``fuse_conv_bn_eval``, mmcv's ``fuse_conv_bn``,
+    ``switch_to_deploy`` of RepVGG or LeViT) read these names without a look at the type, and would
+    return a network that computes something else. All of them start from ``running_var + eps``,
+    which nobody else computes: the layers themselves keep a plain float.
 
     Raises:
         ValueError: In ``running_var + eps``, whichever way it is written.
@@ -37,7 +37,7 @@ class GuardedEps(float):
         return eps
 
     def __reduce__(self) -> tuple[type, tuple[float]]:
-        return float, (float(self),)  # copies and files hold the number alone
+        return float, (float(self),)  # so that copies and files hold the number alone
 
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -61,14 +61,14 @@ class GuardedEps(float):
             return False
         if other is own or other.is_set_to(own):
             return True
-        # careful folds begin with it in another precision
+        # some folds cast it to another precision first
         if other.dtype == own.dtype or other.shape != own.shape or other.device != own.device:
             return False
         return has_values(own) and has_values(other) and torch.equal(own.to(other.dtype), other)
 
 
 class EpsOfLayer:
-    """The attribute ``eps`` of a layer, which reads ``_eps`` itself."""
+    """The attribute ``eps`` of a layer, guarded for others; the layer itself reads ``_eps``."""
 
     def __get__(self, layer: Any, owner: type | None = None) -> GuardedEps:
         return GuardedEps(layer._eps, type(layer).__name__, layer.running_var)

@@ -1,4 +1,4 @@
-"""The layer that a frozen SSN becomes when mean and variance chose different normalizers."""
+"""The layer that a frozen SSN becomes where mean and variance selected different normalizers."""
 
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -24,20 +24,20 @@ class MixedNorm(nn.Module):
     Args:
         num_features: C of the (N, C, *spatial) input.
         mean: Normalizer of the mean, one of 'IN', 'LN', 'BN', 'GN'; or several, which are
-            averaged, as an SSN does where the one that it chose has one element per statistic.
-        var: Normalizers of the variance, likewise.
-        eps: Added to the variance.
-        num_groups: GN's number of groups.
+            averaged, as an SSN does where the one that it selected has one element per statistic.
+        var: Normalizer of the variance, or several, as for the mean.
+        eps: ε, added to the variance.
+        num_groups: GN's number of groups of channels; divides ``num_features``.
         inplace: Whether the input may be overwritten, which needs no fresh memory: ``fold`` sets
             it where nothing else reads the input. Ignored where gradients are recorded.
-        correction: As the layer's that it stands for, see ``SwitchNorm``.
-        device: Of parameters and buffers.
-        dtype: Of parameters and of running statistics.
+        correction: 1 for an unbiased variance of IN, from which LN's and GN's derive; else 0.
+        device: Device of parameters and buffers.
+        dtype: Type of parameters and running statistics.
 
     Attributes:
-        selected_codes: (3, 4) integer buffer that says what a state is for: which of IN, LN, BN, GN
-            the mean has, which the variance, and GN's number of groups. Optional where a state is
-            loaded; another pair's is an error.
+        selected_codes: Integer buffer (3, 4) that says what a state is for: which of IN, LN, BN, GN
+            the mean has, which the variance, and GN's number of groups. A state may lack it; one of
+            another pair is an error.
 
     Raises:
         ValueError: A name is unknown, or the groups do not divide the channels.
@@ -49,8 +49,7 @@ class MixedNorm(nn.Module):
     _eps: float
 
     eps = EpsOfLayer()  # added to the variance
-
-    _abbr_ = 'bn'
+    _abbr_ = 'bn'  # the name that OpenMMLab's networks, and so BN checkpoints, give the layer
 
     def __init__(
         self,
@@ -87,13 +86,13 @@ class MixedNorm(nn.Module):
         return encode_pair(self.mean, self.var, self.num_groups, device)
 
     def reset_running_stats(self) -> None:
-        """Sets BN's running statistics to their start, as ``nn.BatchNorm2d`` does."""
+        """Sets BN's running statistics to 0 and 1, as ``nn.BatchNorm2d`` does."""
         self.running_mean.zero_()
         self.running_var.fill_(1)
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        """Sets all that a state holds to its start, as after ``to_empty`` is needed."""
+        """Sets parameters and buffers to what a new layer has; needed after ``to_empty``."""
         self.reset_running_stats()
         nn.init.ones_(self.weight)
         nn.init.zeros_(self.bias)
@@ -120,8 +119,8 @@ class MixedNorm(nn.Module):
         """Normalizes ``x`` (N, C, *spatial).
 
         Raises:
-            ValueError: IN is to measure maps of one element, as ``nn.InstanceNorm2d`` does; or
-                there are other channels than ``num_features``.
+            ValueError: IN would measure maps of one element, which ``nn.InstanceNorm2d`` refuses,
+                too; or the channels are not ``num_features``.
             TypeError: ``x`` is no floating-point tensor.
         """
         if is_symbolic(x):
@@ -134,7 +133,7 @@ class MixedNorm(nn.Module):
             return without_elements(x, self.weight, self.bias)
         if 'IN' in self.mean + self.var and not torch.compiler.is_compiling() and not has_area(x):
             raise ValueError(f'IN has one element per statistic in {tuple(x.shape)}')
-        # what a transform of torch.func has wrapped cannot be overwritten with what it has not
+        # a transform of torch.func lets its tensors not be overwritten with others
         recorded = is_transformed() or (
             torch.is_grad_enabled() and (x.requires_grad or self.weight.requires_grad)
         )
@@ -149,7 +148,13 @@ class MixedNorm(nn.Module):
         return y.to(x.dtype)
 
     def _normalize(self, x: Tensor, free: bool, recorded: bool = False) -> Tensor:
-        """Likewise; ``free`` to overwrite ``x``, or what is computed on the way unless recorded."""
+        """Normalizes ``x`` (N, C, *spatial), float32 or wider.
+
+        Args:
+            x: The map.
+            free: Whether it may be overwritten.
+            recorded: Whether gradients are recorded, so that nothing may be overwritten.
+        """
         spatial = tuple(range(2, x.dim()))
         measured = x.mean(spatial) if spatial else x.clone()
         if self.var == ('BN',):
@@ -160,14 +165,22 @@ class MixedNorm(nn.Module):
         else:
             x = x.sub_(_on_map(measured, x)) if free else x - _on_map(measured, x)
             free = not recorded
-            own = (measured, _mean_square(x, spatial, self.correction))
+            own = (measured, self._mean_square(x, spatial))
             scale = self.weight * torch.rsqrt(self._mix(self.var, own)[1] + self._eps)
             shift = self.bias + (measured - self._mix(self.mean, own)[0]) * scale
         scale, shift = _on_map(scale, x), _on_map(shift, x)
         return x.mul_(scale).add_(shift) if free else torch.addcmul(shift, x, scale)
 
+    def _mean_square(self, x: Tensor, spatial: tuple[int, ...]) -> Tensor:
+        """The variances (N, C) of a map whose means are 0, by torch's fastest kernel for it."""
+        if not spatial:
+            return x.square()
+        area = x.numel() // (x.size(0) * x.size(1))
+        square = torch.linalg.vector_norm(x, dim=spatial).square()
+        return square / max(area - self.correction, 1)
+
     def _mix(self, names: tuple[str, ...], own: Moments) -> Moments:
-        """Average moments of the normalizers, (N or 1, C or 1), from the instances', (N, C)."""
+        """Averages the moments of normalizers, (N or 1, C or 1), from instance moments (N, C)."""
         if len(names) == 1:
             return self._moments(names[0], own)
         means, variances = zip(*(self._moments(name, own) for name in names), strict=True)
@@ -188,14 +201,6 @@ class MixedNorm(nn.Module):
         others = ', inplace=True' if self.inplace else ''
         others += f', correction={self.correction}' if self.correction else ''
         return f'{self.weight.numel()}, mean={mean}, var={var}, eps={self._eps}{others}'
-
-
-def _mean_square(x: Tensor, spatial: tuple[int, ...], correction: int) -> Tensor:
-    """(N, C), by torch's fastest kernel for it."""
-    if not spatial:
-        return x.square()
-    area = x.numel() // (x.size(0) * x.size(1))
-    return torch.linalg.vector_norm(x, dim=spatial).square() / max(area - correction, 1)
 
 
 def _on_map(t: Tensor, x: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from .sharded import is_sharded
 
-_DRIFT = 0.5  # farther than this from its vertex a row was not moved by an optimizer's step
+_DRIFT = 0.5  # a row farther than this from its vertex was set by hand, not by an optimizer
 
 
 class Selection:
@@ -18,14 +18,14 @@ class Selection:
     what was selected. It holds for one tensor object only, so copies and pickles start without.
 
     Attributes:
-        ran: Of the last forward pass with gradients since ``keep_selected``: the logits, their
-            version, and the ratios (2, K).
+        ran: The logits of the last forward pass with gradients since ``keep_selected``, their
+            version, and their ratios (2, K).
         kept: The logits that ``keep_selected`` left, their version and address, and the vertices
             (2, K) of selected rows, 0 in the others.
         names: Normalizers of mean and variance that ``kept`` selects, where both rows are selected
             and this is known.
-        under_way: Of the group of layers that this one is the first of, on a GPU: what they have
-            selected, on its way to the host, and the event of its arrival.
+        under_way: What a group of layers on a GPU has selected, on its way to the host, and the
+            event of its arrival; the first layer of the group holds it.
         has_radius: Whether somebody sets the layer's radius.
     """
 
@@ -118,7 +118,7 @@ class Selection:
 
 
 def _is_near(logits: Tensor, vertices: Tensor) -> Tensor:
-    """(2, 1): rows that steps may have moved off their vertex, rather than somebody's hand."""
+    """Which rows are so near to their vertices that an optimizer moved them, (2, 1)."""
     return (logits - vertices).abs().amax(-1, keepdim=True) < _DRIFT
 
 
@@ -133,8 +133,8 @@ def pin(logits: Tensor, then: Tensor, now: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         The logits, and the vertices (..., 2, K) of selected rows, 0 in the others.
     """
-    # the step may have moved a row off its vertex, so what the step was taken with comes first
-    vertices = torch.where((then == 1).any(-1, keepdim=True), then == 1, now == 1)  # to rounding
+    # the step may have moved a row off its vertex, so the ratios that it was taken with come first
+    vertices = torch.where((then == 1).any(-1, keepdim=True), then == 1, now == 1)
     selected = vertices.any(-1, keepdim=True)
     vertices = vertices.to(logits)
     return vertices.where(selected, logits), vertices
@@ -152,11 +152,12 @@ def selected_names(
 
 
 def _version(logits: Tensor) -> int:
-    """-1 where nobody counts."""
+    """How often PyTorch has seen the logits written to; -1 where it does not count."""
     if torch.compiler.is_compiling() or logits.is_inference():
         return -1
     return logits._version
 
 
 def _address(logits: Tensor) -> int:
+    """Where the logits lie in memory; -1 for sharded ones."""
     return -1 if is_sharded(logits) else logits.data_ptr()

@@ -1,6 +1,6 @@
 """Ratio logits of models whose parameters are spread over processes (FSDP2's ``fully_shard``).
 
-Inside a forward pass they are tensors as ever; between two of them each process has a part.
+Inside a forward pass they are whole tensors; between two forward passes each process has a part.
 """
 
 from collections.abc import Sequence
@@ -13,17 +13,17 @@ from ..ops.tracing import is_traced
 
 
 def is_sharded(logits: Tensor) -> bool:
-    """Whether FSDP2 has made it a DTensor."""
+    """Whether FSDP2 has made the logits a DTensor."""
     return hasattr(logits, 'full_tensor')
 
 
 def is_whole(logits: Tensor) -> bool:
-    """Whether it is an ordinary parameter (2, K): neither sharded, nor flattened by FSDP1."""
+    """Whether logits are an ordinary parameter (2, K), neither sharded nor flattened by FSDP1."""
     return isinstance(logits, nn.Parameter) and logits.dim() == 2 and not is_sharded(logits)
 
 
 def has_values(logits: Tensor) -> bool:
-    """Whether they are there to be read: not on the meta device, nor fake, batched or recorded."""
+    """Whether values can be read: the tensor is not meta, fake, batched or recorded."""
     return not (logits.is_meta or is_traced(logits))
 
 

@@ -1,7 +1,7 @@
-"""Which normalizers a layer's state is for, and what loading makes of other orders and norms."""
+"""Which normalizers a layer's state is for; brings states of other orders and norms into it."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ CODES = 'normalizer_codes'
 PAIR_CODES = 'selected_codes'
 RATIO_KEYS = ('ratio_logits', 'radius', CODES)  # what only SSN and SN have
 
-_warned: list | None = None  # the last load that was told of another norm's state
+_warned: list | None = None  # the last load that was warned of another norm's state
 
 
 class OtherNormWarning(UserWarning):
@@ -28,10 +28,10 @@ def encode(
     sparse: bool,
     device: torch.device | str | int | None = None,
 ) -> Tensor:
-    """(3, K): what logits are for.
+    """The codes (3, K) that say what logits are for.
 
-    The normalizers' places in NORMALIZERS; GN's number of groups, 0 for the others; and 1 for
-    SparsestMax (SSN), 0 for softmax (SN), K times.
+    Row 0 has the normalizers' places in NORMALIZERS; row 1 GN's number of groups, 0 for the other
+    normalizers; row 2 has 1 throughout for SparsestMax (SSN), 0 for softmax (SN).
     """
     groups = [num_groups if name == 'GN' else 0 for name in normalizers]
     places = [NORMALIZERS.index(name) for name in normalizers]
@@ -39,15 +39,18 @@ def encode(
 
 
 def decode(codes: Tensor) -> tuple[tuple[str, ...], int, bool]:
-    """Names, GN's number of groups or 0, and whether SparsestMax, of what :func:`encode` made.
+    """Reads codes of :func:`encode`.
+
+    Returns:
+        Names of the normalizers; GN's number of groups, 0 without GN; whether the logits are SSN's.
 
     Raises:
-        ValueError: It made no such tensor.
+        ValueError: The tensor holds no such codes.
     """
     if codes.dim() != 2 or len(codes) != 3:
         raise ValueError(f'{CODES} must be (3, K), got {tuple(codes.shape)}')
     places, groups, sparse = codes.tolist()
-    # as floats too: states are cast as a whole, and averaged
+    # they may be floats, since states are cast as a whole, and averaged
     if not all(place in range(len(NORMALIZERS)) for place in places):
         raise ValueError(
             f'{CODES} must be places in {NORMALIZERS}, got {places}; a state averaged of layers '
@@ -67,16 +70,16 @@ def take_order(
 ) -> str | None:
     """Brings the logits of a state into a layer's order, and puts the layer's codes in it.
 
-    A state without codes is of before they were written: its order is taken to be the layer's.
-    With them a radius is there afterwards if, and only if, the logits are SSN's: states are
-    merged and filtered by name.
+    A state without codes comes from a version that did not write them: its order is taken to be the
+    layer's. With codes, the state has a radius afterwards if, and only if, the logits are SSN's;
+    before, states may have been merged or filtered by name.
 
     Args:
-        state: Of the layer, and perhaps of others.
-        prefix: Of the layer's names in it.
-        normalizers: The layer's.
-        num_groups: The layer's.
-        own_radius: The layer's, None for SN.
+        state: Tensors by name, of the layer and perhaps of others; changed in place.
+        prefix: Start of the layer's names in it.
+        normalizers: The layer's normalizers.
+        num_groups: The layer's number of GN's groups.
+        own_radius: The layer's radius, 0-d; None for SN.
 
     Returns:
         Why the logits are not for this layer; None if they are, or if there are none.
@@ -102,22 +105,29 @@ def take_order(
     if not sparse:
         state.pop(f'{prefix}radius', None)
     elif f'{prefix}radius' not in state:
-        known = own_radius is not None and not own_radius.is_meta
         if own_radius is None and selected_names(whole(logits).tolist(), names) is None:
             return f"{prefix}ratio_logits are SSN's, and the state lacks the radius they belong to"
-        radius = own_radius.detach().clone() if known else torch.zeros(())  # type: ignore[union-attr]
+        has_own = own_radius is not None and not own_radius.is_meta
+        radius = own_radius.detach().clone() if has_own else torch.zeros(())  # type: ignore[union-attr]
         state[f'{prefix}radius'] = radius.to(logits.device)
-    if 'GN' in names and groups != num_groups:
-        radius = state.get(f'{prefix}radius')
-        if radius is None or sparsestmax(whole(logits).float(), radius)[:, names.index('GN')].any():
-            return (
-                f'{prefix}ratio_logits are for GN of {groups} groups, and the layer has '
-                f'num_groups={num_groups}; set num_groups={groups}, or leave {_WAYS}'
-            )
+    if 'GN' in names and groups != num_groups and _uses_gn(state, prefix, names):
+        return (
+            f'{prefix}ratio_logits are for GN of {groups} groups, and the layer has '
+            f'num_groups={num_groups}; set num_groups={groups}, or leave {_WAYS}'
+        )
     if names != tuple(normalizers):
         # by columns, which sharded logits have, too
         state[key] = torch.stack([logits[:, names.index(name)] for name in normalizers], -1)
     return None
+
+
+def _uses_gn(state: Mapping[str, Tensor], prefix: str, names: Sequence[str]) -> bool:
+    """Whether GN, one of the normalizers that a state's logits are for, has a ratio above 0."""
+    radius = state.get(f'{prefix}radius')
+    if radius is None:  # softmax leaves no ratio at 0
+        return True
+    ratios = sparsestmax(whole(state[f'{prefix}ratio_logits']).float(), radius)
+    return bool(ratios[:, names.index('GN')].any())
 
 
 def encode_pair(
@@ -126,14 +136,18 @@ def encode_pair(
     num_groups: int,
     device: torch.device | str | int | None = None,
 ) -> Tensor:
-    """(3, 4): which of NORMALIZERS the mean has, which the variance, and GN's groups where used."""
+    """The codes (3, 4) that say what the state of a :class:`MixedNorm` is for.
+
+    Rows 0 and 1 mark which of NORMALIZERS the mean has, and which the variance; the last entry is
+    GN's number of groups, 0 where GN is not used.
+    """
     groups = num_groups if 'GN' in (*mean, *var) else 0
     rows = [[int(name in names) for name in NORMALIZERS] for names in (mean, var)]
     return torch.tensor([*rows, [0, 0, 0, groups]], device=device)
 
 
 def pair_mismatch(codes: Tensor, own: Tensor) -> str:
-    """What two results of :func:`encode_pair` are for, where they differ; '' if they do not."""
+    """Describes two results of :func:`encode_pair` that differ; '' if they do not."""
     if codes.is_meta or own.is_meta or codes.tolist() == own.tolist():
         return ''
     return f'{_describe_pair(codes)}, and the layer has {_describe_pair(own)}'
@@ -162,17 +176,17 @@ def _refusal(prefix: str, theirs: str, own: Sequence[str]) -> str:
 
 
 def add_once(refusal: str, messages: list[str]) -> None:
-    """Adds why a layer cannot load; once, where all layers have other normalizers."""
+    """Adds the reason why a layer cannot load, unless another layer has the same one."""
     what = refusal.partition(' ')[2]
     if not any(message.partition(' ')[2] == what for message in messages):
         messages.append(refusal)
 
 
-def tell_of_other_norm(prefix: str, load: list) -> None:
-    """Warns that ratios keep their start, once a call of ``load_state_dict``.
+def warn_of_other_norm(prefix: str, load: list) -> None:
+    """Warns once a call of ``load_state_dict`` that ratios keep their values.
 
     Args:
-        prefix: Of the layer.
+        prefix: Start of the layer's names in the state.
         load: The list of missing keys, which all layers of a call share.
     """
     global _warned

@@ -1,4 +1,4 @@
-"""What SN and SSN layers selected, counted and in words."""
+"""Counts and describes what SN and SSN layers have selected."""
 
 import re
 from collections import Counter
@@ -10,7 +10,12 @@ from .switch_norm import SwitchNorm
 
 
 def count_selected(layers: Mapping[str, SwitchNorm], ratios: list) -> Counter:
-    """Counts how many rows of all layers selected each normalizer; one that none did counts 0."""
+    """Counts the rows of all layers that have selected each normalizer, of none of them as 0.
+
+    Args:
+        layers: SN or SSN layers by name.
+        ratios: Their ratios as nested lists, in the same order, see :func:`layer_ratios`.
+    """
     counts = Counter({name: 0 for layer in layers.values() for name in layer.normalizers})
     for layer, rows in zip(layers.values(), ratios, strict=True):
         counts.update(layer.normalizers[row.index(1.0)] for row in rows if 1.0 in row)
@@ -18,9 +23,13 @@ def count_selected(layers: Mapping[str, SwitchNorm], ratios: list) -> Counter:
 
 
 def selection_by_stage(layers: Mapping[str, SwitchNorm], ratios: list) -> list[str]:
-    """What the rows selected, as bars of letters, a line a stage: 'layer1  means BBLI  ...'.
+    """Describes what the rows have selected, a line a stage: 'layer1  means BBLI  variances ...'.
 
-    A letter is a row, the first of its normalizer's name, or a dot where it still competes.
+    A letter stands for a row: the first of its normalizer's name, or a dot while it competes.
+
+    Args:
+        layers: SN or SSN layers by name.
+        ratios: Their ratios as nested lists, in the same order, see :func:`layer_ratios`.
     """
     bars: dict[str, tuple[list[str], list[str]]] = {}
     for (name, layer), rows in zip(layers.items(), ratios, strict=True):
@@ -40,7 +49,8 @@ def selection_by_stage(layers: Mapping[str, SwitchNorm], ratios: list) -> list[s
 def layer_ratios(layers: Mapping[str, SwitchNorm]) -> list:
     """Ratios of all layers as nested lists, with a single transfer from the device."""
     ratios = [layer.ratios().flatten() for layer in layers.values()]
-    flat = iter(torch.cat([p.to(ratios[0].device) for p in ratios]).tolist())  # of several GPUs
+    # a network may lie on several GPUs
+    flat = iter(torch.cat([p.to(ratios[0].device) for p in ratios]).tolist())
     return [
         [[next(flat) for _ in layer.normalizers] for _ in range(2)] for layer in layers.values()
     ]
@@ -49,7 +59,7 @@ def layer_ratios(layers: Mapping[str, SwitchNorm]) -> list:
 def block_of(layer: str) -> str:
     """Name of the block that a layer lies in: 'backbone.layer1.0' of 'backbone.layer1.0.bn1'.
 
-    That is all up to the first number between dots; without one, the first word.
+    It ends at the first number between dots; without a number, it is the first word.
     """
     words = layer.split('.')
     numbers = [i for i, word in enumerate(words[:-1]) if word.isdigit()]
@@ -57,5 +67,5 @@ def block_of(layer: str) -> str:
 
 
 def stage_of(layer: str) -> str:
-    """Name of the stage that a layer lies in: its block's without the number."""
+    """Name of the stage that a layer lies in, which is its block's without the number."""
     return re.sub(r'\.\d+$', '', block_of(layer))

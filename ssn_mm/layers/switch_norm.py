@@ -21,8 +21,8 @@ from .sharded import is_whole, spread_like, whole
 class SN(SwitchNorm):
     """Switchable normalization: Eq. 1 with softmax ratios, never sparse.
 
-    Arguments, attributes and errors are :class:`SwitchNorm`'s. An SSN's state loads with the same
-    ratios, to 1e-7 where they are 0.
+    It has the arguments, attributes and errors of :class:`SwitchNorm`. The state of an SSN loads,
+    and its ratios stay the same, to 1e-7 where they are 0.
     """
 
     def ratios(self) -> Tensor:
@@ -41,20 +41,21 @@ class SSN(SwitchNorm):
     """Sparse switchable normalization: Eq. 1 with SparsestMax ratios of a growing radius.
 
     Set the radius with :func:`set_radius` before each training step and call
-    :func:`keep_selected` after it, or let ``SSNRadiusHook`` do both. Arguments and errors are
-    :class:`SwitchNorm`'s. An SN's state loads with the same ratios, which a radius below their
-    distance from the centre leaves as they are.
+    :func:`keep_selected` after it, or let ``SSNRadiusHook`` do both. It has the arguments and
+    errors of :class:`SwitchNorm`. The state of an SN loads, and its ratios stay the same while the
+    radius is below their distance from the centre of the simplex.
 
     Attributes:
-        ratio_logits: (2, K) parameter, starts at 1; row 0 for means, row 1 for variances.
+        ratio_logits: Parameter (2, K), starts at 1; row 0 for means, row 1 for variances.
         radius: 0-d buffer, Euclidean distance on the simplex plane, starts at 0.
+        selection: What is known of the logits between calls, see :class:`Selection`.
     """
 
     radius: Tensor
 
     _sparse = True
     _source = 'logits'
-    _warned_radius = False  # of the class: once a process is enough
+    _warned_radius = False  # of the class, so that a process warns once
     selection: Selection
 
     def _register_buffers(self, like: dict[str, Any]) -> None:
@@ -81,14 +82,14 @@ class SSN(SwitchNorm):
             y, ratios = selected_norm(x, logits, *names, norm, channels, **options), None
         else:
             y, ratios = normalize(x, logits, self.radius, norm, channels, **options)
-        # so a step may follow, in evaluation mode too (norm_eval), which moves leaves only
+        # a step may follow, in evaluation mode too (norm_eval); it moves leaves of the graph only
         if torch.is_grad_enabled() and logits.is_leaf and not (traced and is_transformed()):
             self.selection.note_run(logits, ratios, names)
         return y
 
     def _known_names(self, x: Tensor, logits: Tensor, traced: bool) -> tuple[str, str] | None:
-        # asked first: a graph that knew would be compiled again for each selection
-        if torch.compiler.is_compiling() or self.correction:
+        # a graph that knew them would be compiled again for each selection
+        if torch.compiler.is_compiling():
             return None
         if logits.is_cpu and not traced:  # values tell, and a look costs a microsecond
             names = selected_names(logits.tolist(), self.normalizers)
@@ -96,7 +97,7 @@ class SSN(SwitchNorm):
             names = self.selection.known(logits)
         if names is None or self.has_area:
             return names
-        # else a share may have to be handed over
+        # on a map of one element the ratio may have to be handed over to other normalizers
         fit = fitting(names, x.shape, True, self.num_groups, self.sync)
         return names if all(fit) else None
 
@@ -115,7 +116,8 @@ class SSN(SwitchNorm):
         super()._save_to_state_dict(destination, prefix, keep_vars)
         logits, selection = self.ratio_logits, self.selection
         if selection.is_stepped(logits) and not keep_vars and is_whole(logits):
-            # between the optimizer's step and keep_selected; who loads it calls no keep_selected
+            # the state is taken between the optimizer's step and keep_selected, which loading it
+            # would not make up for
             with torch.no_grad():
                 now = self.ratios()
                 then = selection.ran[2].to(now)  # type: ignore[index]
@@ -138,7 +140,7 @@ class SSN(SwitchNorm):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        # a copy starts with nothing known; what was pickled whole before 0.2 has none
+        # a copy starts with nothing known; a layer that was pickled whole before 0.2 has no object
         managed = self.__dict__.pop('_radius_managed', False)
         earlier = self.__dict__.get('selection') or Selection(managed)
         self.selection = Selection(earlier.has_radius)
@@ -159,8 +161,8 @@ class SSN(SwitchNorm):
 class SyncSSN(SSN):
     """SSN whose BN measures the joint batch of all processes, as SyncBN does.
 
-    Without a process group it is SSN. Arguments, ``sync`` excepted, attributes and errors are
-    :class:`SSN`'s.
+    Without a process group it is SSN. It has the arguments of :class:`SSN` but ``sync``, and its
+    attributes and errors.
     """
 
     __init__ = partialmethod(SSN.__init__, sync=True)

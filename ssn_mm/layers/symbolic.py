@@ -1,4 +1,4 @@
-"""What traces or transforms a layer: ``torch.fx``, ``torch.jit.script`` and ``vmap``."""
+"""What layers say to those who trace or transform them: ``torch.fx``, TorchScript and ``vmap``."""
 
 from typing import Any, NoReturn
 
@@ -16,9 +16,9 @@ def is_symbolic(x: Any) -> bool:
 def as_one_call(layer: nn.Module, x: Any) -> Any:
     """Records a call of the layer, as tracers do for what lies in ``torch.nn``.
 
-    They look into every other module, and what a layer does depends on values and shapes that a
-    proxy has not. So the traced network holds the layer itself, which goes on to train, to select
-    and to be frozen.
+    Tracers look into every other module, and what a layer does depends on values and shapes that a
+    proxy does not have. So the traced network holds the layer itself, which can still be trained,
+    select, and be frozen.
 
     Raises:
         ValueError: The layer is all that is traced, so that no name is left to call it by.
@@ -36,7 +36,7 @@ def check_batched(layer: Any, x: Any) -> None:
     """Refuses to update running statistics with many batches at once, as batch norm does.
 
     Raises:
-        RuntimeError: ``vmap`` runs them, and the layer has running statistics for one.
+        RuntimeError: ``vmap`` runs several batches, and the layer has statistics for one.
     """
     mean = layer.running_mean
     if is_batched(x) and mean is not None and not is_batched(mean):
@@ -48,7 +48,7 @@ def check_batched(layer: Any, x: Any) -> None:
 
 
 def refuse_script(layer: nn.Module) -> NoReturn:
-    """What ``torch.jit.script`` calls before it reads a layer's code.
+    """Refuses ``torch.jit.script``, which calls this before it reads a layer's code.
 
     Raises:
         TypeError: Always.

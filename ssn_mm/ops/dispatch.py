@@ -1,4 +1,4 @@
-"""Which backend serves a tensor, and which one the user has named."""
+"""Says which backend serves a tensor, and holds the one that the user has named."""
 
 import importlib
 import logging
@@ -62,9 +62,9 @@ def get_backend() -> str:
 
 
 def is_kernels_best(x: Tensor, traced: bool) -> bool:
-    """Whether kernels beat the reference for ``x`` where no backend is named."""
-    # torch.jit's tracer records plain steps that run anywhere; what else is traced is the operator,
-    # which looks for its kernels where it runs
+    """Whether kernels, instead of the reference, serve ``x`` where no backend is named."""
+    # torch.jit's tracer is given plain steps, which run anywhere; other tracers record the
+    # operator, which looks for its kernels where it runs
     return (
         x.dtype in _DTYPES
         and (x.is_cpu or x.is_cuda)
@@ -75,10 +75,10 @@ def is_kernels_best(x: Tensor, traced: bool) -> bool:
 
 
 def load_kernels(name: str, x: Tensor) -> 'Backend':
-    """The kernels of the backend by its name, or the best for ``x`` where it is ''.
+    """The kernels of the backend with this name, or the best for ``x`` where the name is ''.
 
     Raises:
-        RuntimeError: They are not for this tensor or this machine; says why.
+        RuntimeError: The kernels are not for this tensor or this machine; says why.
     """
     if not x.numel():
         raise RuntimeError(
@@ -104,15 +104,15 @@ def sparsestmax_node(rows: Tensor) -> Callable[[Tensor, Tensor], Tensor] | None:
 def why_no_triton(device: torch.device, dtype: torch.dtype) -> str:
     """What keeps Triton from this device and type of map; '' if nothing does.
 
-    The first call tries, by launching kernels on a map of eight numbers: whether there is what a
-    launch needs (a C compiler, Python's headers, a driver, a folder to write to) shows nowhere
-    else. It warns where a GPU has to do without.
+    The first call launches kernels on a map of eight numbers, since nothing else shows whether
+    there is all that a launch needs: a C compiler, Python's headers, a driver, a folder to write
+    to. It warns where a GPU has to do without Triton.
     """
     try:
         return _backend('triton').why_not(device, dtype)
     except torch.OutOfMemoryError:
-        raise  # says nothing about the next call
-    except Exception as error:  # of Triton, its compilers, the linker, the driver, the file system
+        raise  # the next call may have the memory
+    except Exception as error:  # Triton, compilers, linker, driver and file system may all fail
         reason = f'{type(error).__name__}: {error}'.strip()[:1000]
         if device.type == 'cuda':
             _warn(

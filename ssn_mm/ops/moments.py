@@ -6,8 +6,6 @@ would cancel when the mean is large: var = mean of variances + variance of means
 exact because every instance has the same number of elements.
 """
 
-import math
-
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -15,13 +13,11 @@ from torch import Tensor
 Moments = tuple[Tensor, Tensor]  # mean and biased variance, of one shape
 
 
-def instance_moments(x: Tensor, correction: int = 0) -> Moments:
-    """IN: over the spatial elements of each channel of each sample.
+def instance_moments(x: Tensor) -> Moments:
+    """Moments of IN, over the spatial elements of each channel of each sample.
 
     Args:
         x: (N, C, *spatial), spatial of any rank, none included.
-        correction: Elements that the variance is short of, as in ``torch.var``; 0 on maps that
-            have no more.
 
     Returns:
         Mean and variance, (N, C), in float32 or wider.
@@ -29,28 +25,26 @@ def instance_moments(x: Tensor, correction: int = 0) -> Moments:
     x = x.to(torch.promote_types(x.dtype, torch.float32))
     if x.dim() == 2:
         return x, torch.zeros_like(x)
-    enough = math.prod(x.shape[2:]) > correction
-    spatial = tuple(range(2, x.dim()))
-    var, mean = torch.var_mean(x, spatial, correction=correction if enough else 0)
+    var, mean = torch.var_mean(x, tuple(range(2, x.dim())), correction=0)
     return mean, var
 
 
 def layer_moments(mean: Tensor, var: Tensor) -> Moments:
-    """LN: over all channels of each sample. (N, C) instance moments in, (N, 1) out."""
+    """Moments of LN, over all channels of each sample: (N, 1) from instance moments (N, C)."""
     return _merge(mean, var, 1)
 
 
 def batch_moments(mean: Tensor, var: Tensor) -> Moments:
-    """BN: over all samples of each channel. (N, C) instance moments in, (1, C) out."""
+    """Moments of BN, over all samples of each channel: (1, C) from instance moments (N, C)."""
     return _merge(mean, var, 0)
 
 
 def group_moments(mean: Tensor, var: Tensor, num_groups: int) -> Moments:
-    """GN: over the channels of each group of each sample.
+    """Moments of GN, over the channels of each group of each sample.
 
     Args:
-        mean: (N, C) instance means.
-        var: (N, C) instance variances.
+        mean: Instance means, (N, C).
+        var: Instance variances, (N, C).
         num_groups: Number of groups of consecutive channels; divides C.
 
     Returns:
@@ -63,13 +57,13 @@ def group_moments(mean: Tensor, var: Tensor, num_groups: int) -> Moments:
 
 
 def sync_moments(mean: Tensor, var: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """BN over all processes of the default group; gradients flow to every process.
+    """Moments of BN over all processes of the default group; gradients flow to every process.
 
-    Processes talk once, and once more for the gradients; all get the same bits.
+    There is one exchange, and one more for the gradients; all processes get the same bits.
 
     Args:
-        mean: (1, C) batch mean of this process.
-        var: (1, C) batch variance of this process.
+        mean: Batch mean of this process, (1, C).
+        var: Biased batch variance of this process, (1, C).
         count: Elements per channel on this process; may differ between processes, 0 for none.
 
     Returns:
@@ -79,7 +73,16 @@ def sync_moments(mean: Tensor, var: Tensor, count: int) -> tuple[Tensor, Tensor,
 
 
 def exchange_moments(mean: Tensor, var: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """As :func:`sync_moments` without gradients: mean and variance (2, C), elements (1,)."""
+    """Moments of BN over all processes, without gradients.
+
+    Args:
+        mean: Batch mean of this process, (1, C).
+        var: Biased batch variance of this process, (1, C).
+        count: Elements per channel on this process.
+
+    Returns:
+        Mean and variance of the joint batch, (2, C), and its elements per channel, (1,).
+    """
     parts = gather_processes(torch.cat([mean[0], var[0], mean.new_full((1,), count)]))
     mean, var, counts = parts.split([mean.size(1), mean.size(1), 1], 1)
     total = counts.sum(0)
@@ -90,7 +93,7 @@ def exchange_moments(mean: Tensor, var: Tensor, count: int) -> tuple[Tensor, Ten
 
 
 def gather_processes(t: Tensor) -> Tensor:
-    """``t`` (M,) of each process of the default group, in their order: (processes, M)."""
+    """Gathers ``t`` (M,) of all processes of the default group, in order: (processes, M)."""
     gathered = t.new_empty(dist.get_world_size() * t.numel())
     old = not hasattr(dist, 'all_gather_single')  # which is PyTorch 2.13's name for it
     (dist.all_gather_into_tensor if old else dist.all_gather_single)(gathered, t)
@@ -98,7 +101,7 @@ def gather_processes(t: Tensor) -> Tensor:
 
 
 def sum_processes(t: Tensor) -> Tensor:
-    """``t`` itself, after the other processes' have been added in place."""
+    """Adds ``t`` of the other processes to it in place, and returns it."""
     dist.all_reduce(t)
     return t
 

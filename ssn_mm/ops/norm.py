@@ -1,4 +1,4 @@
-"""What a switchable normalization computes, and the tensors per channel that it computes with."""
+"""The description of a switchable normalization, and its tensors per channel."""
 
 from typing import NamedTuple
 
@@ -13,11 +13,12 @@ class Norm(NamedTuple):
         eps: ε, added to the mixed variance.
         num_groups: Number of GN's groups of channels.
         sync: Whether BN's batch statistics span all processes of the default group.
-        correction: Elements that IN's variance is short of, as in ``torch.var``; 0 or 1.
-        source: What the logits that go with it are: 'ratios', the importance ratios themselves;
-            'logits', of which SparsestMax makes the ratios; or 'selected', where they are not
-            looked at, since ``normalizers`` are the one of mean and variance, or two, that of the
-            mean and that of the variance.
+        correction: 1 if IN's variance is unbiased, as in ``torch.var``, and the others derive from
+            it; else 0. Only the reference backend computes it.
+        source: What the logits beside it are: 'ratios', the importance ratios themselves; or
+            'logits', which SparsestMax turns into ratios. With 'selected' their values do not
+            count: ``normalizers`` then are the selected ones, one for both mean and variance, or
+            that of the mean and that of the variance.
     """
 
     normalizers: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""The normalizers there are, and which of them fit the shape of an input."""
+"""The names of the normalizers, and which of them fit the shape of an input."""
 
 import math
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ _SETS = frozenset(names for k in range(1, 5) for names in permutations(NORMALIZE
 
 
 def check_normalizers(normalizers: Sequence[str], at_least: int = 2) -> None:
-    """Raises ValueError unless these are at least so many different known names."""
+    """Raises ValueError unless ``normalizers`` are at least so many different known names."""
     names = tuple(normalizers)
     if names in _SETS and len(names) >= at_least:
         return
@@ -80,7 +80,7 @@ def fitting(
     num_groups: int = 32,
     sync: bool = False,
 ) -> tuple[bool, ...]:
-    """As :func:`competing`, and it may be none."""
+    """Tells the same as :func:`competing`, and does not raise where none has more than one."""
     n, c, *spatial = shape
     area = math.prod(spatial)
     if n and area > 1:
@@ -96,14 +96,23 @@ def fitting(
 
 
 def without_elements(x: Tensor, *parameters: Tensor) -> Tensor:
-    """A map that has no elements, passed on as by ``nn.BatchNorm2d``; gradients are 0."""
+    """Passes on a map without elements, as ``nn.BatchNorm2d`` does; gradients are 0."""
     return x + sum((p.sum() * 0 for p in parameters), x.new_zeros(()))
 
 
 def hand_over(
     ratios: Tensor, normalizers: Sequence[str], fit: tuple[bool, ...]
 ) -> tuple[Tensor, tuple[str, ...]]:
-    """Leaves out the normalizers that do not fit; the others get their share in equal parts."""
+    """Leaves out normalizers that do not fit; their ratios go to the others in equal parts.
+
+    Args:
+        ratios: (2, K).
+        normalizers: The K names.
+        fit: Whether each of them fits; at least one does.
+
+    Returns:
+        Ratios and names of those that fit.
+    """
     stay = tuple(name for name, fits in zip(normalizers, fit, strict=True) if fits)
     columns = ratios.unbind(1)  # a list as an index would be copied to a GPU, which waits for it
     kept = torch.stack([column for column, fits in zip(columns, fit, strict=True) if fits], 1)
@@ -112,5 +121,5 @@ def hand_over(
 
 
 def world_size() -> int:
-    """Processes of the default group, 1 without one."""
+    """Number of processes of the default group; 1 without a group."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1

@@ -1,4 +1,4 @@
-"""The mathematics of SparsestMax (Alg. 2 of the paper), which every backend has its own form of."""
+"""The mathematics of SparsestMax (Alg. 2 of the paper) in PyTorch; kernels have their own forms."""
 
 import math
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 from .tracing import is_readable
 
-# Logits this close to equal (as a distance from the centre of their face) are not told apart: the
+# Logits this close to equal (as a distance from the centre of their face) count as equal: the
 # radial step divides by max(||d||, TIE_DISTANCE), which bounds the Jacobian by r_c / TIE_DISTANCE
 # and keeps an exact tie at the centre.
 TIE_DISTANCE = 1e-4
@@ -53,17 +53,17 @@ def one_hot_radius(k: int) -> float:
 def solve(z: Tensor, r: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """SparsestMax over the last dimension, without checks or casts; differentiable.
 
-    Alg. 2 pushes and projects until no entry is negative. All of that only stretches the direction
-    z - mean(z) within a face: the point is 1/m + stretch * (z - mean) with the face's m and mean,
-    stretch 1 where sparsemax lies outside of the circle.
+    Alg. 2 pushes and projects until no entry is negative. All of its steps only stretch the
+    direction z - mean(z) within a face: the point is 1/m + stretch * (z - mean), with the number of
+    entries m and the mean of the face. The stretch is 1 where sparsemax lies outside of the circle.
 
     Args:
         z: Logits (..., K), float32 or wider.
         r: Radius, broadcastable to (..., 1).
 
     Returns:
-        p, (..., K); and what :func:`jacobian_product` needs, (..., 1): the stretch, and the bend,
-        which is stretch / ||z - mean||² where the stretch varies with z and 0 elsewhere.
+        p, (..., K); and the stretch and the bend, (..., 1), which :func:`jacobian_product` needs.
+        The bend is stretch / ||z - mean||² where the stretch varies with z, and 0 elsewhere.
     """
     k = z.size(-1)
     z = z - z.detach().amax(-1, keepdim=True)  # keeps large logits exact
@@ -82,10 +82,16 @@ def solve(z: Tensor, r: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _find_face(z: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
-    """Which entries of ``z`` (..., K), at most 0, are off the point's face; how many are on it.
+    """Finds the face on which Alg. 2 ends: that of the m largest logits.
 
-    The faces that it may end on are those of the m largest entries: it is the largest on which the
-    stretched point is not negative.
+    It is the largest face on which the stretched point has no negative entry.
+
+    Args:
+        z: Logits (..., K), the largest of which is 0.
+        r: Radius, broadcastable to (..., 1).
+
+    Returns:
+        Which entries are off the face, (..., K); and m, (..., 1).
     """
     k = z.size(-1)
     s = z.sort(-1, descending=True).values
@@ -93,8 +99,8 @@ def _find_face(z: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
     total, squares = _running_sums(torch.stack((s, s * s))).unbind()
     mean = total / m
     square = squares - mean * total  # ||z - mean||², stable: s[0] is 0
-    last = s - mean  # of the face's smallest entry
-    # within sparsemax's support (Eq. 7)
+    last = s - mean  # what the smallest entry of each face is above its mean
+    # m is within sparsemax's support (Eq. 7), and no entry is negative
     fits = (m * s - total > -1) & (1 / m + _stretch(square, r, m, k) * last >= 0)
     fits[..., :-1] &= s[..., :-1] > s[..., 1:]  # equal logits stay together
     size = (fits * m).amax(-1, keepdim=True).clamp(min=1)
@@ -102,14 +108,21 @@ def _find_face(z: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _stretch(square: Tensor, r: Tensor, m: Tensor, k: int) -> Tensor:
-    """From ||z - mean||² on faces of m entries to where Alg. 2's circle of radius r' is."""
+    """The factor that takes a point of a face, seen from its centre, to Alg. 2's circle.
+
+    Args:
+        square: ||z - mean||² on the face.
+        r: Radius.
+        m: Entries of the face.
+        k: Entries of the simplex.
+    """
     rho = (r * r + (1 / k - 1 / m)).clamp(min=0).sqrt()  # r' of Alg. 2
     distance = square.clamp(min=TIE_DISTANCE**2).sqrt()
     return (rho / distance).masked_fill(square >= rho * rho, 1)
 
 
 def _running_sums(t: Tensor) -> Tensor:
-    """As ``cumsum`` over the last dimension, which on CUDA has no deterministic algorithm."""
+    """Sums as ``cumsum`` does over the last dimension, deterministic on CUDA, where that is not."""
     step = 1
     while step < t.size(-1):
         t = torch.cat((t[..., :step], t[..., step:] + t[..., :-step]), -1)
@@ -118,9 +131,16 @@ def _running_sums(t: Tensor) -> Tensor:
 
 
 def jacobian_product(g: Tensor, z: Tensor, p: Tensor, stretch: Tensor, bend: Tensor) -> Tensor:
-    """The gradient for logits ``z`` from ``g``, that for p: (..., K), with results of `solve`.
+    """The gradient for logits, (..., K), from that for p.
 
-    On p's face: stretch * P g - bend * d (d·P g), with P v = v - mean(v) and d = P z.
+    On p's face it is stretch * P g - bend * d (d·P g), with P v = v - mean(v) and d = P z.
+
+    Args:
+        g: Gradient for p, (..., K).
+        z: Logits, (..., K).
+        p: What :func:`solve` returned for them, as are ``stretch`` and ``bend``.
+        stretch: (..., 1).
+        bend: (..., 1).
     """
     face = (p > 0).to(p)
     share = face / face.sum(-1, keepdim=True)
@@ -131,7 +151,7 @@ def jacobian_product(g: Tensor, z: Tensor, p: Tensor, stretch: Tensor, bend: Ten
 
 
 def differentiable_gradient(g: Tensor, z: Tensor, r: Tensor) -> Tensor:
-    """The gradient for logits from ``g``, that for p, by autograd; may be differentiated again."""
+    """The gradient for logits ``z`` from ``g``, that for p; it can be differentiated again."""
     again = torch.is_grad_enabled()
     with torch.enable_grad():
         p = solve(z, r)[0]

@@ -1,4 +1,4 @@
-"""BN's running statistics, as a training step updates them."""
+"""Updates BN's running statistics in a training step."""
 
 from dataclasses import dataclass
 
@@ -10,14 +10,14 @@ from .tracing import is_readable
 
 @dataclass(slots=True)
 class Update:
-    """What to do with the batch's statistics, for the backend that measures them.
+    """The running statistics to update, for the backend that measures the batch.
 
     Attributes:
-        running_mean: (C,), updated in place.
-        running_var: (C,), updated in place with the unbiased variance.
-        momentum: Share of the new statistics.
-        column: BN's in the ratios that are mixed. Where both rows have 0 there, nothing is
-            updated. None where BN is known to take part.
+        running_mean: BN's running mean, (C,), updated in place.
+        running_var: BN's running variance, (C,), updated in place with the unbiased variance.
+        momentum: Weight of the batch's statistics.
+        column: BN's column in the ratios. Where both rows have 0 there, nothing is updated. None
+            where BN is known to take part.
     """
 
     running_mean: Tensor
@@ -30,10 +30,17 @@ class Update:
 def update_running(
     update: Update, ratios: Tensor, mean: Tensor, var: Tensor, count: int | Tensor
 ) -> None:
-    """Takes in mean and biased variance, (C,), of ``count`` elements per channel.
+    """Updates running statistics with those of a batch, unless BN takes no part.
 
-    Whether BN takes part is told by the values of ``ratios`` (2, K) alone, without waiting for a
-    GPU: statistics after a step do not depend on what the host knew of a selection before it.
+    The values of the ratios alone say whether BN takes part, without waiting for a GPU: statistics
+    after a step do not depend on what the host knew of a selection before it.
+
+    Args:
+        update: The running statistics.
+        ratios: Importance ratios, (2, K).
+        mean: The batch's mean, (C,).
+        var: The batch's biased variance, (C,).
+        count: Elements per channel of the batch.
     """
     old = update.running_mean, update.running_var
     new = [mean.to(old[0]), (var * (count / (count - 1))).to(old[1])]

@@ -1,4 +1,4 @@
-"""The normalization of a layer whose selection is known by name, by torch's own where faster."""
+"""Normalizes by selected normalizers, given by name, with torch's own layers where faster."""
 
 import torch
 from torch import Tensor
@@ -20,21 +20,22 @@ def selected_norm(
     training: bool = False,
     momentum: float | Tensor = 0.1,
 ) -> Tensor:
-    """:func:`switch_norm` with one-hot ratios, given by name: computes what these need only.
+    """Normalizes as :func:`switch_norm` does with one-hot ratios, which are given by name.
 
-    Running statistics are updated only if BN is one of the two.
+    Only what the selected normalizers need is computed. Running statistics are updated if BN is one
+    of them.
 
     Args:
         x: (N, C, *spatial), floating.
-        logits: (2, K), not looked at. They stay in the graph and get a gradient of 0, since DDP
-            waits for one of every parameter.
-        mean: Normalizer of the mean; it fits the shape, see :func:`competing`.
-        var: Normalizer of the variance; it fits the shape. Where it is the same and torch's own
-            layer is faster than the backend, that layer is called.
+        logits: (2, K), whose values do not count. They stay in the graph and get a gradient of 0,
+            since DDP waits for one of every parameter.
+        mean: Normalizer of the mean, which fits the shape, see :func:`competing`.
+        var: Normalizer of the variance, which fits the shape. Where it is the mean's and torch's
+            own layer is faster than the backend, that layer is called.
         norm: The description of the normalization; the selected names take the place of its own.
-        channels: γ, β and BN's running statistics, (C,), as in :func:`switch_norm`.
-        training: As in :func:`switch_norm`, as is ``momentum`` and what is raised.
-        momentum: Share of the new statistics in the running ones.
+        channels: γ, β and BN's running statistics, (C,).
+        training: Whether BN uses the batch's statistics and updates the running ones.
+        momentum: Weight of the batch in the running statistics, as in ``nn.BatchNorm2d``.
 
     Returns:
         The normalized ``x``.
@@ -47,7 +48,7 @@ def selected_norm(
     if mean != var:
         return normalize(x, logits, None, norm, channels, training, momentum)[0]
     if (
-        not sync
+        not (sync or norm.correction)
         and isinstance(momentum, float)
         and _fits_torch(mean, x, channels)
         and not _may_be_misread(x)
@@ -67,9 +68,9 @@ def selected_norm(
 
 
 def _fits_torch(name: str, x: Tensor, channels: PerChannel) -> bool:
-    """Whether torch's layer takes these dtypes and computes half maps in float32.
+    """Whether torch's layer takes these dtypes, and computes half maps in float32.
 
-    On a CPU it does not, where a gradient is laid out otherwise than the map.
+    On a CPU it computes them in half precision where a gradient is laid out otherwise than the map.
     """
     weight = channels.weight
     given = {t.dtype for t in (weight, channels.running_mean) if t is not None}
@@ -88,7 +89,7 @@ def _may_be_misread(x: Tensor) -> bool:
 
 
 class _KeepInGraph(torch.autograd.Function):
-    """A tensor as it is, and a gradient of 0 for logits."""
+    """Returns a tensor as it is, and gives logits a gradient of 0."""
 
     @staticmethod
     def forward(ctx, t, logits):

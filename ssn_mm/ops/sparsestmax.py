@@ -74,7 +74,8 @@ class _SparsestMax(torch.autograd.Function):
 
 _LIBRARY = torch.library.Library('ssn_mm', 'FRAGMENT')
 _LIBRARY.define('sparsestmax_gradient(Tensor g, Tensor z, Tensor r) -> Tensor')  # for C++ to call
-for _kind in ('CompositeImplicitAutograd', 'Batched'):  # that of is_grads_batched=True, too
+# 'Batched' are the tensors of torch.autograd.grad(is_grads_batched=True)
+for _kind in ('CompositeImplicitAutograd', 'Batched'):
     _LIBRARY.impl('sparsestmax_gradient', differentiable_gradient, _kind)
 
 

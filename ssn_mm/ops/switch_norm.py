@@ -35,32 +35,28 @@ def switch_norm(
     eps: float = 1e-5,
     num_groups: int = 32,
     sync: bool = False,
-    correction: int = 0,
 ) -> Tensor:
     """Normalizes by ratio-weighted means and variances of several normalizers (Eq. 1).
 
     ``y = weight * (x - Σ_k p_k μ_k) / sqrt(Σ_k p'_k σ²_k + eps) + bias``. A normalizer left with
     one element per statistic (IN on a 1x1 map, BN on one sample of it) measures nothing: it does
-    not take part, and its share goes to the others in equal parts.
+    not take part, and its ratio goes to the others in equal parts.
 
     Args:
         x: (N, C, *spatial), floating. Statistics are computed in float32 or wider.
-        ratios: (2, K); row 0 weighs the means, row 1 the variances.
+        ratios: Importance ratios, (2, K); row 0 for the means, row 1 for the variances.
         normalizers: K different names out of 'IN', 'LN', 'BN', 'GN', in the order of ``ratios``.
         weight: γ, (C,), or None for 1.
         bias: β, (C,), or None for 0.
-        running_mean: (C,), BN's mean outside training; updated in place in training. None: BN
-            always uses the batch.
-        running_var: (C,), BN's unbiased variance, used and updated as the mean is.
-        training: Whether BN uses the batch's statistics and, where it has a share in one of both
-            rows, updates the running ones.
-        momentum: Share of the new statistics in the running ones, as in ``nn.BatchNorm2d``.
-        eps: Added to the variance.
+        running_mean: BN's running mean, (C,), which it uses outside training and updates in place
+            in training. None: BN always uses the batch.
+        running_var: BN's running variance, (C,), unbiased, used and updated as the mean is.
+        training: Whether BN uses the batch's statistics and, unless its ratios are 0, updates the
+            running ones.
+        momentum: Weight of the batch in the running statistics, as in ``nn.BatchNorm2d``.
+        eps: ε, added to the mixed variance.
         num_groups: GN's number of groups; divides C.
         sync: Whether BN's batch statistics span all processes of the default group.
-        correction: Elements that IN's variance is short of, as in ``torch.var``: 1 is what the
-            published layer has, which derives the other variances from it; computed by the
-            reference backend.
 
     Returns:
         Tensor of ``x``'s shape and dtype, contiguous or channels last as ``x``; gradients are
@@ -72,9 +68,9 @@ def switch_norm(
             element per statistic.
         RuntimeError: ``SSN_MM_BACKEND`` names a backend that is not available.
     """
-    # a string is refused as it is
+    # normalize refuses a string, which a tuple would take apart
     names = normalizers if isinstance(normalizers, str) else tuple(normalizers)
-    norm = Norm(names, eps, num_groups, sync, correction)  # type: ignore[arg-type]
+    norm = Norm(names, eps, num_groups, sync)  # type: ignore[arg-type]
     channels = PerChannel(weight, bias, running_mean, running_var)
     return normalize(x, ratios, None, norm, channels, training, momentum)[0]
 
@@ -97,14 +93,15 @@ def normalize(
         logits: (2, K), row 0 for the means, row 1 for the variances; ``norm.source`` says what
             they are.
         radius: 0-d, Euclidean distance on the simplex plane, at least 0 (not checked here), where
-            SparsestMax is to make ratios of the logits; else None.
+            SparsestMax turns the logits into ratios; else None.
         norm: The description of the normalization.
-        channels: γ, β and BN's running statistics, (C,), as in :func:`switch_norm`.
-        training: As in :func:`switch_norm`, as is what is raised.
-        momentum: Share of the new statistics in the running ones.
+        channels: γ, β and BN's running statistics, (C,).
+        training: Whether BN uses the batch's statistics and, unless its ratios are 0, updates the
+            running ones.
+        momentum: Weight of the batch in the running statistics, as in ``nn.BatchNorm2d``.
 
     Returns:
-        The normalized ``x``; and the ratios (2, K), detached, before any share was handed over.
+        The normalized ``x``; and the ratios (2, K), detached, before any was handed over.
     """
     normalizers = norm.normalizers
     check_normalizers(normalizers, at_least=1)
@@ -159,7 +156,7 @@ def _implementation(x: Tensor, norm: Norm) -> Callable[..., tuple[Tensor, Tensor
 
 
 def spans_processes(sync: bool, normalizers: Sequence[str], batch_stats: bool) -> bool:
-    """Whether processes talk: all of them or none, whatever the shape of their batches."""
+    """Whether processes exchange statistics; all or none do, whatever shape their batches have."""
     return sync and batch_stats and 'BN' in normalizers and world_size() > 1
 
 

@@ -1,4 +1,4 @@
-"""Whether a call is run for its result, to be recorded, or once more."""
+"""Tells whether a call runs for its result, is recorded, or repeats an earlier one."""
 
 import torch
 from torch import Tensor
@@ -22,7 +22,7 @@ def is_traced(x: Tensor) -> bool:
 def is_transformed() -> bool:
     """Whether ``torch.func`` (vmap, grad, jvp) or forward-mode differentiation is at work.
 
-    They need PyTorch operators with rules for them, and their tensors are gone afterwards.
+    They need PyTorch operators that have rules for them, and their tensors do not outlive the call.
     """
     return _innermost_transform() is not None or forward_ad._current_level >= 0
 
@@ -33,7 +33,7 @@ is_transformed._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def is_batched(t: Tensor) -> bool:
-    """Whether ``vmap`` has made it of many, so that it has no memory for a kernel to read."""
+    """Whether ``vmap`` has put many tensors into this one, whose memory no kernel can read."""
     return torch._C._functorch.is_batchedtensor(t) or torch._C._functorch.is_legacy_batchedtensor(t)
 
 

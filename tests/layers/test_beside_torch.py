@@ -14,7 +14,7 @@ from ssn_mm.deploy import freeze
 from ssn_mm.layers import MixedNorm
 
 
-def chose(*names, features=4):
+def selected(*names, features=4):
     layer = SSN(features)
     with torch.no_grad():
         rows = [layer.normalizers.index(name) for name in names]
@@ -35,7 +35,7 @@ def statistics(norm, batches):
     ]
 
 
-@pytest.mark.parametrize('layer', [SSN(4), SN(4), chose('BN', 'BN'), nn.BatchNorm2d(4)], ids=str)
+@pytest.mark.parametrize('layer', [SSN(4), SN(4), selected('BN', 'BN'), nn.BatchNorm2d(4)], ids=str)
 def test_update_bn_measures_the_mean_of_all_batches(layer):
     batches = [torch.randn(8, 4, 3, 3) * scale + scale for scale in (1.0, 2, 5)]
     model = swa_utils.AveragedModel(nn.Sequential(copy.deepcopy(layer), nn.Dropout()))
@@ -51,7 +51,7 @@ def test_update_bn_measures_the_mean_of_all_batches(layer):
 
 
 def test_update_bn_leaves_layers_alone_in_which_batch_norm_has_no_share():
-    layers = [chose('IN', 'LN'), SSN(4, normalizers=('IN', 'LN'))]
+    layers = [selected('IN', 'LN'), SSN(4, normalizers=('IN', 'LN'))]
     model = nn.Sequential(*layers, nn.BatchNorm2d(4))
     model[0].running_mean.fill_(7)
     ssn_mm.update_bn([torch.randn(8, 4, 3, 3)], model, device='cpu')
@@ -84,7 +84,7 @@ def test_scripting_is_refused_and_tracing_is_not(layer):
     for program in (traced, torch.jit.freeze(traced)):
         torch.testing.assert_close(program(x), model(x))
     if isinstance(layer, SSN):
-        plain = nn.Sequential(nn.Conv2d(3, 4, 1), chose('IN', 'IN')).eval()
+        plain = nn.Sequential(nn.Conv2d(3, 4, 1), selected('IN', 'IN')).eval()
         plain(x)  # tells the rank of its maps
         frozen = freeze(plain)
         torch.testing.assert_close(torch.jit.script(frozen)(x), frozen(x))
@@ -92,7 +92,10 @@ def test_scripting_is_refused_and_tracing_is_not(layer):
 
 def test_eager_quantization_refuses_a_layer_between_quantized_ones_until_it_is_frozen():
     quantization = torch.ao.quantization
-    for norm, kind in ((chose('BN', 'BN'), nn.BatchNorm2d), (chose('IN', 'IN'), nn.InstanceNorm2d)):
+    for norm, kind in (
+        (selected('BN', 'BN'), nn.BatchNorm2d),
+        (selected('IN', 'IN'), nn.InstanceNorm2d),
+    ):
         layers = (quantization.QuantStub(), nn.Conv2d(3, 4, 1), norm, quantization.DeQuantStub())
         model, x = nn.Sequential(*layers).eval(), torch.randn(2, 3, 5, 5)
         expected = model(x)

@@ -1,4 +1,4 @@
-"""The published layer's unbiased variance, as an option of SSN and SN."""
+"""The unbiased variance of the authors' layers, as an option of SSN and SN."""
 
 import copy
 
@@ -37,7 +37,7 @@ def test_every_variance_follows_from_the_unbiased_one_of_the_instances(shape):
         torch.testing.assert_close(layer(x), expected, msg=name)
 
 
-def test_it_stays_in_force_after_the_choice_and_through_a_state():
+def test_it_stays_in_force_after_the_selection_and_through_a_state():
     x = torch.randn(4, 4, 3, 3)
     layer = SSN(4, correction=1)
     layer.ratio_logits.data.copy_(torch.tensor([[1, 1.2, 1], [1, 1.1, 1]]))
@@ -102,8 +102,8 @@ def test_a_frozen_network_computes_the_same(tmp_path, mean, var):
         torch.testing.assert_close(loaded(x), expected)
 
 
-def test_the_reimplementation_of_the_published_layer_agrees():
-    theirs = references.PublishedNorm(4).double().eval()
+def test_the_reimplementation_of_the_authors_layer_agrees():
+    theirs = references.AuthorsNorm(4).double().eval()
     ours = SN(4, correction=1).double().eval()
     state = theirs.state_dict()
     ours.load_state_dict(

@@ -25,12 +25,12 @@ def train_in_all_ways(rank):
         no_sync = nullcontext if name == 'static_graph' else model.no_sync
         counts = train(model, rank, accumulate, no_sync)
         assert counts[0] == 0
-        assert len(set(counts)) > 3  # rows choose in several steps
-        assert counts[-2:] == [6, 6]  # a step after the last choice
+        assert len(set(counts)) > 3  # rows are selected in several steps
+        assert counts[-2:] == [6, 6]  # a step after the last selection
 
 
 @pytest.mark.parametrize('world', [2, 4])
-def test_all_ranks_choose_alike_to_the_last_bit_of_their_logits(tmp_path, world):
+def test_all_ranks_select_alike_to_the_last_bit_of_their_logits(tmp_path, world):
     """Before, at and after choosing no parameter counts as unused, with and without no_sync."""
     on_ranks(world, tmp_path, train_in_all_ways)
 

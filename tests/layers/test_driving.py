@@ -1,4 +1,4 @@
-"""What training goes on to do with what a loaded network has chosen."""
+"""What becomes of the selection of a loaded network in the training that goes on."""
 
 from types import SimpleNamespace
 
@@ -13,7 +13,7 @@ from ssn_mm.layers import driving
 
 @pytest.fixture
 def model():
-    """Two layers; the first has chosen, the second its mean only."""
+    """Two layers; the first has selected, the second for its mean only."""
     model = nn.Sequential(SSN(4), nn.ReLU(), SSN(4))
     with torch.no_grad():
         model[0].ratio_logits.copy_(torch.eye(3)[[2, 0]])
@@ -74,16 +74,16 @@ class LateEvent:
         self.over = True
 
 
-def test_only_where_statistics_span_processes_the_host_waits_for_choices(monkeypatch):
+def test_only_where_statistics_span_processes_the_host_waits_for_selections(monkeypatch):
     """Else a process that knows more than another would measure no joint batch with it."""
     monkeypatch.setattr(torch.cuda, 'Event', LateEvent)
     monkeypatch.setattr(torch.cuda, 'current_stream', lambda device: SimpleNamespace(idle=False))
-    chosen = torch.tensor([[0, 1]])
+    columns = torch.tensor([[0, 1]])
     alone, joint = SSN(4), SSN(4, sync=True)
-    assert driving._arrived(alone.selection, chosen, wait=False) is None
-    assert driving._arrived(joint.selection, chosen, wait=True) is None
-    assert driving._arrived(alone.selection, chosen + 1, wait=False) is None
-    assert torch.equal(driving._arrived(joint.selection, chosen + 1, wait=True), chosen)
+    assert driving._arrived(alone.selection, columns, wait=False) is None
+    assert driving._arrived(joint.selection, columns, wait=True) is None
+    assert driving._arrived(alone.selection, columns + 1, wait=False) is None
+    assert torch.equal(driving._arrived(joint.selection, columns + 1, wait=True), columns)
 
 
 class StreamEvent(LateEvent):
@@ -93,8 +93,8 @@ class StreamEvent(LateEvent):
         super().record(stream or torch.cuda.current_stream())
 
 
-def test_choices_are_awaited_on_the_stream_of_their_own_device(monkeypatch):
-    """Else a model on cuda:1 reads memory that its choices have not arrived in."""
+def test_selections_are_awaited_on_the_stream_of_their_own_device(monkeypatch):
+    """Else a model on cuda:1 reads memory that its selections have not arrived in."""
     streams = {0: SimpleNamespace(idle=True), 1: SimpleNamespace(idle=False)}
     monkeypatch.setattr(torch.cuda, 'Event', StreamEvent)
     monkeypatch.setattr(
@@ -109,8 +109,8 @@ def test_choices_are_awaited_on_the_stream_of_their_own_device(monkeypatch):
     assert arrived[1] is None
 
 
-def test_choices_under_way_are_dropped_where_ratios_start_anew():
-    """Else a layer that relearns would run as what it had chosen before."""
+def test_selections_under_way_are_dropped_where_ratios_start_again():
+    """Else a layer that relearns would run as what it had selected before."""
     fresh = SSN(4).state_dict()
     for restart in (lambda m: set_selection(m, 'relearn'), lambda m: m.load_state_dict(fresh)):
         layer = SSN(4)

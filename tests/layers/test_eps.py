@@ -1,4 +1,4 @@
-"""Whoever folds a layer of ours as if it were batch norm is told so."""
+"""Folding an SSN as if it were batch norm raises an error."""
 
 import copy
 import pickle
@@ -24,7 +24,7 @@ REFUSAL = 'is folded like batch norm, which it is not.*ssn_mm.deploy.freeze'
 
 
 def by_hand(conv, norm):
-    """As countless networks do it that fold their own layers."""
+    """Folds as networks do that fold layers of their own."""
     std = (norm.running_var + norm.eps).sqrt()
     scale = (norm.weight / std).reshape(-1, 1, 1, 1)
     return conv.weight * scale, norm.bias - norm.running_mean * norm.weight / std
@@ -50,7 +50,7 @@ def test_folding_a_layer_as_batch_norm_raises(layer, fold):
         function(before.eval(), norm)
 
 
-def chose(*names):
+def selected(*names):
     layer = SSN(4)
     rows = [layer.normalizers.index(name) for name in names]
     with torch.no_grad():
@@ -59,14 +59,14 @@ def chose(*names):
     return layer.eval()
 
 
-def test_a_frozen_layer_that_chose_batch_norm_folds():
+def test_a_frozen_layer_that_selected_batch_norm_folds():
     conv, x = nn.Conv2d(3, 4, 1).eval(), torch.randn(2, 3, 5, 5)
-    norm = freeze(nn.Sequential(chose('BN', 'BN')))[0]
+    norm = freeze(nn.Sequential(selected('BN', 'BN')))[0]
     torch.testing.assert_close(fusion.fuse_conv_bn_eval(conv, norm)(x), norm(conv(x)))
 
 
 def test_tools_that_fold_by_type_pass_by():
-    model = nn.Sequential(nn.Conv2d(3, 4, 1), chose('IN', 'BN')).eval()
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), selected('IN', 'BN')).eval()
     x = torch.randn(2, 3, 5, 5)
     torch.testing.assert_close(fuse(model)(x), model(x))
     with pytest.raises((NotImplementedError, AssertionError), match='SSN'):
@@ -90,7 +90,7 @@ def test_eps_is_a_number_for_everything_else(layer):
 
 
 def test_a_changed_eps_is_used():
-    layer, x = chose('BN', 'BN'), torch.randn(2, 4, 3, 3)
+    layer, x = selected('BN', 'BN'), torch.randn(2, 4, 3, 3)
     layer.eps = 0.5
     plain = nn.BatchNorm2d(4, 0.5).eval()
     plain.load_state_dict({key: layer.state_dict()[key] for key in plain.state_dict()})

@@ -14,7 +14,7 @@ LAYERS = {
     'SSN': lambda: SSN(6),
     'without momentum': lambda: SSN(6, momentum=None, affine=False),
     'four normalizers': lambda: SSN(6, normalizers=('GN', 'IN', 'BN', 'LN'), num_groups=3),
-    'published': lambda: SSN(6, correction=1),
+    'corrected': lambda: SSN(6, correction=1),
     'SyncSSN': lambda: SyncSSN(6),
     'SN': lambda: SN(6),
 }
@@ -32,7 +32,7 @@ def gpu(request, monkeypatch):
     return mode
 
 
-def choose(layer, mean, var):
+def select(layer, mean, var):
     """Lets an SSN select, with the host's knowledge of it."""
     with torch.no_grad():
         for row, name in zip(layer.ratio_logits, (mean, var), strict=True):
@@ -113,7 +113,7 @@ def test_a_step_makes_no_tensor_on_the_host(kind, shape, monkeypatch):
 @pytest.mark.parametrize(('mean', 'var'), [('LN', 'LN'), ('IN', 'BN'), ('BN', 'BN')])
 def test_nor_does_a_step_that_knows_its_selection(gpu, mean, var):
     layer = SSN(6)
-    choose(layer, mean, var)
+    select(layer, mean, var)
     x, dy = torch.randn(4, 6, 5, 5, requires_grad=True), torch.randn(4, 6, 5, 5)
     with gpu:
         torch.autograd.grad(layer(x), [x, *layer.parameters()], dy)

@@ -58,8 +58,8 @@ def test_a_loop_resumed_by_its_states_alone_equals_the_uninterrupted_one(build, 
     whole, saved = net(), {}
     train(whole, build(whole), 0, radius_first, saved)
     assert not any(None in m.selected for m in whole.modules() if isinstance(m, SSN))
-    chosen = {m.selected for m in whole.modules() if isinstance(m, SSN)}
-    assert any('BN' not in pair for pair in chosen)
+    selected = {m.selected for m in whole.modules() if isinstance(m, SSN)}
+    assert any('BN' not in pair for pair in selected)
     for (step, moment), (state, optimizer_state) in list(saved.items()):
         if step % 3 and step != STEPS - 2:
             continue

@@ -18,7 +18,7 @@ def vertices(*names, of=('IN', 'LN', 'BN')):
     return torch.eye(len(of))[[of.index(name) for name in names]]
 
 
-def chosen(*names):
+def selected(*names):
     """A layer that has selected, has trained, and remembers it."""
     layer = SSN(6)
     with torch.no_grad():
@@ -95,7 +95,7 @@ CHANGES = [
 @pytest.mark.parametrize('logits', [CENTRE, vertices('BN', 'IN'), vertices('LN', 'LN') * 1.5])
 @pytest.mark.parametrize('change', CHANGES)
 def test_logits_that_were_changed_are_those_that_train_and_that_are_kept(change, logits):
-    layer = change(chosen('IN', 'IN'), logits)
+    layer = change(selected('IN', 'IN'), logits)
     torch.testing.assert_close(layer(X), expected(logits))
     keep_selected(layer)
     torch.testing.assert_close(layer.ratio_logits, SSN.ratios(layer) if 1.5 in logits else logits)
@@ -104,7 +104,7 @@ def test_logits_that_were_changed_are_those_that_train_and_that_are_kept(change,
 @pytest.mark.parametrize('change', CHANGES)
 def test_keeping_does_not_undo_what_was_written_before_the_next_step(change):
     for logits in (CENTRE, vertices('BN', 'IN')):
-        layer = change(chosen('IN', 'IN'), logits)
+        layer = change(selected('IN', 'IN'), logits)
         keep_selected(layer)
         assert torch.equal(layer.ratio_logits, logits)
 
@@ -113,14 +113,14 @@ def test_keeping_does_not_undo_what_was_written_before_the_next_step(change):
 def test_where_a_look_would_stall_nothing_but_a_write_through_data_goes_unseen(change, monkeypatch):
     monkeypatch.setattr(switch_norm, 'is_traced', lambda t: True)  # as if not on a CPU
     monkeypatch.setattr(switch_norm, 'is_transformed', lambda: False)
-    layer = chosen('IN', 'IN')
+    layer = selected('IN', 'IN')
     assert layer.selection.known(layer.ratio_logits) == ('IN', 'IN')
     layer = change(layer, CENTRE)
     torch.testing.assert_close(layer(X), expected(CENTRE))
 
 
 def test_a_functional_call_with_other_logits_uses_them_and_leaves_no_trace():
-    layer = chosen('IN', 'IN')
+    layer = selected('IN', 'IN')
     for logits in (CENTRE, vertices('BN', 'LN')):
         for given in (logits, nn.Parameter(logits)):
             y = torch.func.functional_call(layer, {'ratio_logits': given}, X)
@@ -131,7 +131,7 @@ def test_a_functional_call_with_other_logits_uses_them_and_leaves_no_trace():
 
 @pytest.mark.parametrize('ran', [True, False])
 def test_a_selected_layer_keeps_its_selection_whether_it_ran_or_not(ran):
-    layer = chosen('IN', 'BN')
+    layer = selected('IN', 'BN')
     set_radius(layer, 0)
     step = torch.optim.SGD([layer.ratio_logits], lr=0.1, weight_decay=0.1, momentum=0.9)
     for _ in range(5):
@@ -145,7 +145,7 @@ def test_a_selected_layer_keeps_its_selection_whether_it_ran_or_not(ran):
 
 
 def test_a_row_that_the_first_of_several_steps_had_selected_is_kept_unless_set_by_hand():
-    layer = chosen('IN', 'BN')
+    layer = selected('IN', 'BN')
     set_radius(layer, 0)
     step = torch.optim.SGD([layer.ratio_logits], lr=0.1, weight_decay=0.1, momentum=0.9)
     for _ in range(3):  # two losses, closures of L-BFGS, gradients of a validation
@@ -165,7 +165,7 @@ def test_a_row_that_the_first_of_several_steps_had_selected_is_kept_unless_set_b
 
 
 def test_a_model_that_was_moved_is_kept_with_what_it_was_trained_with():
-    layer = chosen('IN', 'BN')
+    layer = selected('IN', 'BN')
     layer(X)
     layer.to(torch.float64)
     with torch.no_grad():
@@ -176,7 +176,7 @@ def test_a_model_that_was_moved_is_kept_with_what_it_was_trained_with():
 
 
 def test_replicas_of_a_network_use_their_own_logits():
-    layer = chosen('IN', 'IN')
+    layer = selected('IN', 'IN')
     replica = layer._replicate_for_data_parallel()  # shares what is no tensor
     replica.weight, replica.bias = layer.weight, layer.bias
     replica.ratio_logits = vertices('BN', 'BN')

@@ -50,8 +50,8 @@ def carry_over(rank):
         nn.init.eye_(layer.ratio_logits)
     sharded = shard(net())
     set_model_state_dict(sharded, trained.state_dict(), options=WHOLE)
-    chosen = [layer.selected for layer in ssn(trained)]
-    assert [layer.selected for layer in ssn(sharded)] == chosen
+    selected = [layer.selected for layer in ssn(trained)]
+    assert [layer.selected for layer in ssn(sharded)] == selected
     set_selection(sharded, 'relearn')
     assert {layer.selected for layer in ssn(sharded)} == {(None, None)}
     if rank == 0:  # printing asks no other process

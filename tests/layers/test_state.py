@@ -172,9 +172,9 @@ def test_the_state_of_batch_norm_loads_strictly_with_one_warning(kind):
     with torch.no_grad():
         ours[1].ratio_logits[0, 2] = 3
     for _ in range(2):  # each call tells
-        with pytest.warns(OtherNormWarning, match=r'no ratio_logits for 0, .*keep') as told:
+        with pytest.warns(OtherNormWarning, match=r'no ratio_logits for 0, .*keep') as caught:
             assert not any(ours.load_state_dict(plain.state_dict()))
-        assert len(told) == 1
+        assert len(caught) == 1
     assert torch.equal(ours[2].running_var, plain[2].running_var)
     assert torch.equal(ours[2].weight, plain[2].weight)
     assert (ours[0].ratio_logits == 1).all()
@@ -198,12 +198,12 @@ def test_a_state_that_lacks_a_part_of_its_ratios_is_an_error(key):
 
 def test_a_layer_on_meta_takes_what_is_assigned_and_starts_where_nothing_is():
     with torch.device('meta'):
-        ours, anew = SSN(6), SSN(6)
+        ours, fresh = SSN(6), SSN(6)
     old = {k: v for k, v in SSN(6).state_dict().items() if k != 'normalizer_codes'}
     ours.load_state_dict(old, assign=True)
     with pytest.warns(OtherNormWarning):
-        anew.load_state_dict(nn.BatchNorm2d(6).state_dict(), assign=True)
-    for layer in (ours, anew):
+        fresh.load_state_dict(nn.BatchNorm2d(6).state_dict(), assign=True)
+    for layer in (ours, fresh):
         for key, value in SSN(6).state_dict().items():
             assert torch.equal(layer.state_dict()[key], value), key
 

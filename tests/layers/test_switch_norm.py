@@ -16,7 +16,7 @@ SHAPES = {1: (4, 6, 9), 2: (4, 6, 5, 7), 3: (2, 6, 3, 4, 5)}
 
 
 def ssn(num_features=6, mean='BN', var='BN', **kwargs):
-    """An SSN that has chosen."""
+    """An SSN that has selected."""
     kwargs.setdefault('normalizers', OMEGA)
     kwargs.setdefault('num_groups', 3)
     layer = SSN(num_features, **kwargs)
@@ -110,7 +110,7 @@ def test_sn_is_softmax_and_never_selects():
     assert layer.selected == (None, None)
 
 
-def test_mean_and_variance_are_chosen_independently():
+def test_mean_and_variance_are_selected_independently():
     layer = SSN(6)
     layer.ratio_logits.data.copy_(torch.tensor([[1.0, 1.2, 1], [1, 1, 3]]))
     assert layer.selected == (None, 'BN')
@@ -163,7 +163,7 @@ def test_momentum_without_keep_selected_leaves_the_vertex():
     assert layer.selected == ('BN', 'BN')
 
 
-def test_keep_selected_leaves_undecided_rows_alone():
+def test_keep_selected_leaves_rows_not_yet_selected_alone():
     layer = SSN(6)
     set_radius(layer, 0.5)
     layer.ratio_logits.data.copy_(torch.tensor([[1.0, 1.3, 0.9], [5, 1, 1]]))

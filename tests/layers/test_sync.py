@@ -146,7 +146,7 @@ def test_processes_talk_once_each_way_and_not_at_all_without_batch_norm(tmp_path
 
 
 def compare_second_derivatives(rank):
-    """Of a process' own loss, which is a part of the joint one."""
+    """Gradients of a process' own loss, which is a part of the joint one."""
     generator = torch.Generator().manual_seed(0)
     x, v = torch.randn(2, 5, 3, 3, 2, generator=generator).double()
     p, mine = torch.tensor([[0.3, 0.7], [0.6, 0.4]]).double(), (slice(0, 2), slice(2, 5))[rank]

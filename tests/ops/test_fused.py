@@ -139,7 +139,7 @@ def test_folded_sparsestmax_equals_the_ratios_apart(kernels, radius, monkeypatch
         torch.testing.assert_close(run(kernels), run('reference'), rtol=1e-6, atol=1e-6)
 
 
-def test_logits_of_one_are_no_choice():
+def test_logits_of_one_are_no_selection():
     ssn = SSN(6)  # all of them are 1 at the start
     for radius in (0.0, 0.3):
         set_radius(ssn, radius)
@@ -149,7 +149,7 @@ def test_logits_of_one_are_no_choice():
         assert ssn.ratio_logits.tolist() == [[1, 1, 1], [1, 1, 1]]
 
 
-def test_a_choice_known_to_the_layer_changes_nothing_but_the_work():
+def test_a_selection_known_to_the_layer_changes_nothing_but_the_work():
     knows, looks = layer(radius=1.0), layer(radius=1.0)
     looks.load_state_dict(knows.state_dict())
     keep_selected(knows)
@@ -169,7 +169,7 @@ def test_a_choice_known_to_the_layer_changes_nothing_but_the_work():
     torch.testing.assert_close(run(knows), run(looks))  # it notices that logits were changed
 
 
-def test_a_layer_that_has_chosen_takes_an_empty_batch():
+def test_a_layer_that_has_selected_takes_an_empty_batch():
     ssn = layer(radius=1.0)
     keep_selected(ssn)
     y = ssn(torch.randn(0, 6, 4, 4, requires_grad=True))

@@ -307,7 +307,7 @@ def test_triton_kernels_are_as_exact_as_rounding_allows(long, monkeypatch):
 
 @pytest.mark.parametrize('backend', ['cpu', 'cpp'])
 def test_a_dead_map_far_from_zero_keeps_its_gradient(backend, monkeypatch):
-    """Its variance is 0, so that a gradient's slope is 1e12: a fuzzed case that had failed."""
+    """A map whose variance is 0, so that a gradient's slope is 1e12; a fuzzed case that failed."""
     case = Case(
         'ratios', (1, 1, 1, 2), ('IN', 'BN', 'LN'), 1, torch.bfloat16, 'contiguous', 'contiguous',
         ((0.0, 1.0, 0.0), (0.0, 0.0, 1.0)), 0.0, False, False, False, True, 0.1, 1e-8, -1e4, 1.0, 0,

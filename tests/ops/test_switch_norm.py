@@ -8,7 +8,7 @@ from flat_norms import selected_norm, sparse_switch_norm
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ssn_mm import ops
-from ssn_mm.ops import competing, switch_norm
+from ssn_mm.ops import Norm, PerChannel, competing, normalize, switch_norm
 from ssn_mm.ops.dispatch import BACKENDS
 
 OMEGA = ('IN', 'LN', 'BN', 'GN')
@@ -185,7 +185,7 @@ def test_deterministic_mode_is_kept_and_repeats_bit_by_bit():
 @pytest.mark.parametrize('mean', OMEGA)
 @pytest.mark.parametrize('var', OMEGA)
 @pytest.mark.parametrize('training', [True, False])
-def test_a_choice_by_name_equals_one_hot_ratios(mean, var, training):
+def test_a_selection_by_name_equals_one_hot_ratios(mean, var, training):
     x, weight, bias = leaf(3, 6, 5, 4), leaf(6), leaf(6)
     ratios = torch.eye(4, dtype=torch.float64)[[OMEGA.index(mean), OMEGA.index(var)]]
     options = dict(weight=weight, bias=bias, training=training, num_groups=3)
@@ -197,8 +197,8 @@ def test_a_choice_by_name_equals_one_hot_ratios(mean, var, training):
         gradients = torch.autograd.grad(y, (x, weight, bias), dy)
         return y, *gradients, *(stats if 'BN' in (mean, var) else [])
 
-    chosen = run(selected_norm, torch.zeros(2, 4).double(), mean, var)
-    torch.testing.assert_close(chosen, run(switch_norm, ratios, OMEGA), rtol=1e-9, atol=1e-9)
+    selected = run(selected_norm, torch.zeros(2, 4).double(), mean, var)
+    torch.testing.assert_close(selected, run(switch_norm, ratios, OMEGA), rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize('layout', [torch.contiguous_format, torch.channels_last])
@@ -212,7 +212,7 @@ def test_a_mean_of_ten_thousand_is_normalised(layout):
 
 @pytest.mark.parametrize('parameters', [None, torch.bfloat16, torch.float32])
 @pytest.mark.parametrize('name', OMEGA)
-def test_a_choice_by_name_measures_half_maps_in_float32(name, parameters):
+def test_a_selection_by_name_measures_half_maps_in_float32(name, parameters):
     x, stats = (torch.randn(4, 6, 5, 4) + 10).bfloat16(), (torch.zeros(6), torch.ones(6))
     weight = parameters and torch.randn(6, dtype=parameters)
     options = dict(training=True, num_groups=3)
@@ -347,10 +347,11 @@ def test_integer_input_is_refused():
 
 
 @pytest.mark.parametrize('correction', [0, 1])
-def test_an_unknown_backend_is_refused_with_the_choices(correction, monkeypatch):
+def test_an_unknown_backend_is_refused_with_the_others(correction, monkeypatch):
     monkeypatch.setenv('SSN_MM_BACKEND', 'gpu')
+    norm = Norm(('IN', 'LN', 'BN'), correction=correction)
     with pytest.raises(RuntimeError, match=r"'gpu' is not available; choose from reference, cpu"):
-        switch_norm(torch.randn(2, 6, 3, 3), torch.ones(2, 3) / 3, correction=correction)
+        normalize(torch.randn(2, 6, 3, 3), torch.ones(2, 3) / 3, None, norm, PerChannel())
 
 
 @pytest.mark.parametrize('shape', [(1, 3, 1, 5), (1, 3, 1, 1, 5)])

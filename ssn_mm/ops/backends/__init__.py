@@ -1,6 +1,6 @@
 """Implementations of ``switch_norm`` with one signature; ``ops.dispatch`` says which serves.
 
-``reference`` is plain autograd, the oracle. The others are kernels under the operator ``fused``,
-each declared by a ``record.Backend``: ``cpp`` for CPUs where a compiler is at hand, ``cpu`` where
-none is, ``triton`` for CUDA where it can launch, else the reference.
+``reference`` is plain autograd and the oracle of the others. These are kernels under the operator
+of ``fused``, and each declares itself in a ``record.Backend``: ``cpp`` for CPUs where there is a
+compiler, ``cpu`` where there is none, ``triton`` for CUDA where it can launch.
 """

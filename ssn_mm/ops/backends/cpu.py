@@ -1,6 +1,6 @@
-"""Passes over the map that need no compiler, arranged from ATen's own kernels.
+"""Passes over the map that need no compiler, put together from ATen's own kernels.
 
-They run on a GPU, too, where a recorded program finds no Triton: as plain operators.
+They run on a GPU, too, as plain operators, where a recorded program finds no Triton.
 
 Group normalization with a group per (n, c) measures a contiguous map in one fused pass, and its
 backward pass yields Σdy and Σdy·(x - M). Batch normalization in evaluation is a fused affine map.
@@ -19,7 +19,7 @@ _EPS = 1e-12  # group normalization needs one; Eq. 1's is added to the mixed var
 def is_faster_in_torch(name: str, x: Tensor) -> bool:
     """Whether torch's own layer beats these passes where ``name`` alone is computed.
 
-    It always does. But its group norm takes the variance of channels last as E[x²] - E[x]², which
+    It always does, but its group norm takes the variance of channels last as E[x²] - E[x]², which
     has no digits left where the mean is large.
     """
     return name == 'BN' or x.is_contiguous()
@@ -109,7 +109,7 @@ def _on_map(t: Tensor, x: Tensor) -> Tensor:
 
 
 def _shape(t: Tensor, shape: Sequence[int]) -> Tensor:
-    # what an operator returns is no view: an in-place activation may follow
+    # an operator returns no view, since an in-place activation may follow
     return torch.ops.aten._unsafe_view(t, shape)
 
 

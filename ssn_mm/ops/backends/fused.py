@@ -1,8 +1,9 @@
 """Eq. 1 as one operator: two reductions over the map, two maps over it, and mixing between them.
 
-Forward measures (n, c) moments and writes y = γR·(x - M) + β; backward sums Σdy and Σdy·(x - M)
-and writes dx = γR·dy + slope·(x - mean) + offset. It keeps x and (N, C) numbers, see ``saved``. The
-kernels of a backend do the passes over the map; ``mix`` says what lies between.
+The forward pass measures instance moments and writes y = γR·(x - M) + β. The backward pass sums Σdy
+and Σdy·(x - M), and writes dx = γR·dy + slope·(x - mean) + offset. Between them it keeps x and the
+numbers (N, C) of ``saved``. The kernels of a backend do the passes over the map; ``mix`` has what
+lies between.
 """
 
 import torch
@@ -16,9 +17,9 @@ from .mix import Mixed
 from .reference import switch_norm as reference_switch_norm
 from .saved import Saved, share_of, state_size, unpack
 
-# An operator takes no records: a Norm is source, normalizers, eps, num_groups and sync here.
-# Besides y it returns the ratios (2, K); state, see ``saved``; and batch (2, C), BN's mean and
-# biased variance, or (2, 0) where it did not measure.
+# An operator takes no records, so a Norm is source, normalizers, eps, num_groups and sync here.
+# Besides y it returns the ratios (2, K); the state, see ``saved``; and BN's batch mean and biased
+# variance, (2, C), or (2, 0) where it did not measure.
 _LIBRARY = torch.library.Library('ssn_mm', 'DEF')
 _LIBRARY.define(
     'switch_norm(Tensor x, Tensor logits, Tensor? weight, Tensor? bias, Tensor? radius, '
@@ -48,9 +49,21 @@ def switch_norm(
     update: Update | None,
     kernels: str = '',
 ) -> tuple[Tensor, Tensor]:
-    """As the reference backend's, with the kernels of a backend by its name, '' for the best.
+    """Normalizes as ``reference.switch_norm`` does, with the kernels of a backend.
 
-    A second derivative is the reference's.
+    The reference computes second derivatives.
+
+    Args:
+        x: The map, (N, C, *spatial).
+        logits: (2, K), what ``norm.source`` says.
+        radius: 0-d, of SparsestMax, where the source is 'logits'; else None.
+        norm: The description, without the normalizers that do not fit the shape.
+        channels: γ and β; and running statistics where BN is to use them in place of the batch's.
+        update: Running statistics to update with the batch's; None for none.
+        kernels: Name of the backend; '' for the best.
+
+    Returns:
+        ``y`` like ``x``, and the ratios (2, K), detached.
 
     Raises:
         RuntimeError: The kernels are not for this tensor or this machine.
@@ -210,7 +223,7 @@ class _SwitchNorm(torch.autograd.Function):
 for _device in ('CPU', 'CUDA'):
     _LIBRARY.impl('switch_norm', _forward, _device)
     _LIBRARY.impl('switch_norm_backward', _backward, _device)
-# plain PyTorch for every kind of tensor, that of torch.autograd.grad(is_grads_batched=True) too
+# plain PyTorch for all tensors; 'Batched' are those of torch.autograd.grad(is_grads_batched=True)
 for _kind in ('CompositeImplicitAutograd', 'Batched'):
     _LIBRARY.impl('switch_norm_gradients', _differentiable_gradients, _kind)
 torch.library.register_fake('ssn_mm::switch_norm', _forward_fake, lib=_LIBRARY)

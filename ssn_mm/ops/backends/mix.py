@@ -1,14 +1,14 @@
-"""Mixing, from instance moments and ratios (Eq. 1) to the factors of the map, and back.
+"""Mixing: from instance moments and ratios (Eq. 1) to the factors of the map, and back.
 
 Numbers here are (N, C) or fewer. M and V are the mixed mean and variance, R = 1/sqrt(V + eps);
-T = Σdy and E = Σdy·(x - M) come from the map. With G_M = -γRT and G_V = -½γR³E, the gradients for
-M and V, and A_k the average over what normalizer k measures together (m_k, v_k its moments):
+T = Σdy and E = Σdy·(x - M) come from the map. G_M = -γRT and G_V = -½γR³E are the gradients for M
+and V; m_k and v_k are the moments of normalizer k, A_k the average over what it measures together:
 
     dp_k = Σ G_M·m_k,  dp'_k = Σ G_V·v_k,  dγ = Σ_n R·E,  dβ = Σ_n T
     dvar = Σ_k p'_k A_k G_V,  dmean = Σ_k p_k A_k G_M + 2 p'_k (mean - m_k) A_k G_V
     dx = γR·dy + slope·(x - mean) + offset, slope = 2 dvar / area, offset = dmean / area
 
-About the instance's own mean, since that about M would cancel where M is far from it.
+dx is written about the instance's own mean, since about M it would cancel where M is far from it.
 """
 
 from typing import NamedTuple
@@ -29,16 +29,16 @@ from ..projection import jacobian_product, solve
 
 
 class Mixed(NamedTuple):
-    """What mixing hands to the map and to its own backward pass.
+    """What mixing hands to the passes over the map and to its own backward pass.
 
     Attributes:
-        ratios: (2, K).
-        stretch: (2,), the stretch of SparsestMax, see ``projection.solve``; 1 without it.
-        bend: (2,), the bend of SparsestMax; 0 without it.
-        shift: (N, C), the mixed mean M.
-        rstd: (N, C), R.
-        scale: (N, C), γR.
-        batch: (2, C), BN's mean and biased variance; (2, 0) where it did not measure the batch.
+        ratios: Importance ratios, (2, K).
+        stretch: The stretch of SparsestMax, (2,), see ``projection.solve``; 1 without SparsestMax.
+        bend: The bend of SparsestMax, (2,); 0 without it.
+        shift: The mixed mean M, (N, C).
+        rstd: R, (N, C).
+        scale: γR, (N, C).
+        batch: BN's mean and biased variance, (2, C); (2, 0) where it did not measure the batch.
     """
 
     ratios: Tensor
@@ -60,9 +60,11 @@ def mix(
 ) -> Mixed:
     """Mixes instance moments.
 
+    Every tensor is float32, or every one is float64.
+
     Args:
-        mean: Means of the instances, (N, C), float32 or float64, as is every tensor here.
-        var: Their biased variances, (N, C).
+        mean: Means of the instances, (N, C).
+        var: Biased variances of the instances, (N, C).
         logits: (2, K), what ``norm.source`` says.
         radius: 0-d, of SparsestMax; None where the logits are the ratios or are not looked at.
         norm: The description of the normalization.
@@ -111,12 +113,12 @@ def mix_backward(
         norm: The description of the normalization.
         channels: γ, and the running statistics that BN used in place of the batch's.
         area: Elements of an instance.
-        share: (1,), this process' part of BN's elements where these span all processes, which then
-            add up what BN needs.
+        share: This process' fraction of BN's elements, (1,), where these span all processes, which
+            then add up what BN needs; else None.
 
     Returns:
-        slope (N, C), offset (N, C), and the gradients for logits (2, K), None where they are not
-        looked at, for γ (C,) and β (C,).
+        slope and offset, (N, C); and the gradients for logits (2, K), None where their values do
+        not count, for γ (C,) and for β (C,).
     """
     mean, var = moments
     total, dot = sums
@@ -156,16 +158,22 @@ def mix_backward(
 
 
 def joint_moments(mean: Tensor, var: Tensor, elements: int) -> tuple[Tensor, Tensor]:
-    """BN's mean and biased variance (2, C) over all processes, and this one's share in it (1,).
+    """BN's moments over all processes.
 
-    Of instance moments (N, C) and of how many elements per channel this process has.
+    Args:
+        mean: Instance means of this process, (N, C).
+        var: Biased instance variances of this process, (N, C).
+        elements: Elements per channel of this process.
+
+    Returns:
+        BN's mean and biased variance, (2, C), and this process' fraction of the elements, (1,).
     """
     batch, total = exchange_moments(*batch_moments(mean, var), elements)
     return batch, elements / total
 
 
 def _merge(name: str, mean: Tensor, var: Tensor, channels: PerChannel, num_groups: int) -> Moments:
-    """A normalizer's moments, broadcastable to (N, C), from the instances', (N, C)."""
+    """A normalizer's moments, broadcastable to (N, C), from instance moments (N, C)."""
     if name == 'IN':
         return mean, var
     if name == 'LN':
@@ -178,7 +186,7 @@ def _merge(name: str, mean: Tensor, var: Tensor, channels: PerChannel, num_group
 
 
 def _average(name: str, to_mean: Tensor, to_var: Tensor, num_groups: int) -> Moments:
-    """A_k of both gradients, broadcastable to (N, C)."""
+    """A_k of the gradients for M and V, (N, C): averages broadcastable to (N, C)."""
     both = torch.stack([to_mean, to_var])  # (2, N, C)
     if name == 'LN':
         both = both.mean(2, keepdim=True)

@@ -1,4 +1,4 @@
-"""What a backend of kernels declares."""
+"""The record in which a backend of kernels declares itself."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ from . import mix as plain
 
 @dataclass(frozen=True, kw_only=True)
 class Backend:
-    """Kernels that serve the operator ``switch_norm``, with what they can do.
+    """Kernels that serve the operator ``switch_norm``, and what they can do.
 
     Attributes:
-        devices: Types of device whose tensors they take.
-        why_not: What keeps them from a device and a type of map on this machine, with advice, ''
-            if nothing does; it may try, build and raise.
-        is_faster_in_torch: Whether torch's own layer beats them for a map where the normalizer of
-            this name alone is computed.
+        devices: Types of device whose tensors the kernels take.
+        why_not: ``(device, dtype)`` → what keeps the kernels from such maps on this machine, with
+            advice; '' if nothing does. It may build, try and raise.
+        is_faster_in_torch: ``(name, x)`` → whether torch's own layer is faster for a map where the
+            normalizer of this name alone is computed.
         moments: ``(x)`` → mean and biased variance, (N, C), of a map (N, C, *spatial) that is
             contiguous or channels last, as are all maps.
         affine: ``(x, shift, scale, bias)`` → scale * (x - shift) + bias with (N, C) shift and
@@ -27,15 +27,17 @@ class Backend:
             laid out as ``x``.
         affine_grad: ``(dy, x, shift, scale, slope, offset)`` → scale * dy + slope * (x - shift) +
             offset, factors (N, C); a new map like ``x``.
-        mix: As ``mix.mix``.
-        mix_backward: As ``mix.mix_backward``.
-        joint_moments: As ``mix.joint_moments``.
-        forward: All of the forward pass in one call, where BN does not span processes; see
-            ``fused``. None: it is put together from the above.
-        backward: All of the backward pass in one call. None: it is put together from the above.
-        switch_norm: A whole call as the reference's, with a node of the graph of its own, or None.
-        sparsestmax: ``(z, radius)`` → ratios, with a node of the graph of its own; z (..., K),
-            radius one number or (..., 1). None where there is none.
+        mix: The same function as ``mix.mix``.
+        mix_backward: The same function as ``mix.mix_backward``.
+        joint_moments: The same function as ``mix.joint_moments``.
+        forward: The whole forward pass in one call where BN does not span processes, see
+            ``fused``. None: it is put together from the functions above.
+        backward: The whole backward pass in one call where BN does not span processes. None: it is
+            put together from the functions above.
+        switch_norm: The same function as ``reference.switch_norm``, with a node of its own in the
+            graph; None without one.
+        sparsestmax: ``(z, radius)`` → ratios, with a node of its own in the graph, for logits
+            (..., K) and a radius of one number or (..., 1); None without one.
     """
 
     devices: tuple[str, ...]

@@ -1,5 +1,7 @@
 """The oracle: Eq. 1 as plain autograd, for any device and dtype."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -24,16 +26,16 @@ def switch_norm(
     channels: PerChannel,
     update: Update | None,
 ) -> tuple[Tensor, Tensor]:
-    """Normalizes ``x`` (N, C, *spatial); arguments have been checked.
+    """Normalizes a map by arguments that have been checked.
 
     Args:
-        x: The map.
+        x: The map, (N, C, *spatial).
         logits: (2, K), what ``norm.source`` says. Where a selection is given by name they get a
             gradient of 0.
-        radius: 0-d, of SparsestMax, where the source is 'logits'.
+        radius: 0-d, of SparsestMax, where the source is 'logits'; else None.
         norm: The description, without the normalizers that do not fit the shape.
         channels: γ and β; and running statistics where BN is to use them in place of the batch's.
-        update: Running statistics that take in the batch's.
+        update: Running statistics to update with the batch's; None for none.
 
     Returns:
         ``y`` like ``x``, and the ratios (2, K), detached.
@@ -44,8 +46,10 @@ def switch_norm(
     elif norm.source == 'selected':
         k = len(norm.normalizers)
         ratios = torch.eye(k, device=x.device).expand(2, k) + 0 * logits[:, :k]
-    wide = x.to(torch.promote_types(x.dtype, torch.float32))  # once: its gradient is rounded once
-    mean, var = instance_moments(wide, norm.correction)
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))  # so its gradient is rounded once
+    mean, var = instance_moments(wide)
+    if norm.correction and (area := math.prod(x.shape[2:])) > 1:
+        var = var * (area / (area - 1))
     count = x.numel() // x.size(1)
     (mean, var), batch = _mix_moments((mean, var), count, ratios, norm, channels)
     to_map = (slice(None), slice(None)) + (None,) * (x.dim() - 2)  # (., C) -> (., C, 1, ...)

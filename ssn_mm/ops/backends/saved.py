@@ -1,4 +1,4 @@
-"""What the forward pass keeps for the backward pass besides the map: one tensor, by name."""
+"""The tensor that the forward pass keeps for the backward pass besides the map, and its parts."""
 
 from typing import NamedTuple
 
@@ -17,9 +17,9 @@ class Saved(NamedTuple):
         shift: The mixed mean M, (N, C).
         rstd: R = 1/sqrt(V + ε) of the mixed variance V, (N, C).
         scale: γR, (N, C).
-        stretch: Of SparsestMax, (2,), see ``projection.solve``.
-        bend: Of SparsestMax, (2,), see ``projection.solve``.
-        share: This process' part of BN's elements, (1,); 1 unless BN spans all processes.
+        stretch: The stretch of SparsestMax, (2,), see ``projection.solve``.
+        bend: The bend of SparsestMax, (2,), see ``projection.solve``.
+        share: This process' fraction of BN's elements, (1,); 1 unless BN spans all processes.
     """
 
     mean: Tensor
@@ -32,12 +32,12 @@ class Saved(NamedTuple):
     share: Tensor
 
     def pack(self) -> Tensor:
-        """All of them in one new tensor."""
+        """Copies all parts into one new tensor."""
         return torch.cat([t.flatten() for t in self])
 
 
 def state_size(n: int, c: int) -> int:
-    """Numbers in the packed state of a map (N, C, *spatial)."""
+    """How many numbers the packed state of a map (N, C, *spatial) has."""
     return PER_INSTANCE * n * c + CURVE
 
 
@@ -49,5 +49,5 @@ def unpack(state: Tensor, n: int, c: int) -> Saved:
 
 
 def share_of(state: Tensor) -> Tensor:
-    """This process' part of BN's elements, 0-d."""
+    """This process' fraction of BN's elements, 0-d."""
     return state[-1]

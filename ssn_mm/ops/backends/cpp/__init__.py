@@ -1,7 +1,11 @@
-"""Passes over the map, mixing and the graph's node in C++, built where a compiler is.
+"""The backend ``cpp``: passes over the map, mixing and the graph's node in C++.
 
 The first use compiles for about half a minute into the user's cache (``$XDG_CACHE_HOME/ssn_mm``); a
 library there is used again. It runs on PyTorch's own OpenMP threads.
+
+``torch.utils.cpp_extension.load`` would build it, too. It needs ninja, which PyTorch does not
+install, and waits for ever for the lock of a process that was killed while it built. Here a library
+is named after all that it depends on and put in place as a whole, so no lock is needed.
 """
 
 import hashlib
@@ -45,8 +49,7 @@ def why_not(device: torch.device, dtype: torch.dtype) -> str:
     reason = why_not_built()
     if reason:
         return f'its kernels could not be built: {reason}'
-    # old compilers lack half precision
-    known = torch.ops.ssn_mm_cpp.supports(dtype)
+    known = torch.ops.ssn_mm_cpp.supports(dtype)  # old compilers lack half precision
     return '' if known else f'the compiler that built its kernels knows no {dtype}'
 
 
@@ -55,7 +58,7 @@ def why_not_built() -> str:
     """What prevented the library from being built; '' if nothing did."""
     try:
         torch.ops.load_library(_build())
-    except Exception as error:  # of compiler, linker, loader, file system, a missing home
+    except Exception as error:  # compiler, linker, loader and file system fail in their own ways
         more = getattr(error, 'stderr', None) or error.__cause__ or ''
         reason = f'{type(error).__name__}: {error} {more}'.strip()[:1000]
         _LOG.warning(
@@ -74,7 +77,7 @@ def _build() -> Path:
     compiler = shutil.which(wanted[0])
     flags = [*_FLAGS, *_MARCH.get(torch.backends.cpu.get_cpu_capability(), [])]
     torch_build = (torch.__version__, str(torch.version.git_version), platform.machine())
-    system = (*platform.libc_ver(), *wanted[1:])  # a home may be shared by several
+    system = (*platform.libc_ver(), *wanted[1:])  # several machines may share a home
     digest = hashlib.sha256(' '.join([str(compiler), *torch_build, *system, *flags]).encode())
     for source in sources:
         digest.update(source.read_bytes())
@@ -99,8 +102,8 @@ def _build() -> Path:
 
         with ThreadPoolExecutor() as pool:
             units = list(pool.map(compile_unit, (s for s in sources if s.suffix == '.cpp')))
-        # compiled with OpenMP but linked without: its symbols are those of PyTorch's library, a
-        # second one would start threads of its own
+        # compiled with OpenMP and linked without it, since PyTorch brings the library, and a second
+        # one would start threads of its own
         built = Path(scratch) / 'library.so'
         paths = [f'-L{path}' for path in cpp_extension.library_paths()]
         _run([*command, '-shared', *units, *paths, '-ltorch_cpu', '-lc10', '-o', str(built)])
@@ -128,7 +131,7 @@ def switch_norm(
     channels: PerChannel,
     update: Update | None,
 ) -> tuple[Tensor, Tensor]:
-    """As the reference backend's, without ``norm.sync``; its node in the graph is C++, too."""
+    """Normalizes as ``reference.switch_norm`` does, without ``norm.sync``, by a node in C++."""
     weight, bias, running_mean, running_var = channels
     given = (x, logits, weight, bias, radius, running_mean, running_var)
     options = (norm.source, norm.names, norm.eps, norm.num_groups)

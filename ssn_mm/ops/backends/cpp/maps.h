@@ -13,8 +13,8 @@
 #include <sys/mman.h>
 #endif
 
-constexpr Int kBlock = 2048;  // numbers of a row: they stay in the first cache, and sum exactly
-constexpr Int kPixels = 32;   // pixels of a map in channels last, for the same reasons
+constexpr Int kBlock = 2048;  // numbers of a row that stay in the first cache and sum exactly
+constexpr Int kPixels = 32;   // pixels of a map in channels last that do
 
 struct Shape {
   Int n, c, s;
@@ -39,8 +39,8 @@ template <class F> static void each_tile(const Shape& m, F f) {
   });
 }
 
-// Touches the pages of a result that malloc took fresh from the system: asked for in blocks they
-// cost less than one fault each. Kernels before Linux 5.14 refuse, and all stays as it was.
+// Touches the pages of a result that malloc took fresh from the system: asked for in blocks, they
+// cost less than one fault each. Linux before 5.14 refuses, and nothing is changed then.
 template <class T> static void populate(const Shape& m, T* result) {
 #ifdef __linux__
   constexpr Int kPage = 4096, kPart = 1 << 18;
@@ -58,8 +58,8 @@ template <class T> static void populate(const Shape& m, T* result) {
 #endif
 }
 
-// Adds f(j, first, second) for j < count. Long sums go into lanes enough that no addition waits for
-// the one before; short ones would only pay for adding the lanes up.
+// Adds f(j, first, second) for j < count. Long sums are spread over so many lanes that no addition
+// waits for the one before; for short sums, adding up the lanes would cost more.
 template <class A, class F> static void sum(Int count, A& first, A& second, F f) {
   constexpr int kLanes = 128 / sizeof(A);
   A a = 0, b = 0;

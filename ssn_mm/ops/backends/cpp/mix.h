@@ -1,5 +1,5 @@
-// Mixing: (N, C) numbers between the passes over the map. backends/mix.py has its formulas
-// and names.
+// Mixing: the numbers (N, C) between the passes over the map. backends/mix.py has the formulas and
+// names.
 #pragma once
 #include <algorithm>
 #include <cmath>
@@ -9,7 +9,7 @@
 #include "sparsestmax.h"
 
 enum Kind { kIN, kLN, kBN, kGN };
-enum Source { kRatios, kLogits, kChosen };  // what the logits are; ratios are two rows of k
+enum Source { kRatios, kLogits, kSelected };  // what the logits are; ratios are two rows of k
 
 struct Recipe {
   Int n, c, groups;  // 1 group without GN
@@ -33,12 +33,12 @@ template <class A> struct Shares {
   }
 };
 
-// Whether a normalizer has a share in one of both rows.
+// Whether a normalizer has a ratio above 0 in one of both rows.
 template <class A> bool takes_part(const Recipe& q, Kind kind, const A* ratios) {
   return Shares<A>(q, ratios).of[kind] != 0 || Shares<A>(q, ratios + q.k).of[kind] != 0;
 }
 
-// A number for what LN, BN and GN measure together, (N), (C) and (N, groups), 0 without them.
+// A number for each set that LN, BN and GN measure: (N), (C) and (N, groups); 0 without them.
 template <class A> struct Numbers {
   std::vector<A> ln, bn, gn;
   explicit Numbers(const Recipe& q) : ln(q.n), bn(q.c), gn(q.n * q.groups) {}
@@ -53,8 +53,9 @@ template <class F> void each_strip(const Recipe& q, F f) {
   });
 }
 
-// Averages of f(n, i, centre of what i belongs to). Each sum has one order: results repeat. Every
-// loop has its own copy of f, in registers: what f reads could else change with each sum.
+// Averages of f(n, i, centre of the set that i belongs to). Each sum has one order, so that results
+// repeat. Every loop has its own copy of f, in registers: else what f reads could change with each
+// sum.
 template <class A, class F>
 void average_samples(const Recipe& q, const Numbers<A>& centre, Numbers<A>& to, F f) {
   if (q.has(kLN))
@@ -92,7 +93,7 @@ void average_batch(const Recipe& q, const Numbers<A>& centre, Numbers<A>& to, F 
   });
 }
 
-// The moments of LN, BN and GN: Chan's mean of variances + variance of means.
+// The moments of LN, BN and GN by Chan's formula: mean of variances + variance of means.
 template <class A> struct Merged {
   Numbers<A> mean, var;
 
@@ -122,7 +123,7 @@ void mix(const Recipe& q, const A* m, const A* v, const A* logits, Source source
          A* shift, A* rstd, A* scale, A* batch) {
   for (int row = 0; row < 2; ++row) {
     double p[4] = {}, stretch = 1, bend = 0;
-    if (source == kChosen) {
+    if (source == kSelected) {
       p[q.k == 1 ? 0 : row] = 1;
     } else {
       double z[4];
@@ -222,7 +223,7 @@ void mix_backward(const Recipe& q, Int area, const A* m, const A* v, const A* ra
     }
   });
 
-  if (source == kChosen) return;
+  if (source == kSelected) return;
   double dp[2][4] = {};
   for (Int n = 0; n < q.n; ++n) {
     dp[0][kIN] += in[2 * n];

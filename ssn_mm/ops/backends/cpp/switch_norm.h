@@ -1,5 +1,5 @@
-// The kernels, for every type of map. Pointers are to contiguous memory; dtype is that of maps,
-// 0 float, 1 double, 2 bfloat16, 3 half. Each returns whether the type is there.
+// The kernels, for every type of map. Pointers are to contiguous memory; dtype is the type of maps,
+// 0 float, 1 double, 2 bfloat16, 3 half. Each returns whether the compiler has the type.
 #pragma once
 #include <cstdint>
 
@@ -14,9 +14,8 @@ bool ssn_sums(int dtype, Int n, Int c, Int s, int channels_last, int threads, co
 bool ssn_affine_grad(int dtype, Int n, Int c, Int s, int channels_last, int threads,
                      const void* dy, const void* x, const void* shift, const void* scale,
                      const void* slope, const void* offset, void* dx);
-// The whole operator. state is 5 x N x C numbers, mean, var, shift, rstd and scale, and 5 more, the
-// curve. updated_mean and updated_var take the batch's statistics in where BN has a share, else batch does,
-// 2 x C.
+// The whole operator. state has the parts of backends/saved.py. updated_mean and updated_var, if
+// given, are running statistics to update where BN takes part; else batch, 2 x C, takes the batch's.
 bool ssn_forward(int dtype, Int n, Int c, Int s, int channels_last, int threads, Int groups,
                  int kinds, int k, double eps, int source, double radius, double momentum,
                  const void* x, const void* logits, const void* weight, const void* bias,
@@ -27,7 +26,8 @@ bool ssn_backward(int dtype, Int n, Int c, Int s, int channels_last, int threads
                   const void* logits, const void* running_mean, const void* running_var,
                   const void* ratios, const void* state, void* dlogits, void* dweight,
                   void* dbias, void* dx);
-// rows x k logits; one radius, or one a row. curve is the rows' stretches, then their bends.
+// SparsestMax of rows x k logits with one radius, or one a row. curve has the rows' stretches, then
+// their bends.
 bool ssn_sparsestmax(int dtype, Int rows, int k, const void* logits, const void* radius,
                      int one_radius, void* ratios, void* curve);
 bool ssn_sparsestmax_backward(int dtype, Int rows, int k, const void* gradient, const void* logits,

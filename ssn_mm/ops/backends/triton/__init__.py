@@ -34,14 +34,14 @@ from .plans import (
 
 
 def why_not(device: torch.device, dtype: torch.dtype) -> str:
-    """Launches the kernels that see a map, on one of this type; raises what they raise."""
+    """Launches the kernels that see a map on one of this type; raises what they raise."""
     x = torch.zeros(1, 2, 4, device=device, dtype=dtype)
     affine(x, *moments(x), None)
     return ''
 
 
 def is_faster_in_torch(name: str, x: Tensor) -> bool:
-    """Whether torch's own layer is used where ``name`` alone is computed: cuDNN's fused BN."""
+    """Whether torch's own layer is used where ``name`` alone is computed, as cuDNN's BN is."""
     return name == 'BN'
 
 
@@ -86,7 +86,7 @@ def mix(
     mean: Tensor, var: Tensor, logits: Tensor, radius: Tensor | None, norm: Norm,
     channels: PerChannel, out: Saved | None = None,
 ) -> Mixed:  # fmt: skip
-    """As ``backends.mix.mix``; ``out`` takes what it computes, with a share of 1."""
+    """Mixes as ``backends.mix.mix`` does, into the parts of ``out`` where it is given."""
     (n, c), k = mean.shape, len(norm.normalizers)
     if is_too_wide(mean, norm):
         mixed = plain.mix(mean, var, logits, radius, norm, channels)
@@ -113,7 +113,7 @@ def mix(
 
 
 def joint_moments(mean: Tensor, var: Tensor, elements: int) -> tuple[Tensor, Tensor]:
-    """As ``backends.mix.joint_moments``."""
+    """Measures what ``backends.mix.joint_moments`` does."""
     n, c = mean.shape
     own = mean.new_empty(2 * c + 1)
     _merge((mean, var), own[:-1].view(2, c), n, elements // n, elements, own[-1:])
@@ -131,7 +131,7 @@ def mix_backward(
     mixed: Mixed, own: Moments, sums: tuple[Tensor, Tensor], logits: Tensor, norm: Norm,
     channels: PerChannel, area: int, share: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor | None, Tensor, Tensor]:  # fmt: skip
-    """As ``backends.mix.mix_backward``."""
+    """Computes what ``backends.mix.mix_backward`` does."""
     mean, var = own
     c, k = mean.size(1), len(norm.normalizers)
     if is_too_wide(mean, norm):
@@ -171,7 +171,7 @@ def _sum_columns(
     sums_over: Sequence[Tensor], ratios: Tensor, out: Sequence[Tensor], bn: Tensor | None,
     norm: Norm,
 ) -> None:  # fmt: skip
-    """Sums over samples: the gradients of bias and weight, and of BN's moments."""
+    """Sums gradients over samples, for bias and weight into ``out``, for BN's into ``bn``."""
     n, c = sums_over[0].shape
     blocks, groups, most = plan_columns(n)
     parts, of_bn = out, bn
@@ -192,7 +192,7 @@ def _merge(
     pair: Sequence[Tensor] | Tensor, out: Sequence[Tensor] | Tensor, parts: int,
     chunk: int = 0, area: int = 0, total: Tensor | None = None,
 ) -> None:  # fmt: skip
-    """Two sums of parts (P, M); or moments where parts have ``chunk`` of ``area`` elements."""
+    """Merges parts (P, M) of two sums; or of moments, each of ``chunk`` of ``area`` elements."""
     a, b = pair
     maps = a.numel() // parts
     blocks, groups, most = plan_columns(parts)

@@ -1,9 +1,9 @@
 """Kernels for GPUs that stream the map, and the one that merges their parts.
 
 A map is (outer, rows, area): contiguous (1, N·C, S), or channels last (N, C, S) with the rows side
-by side. A program owns a tile of rows by pixels, with an accumulator per cell that is reduced once
-at its end; without atomics, so runs agree bitwise. Indices are 64 bits wide: a map, or one plane of
-it, may have 2^31 elements. Blocks do not grow with N: what spans samples is a loop.
+by side. A program owns a tile of rows by pixels, with an accumulator per cell that it reduces once
+at its end. There are no atomics, so that runs agree bitwise. Indices are 64 bits wide, since a map,
+or one plane of it, may have 2^31 elements. Blocks do not grow with N: what spans samples is a loop.
 """
 
 import triton
@@ -81,8 +81,8 @@ def merge_kernel(
 ):  # fmt: skip
     """Sums of up to ``most`` parts; or moments, from those of parts, by Chan's formula.
 
-    A part has ``chunk`` elements, the last of ``area`` in all fewer; or what count_ptr says. Also
-    stores how many there are, or the share that ``own`` of them have.
+    A part has ``chunk`` elements, the last one what is left of ``area``; or as many as count_ptr
+    says. The kernel also stores how many there are, or the fraction of them that ``own`` is.
     """
     pid, blocks = tl.program_id(0).to(tl.int64), (maps - 1) // block_c + 1
     at = pid % blocks * block_c + tl.arange(0, block_c)[None, :]
@@ -129,7 +129,7 @@ def affine_kernel(
     period, rows, area, splits, steps,
     align: tl.constexpr, last: tl.constexpr, block_r: tl.constexpr, block_s: tl.constexpr,
 ):  # fmt: skip
-    """scale·dy + slope·(x - shift) + offset, the first and the last only where given."""
+    """scale·dy + slope·(x - shift) + offset, without dy and offset where these are not given."""
     outer, row, _, pixel = _own(rows, splits, steps, last, block_r, block_s)
     at = outer * rows + row
     shift = tl.load(shift_ptr + at, mask=row < rows, other=0.0)

@@ -1,6 +1,6 @@
-"""Kernels for GPUs of what lies between the passes over the map: SparsestMax and mixing.
+"""Kernels for GPUs between the passes over the map: SparsestMax and mixing.
 
-They see the (N, C) numbers as cells (sample, group, member), with one group where there is no GN.
+They see the numbers (N, C) as cells (sample, group, member), with one group where there is no GN.
 Indices and loops are those of ``kernels``.
 """
 
@@ -10,7 +10,7 @@ import triton.language as tl
 from ...projection import TIE_DISTANCE
 
 _LN, _BN, _GN = tl.constexpr(1), tl.constexpr(2), tl.constexpr(3)
-# Where BN's averages of the gradients come from
+# where BN's averages of the gradients come from: there are none, this program, or memory
 FIXED, OWN, READ = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2)
 _TIE = tl.constexpr(TIE_DISTANCE)
 
@@ -29,9 +29,10 @@ def _select(
     z_ptr, radius_ptr, p_ptr, stretch_ptr, bend_ptr, row, rows, radius_stride,
     full: tl.constexpr, k: tl.constexpr, block_k: tl.constexpr,
 ):  # fmt: skip
-    """Stores the SparsestMax of rows (R, 1) as `solve` does, or the logits; returns p (R, K).
+    """Stores SparsestMax of rows (R, 1) as `projection.solve` has it; returns p (R, K).
 
-    Without logits both rows have selected: the first column, and the last.
+    Without a radius the logits are p. Without logits, row 0 has selected the first column and row 1
+    the last.
     """
     column = tl.arange(0, block_k)[None, :]
     listed = (row < rows) & (column < k)
@@ -44,8 +45,8 @@ def _select(
         r = tl.load(radius_ptr + row * radius_stride, mask=row < rows, other=0.0).to(p.dtype)
         top = tl.max(p, 1, keep_dims=True)
         first = tl.min(tl.where(p == top, column, k), 1, keep_dims=True)
-        z = tl.where(listed, p - top, -1e15)  # the others never fit
-        # the face of all entries from each one (R, K, 1) up
+        z = tl.where(listed, p - top, -1e15)  # padding never fits
+        # for each entry (R, K, 1), the face of the entries that are not below it
         least, others = z[:, :, None], z[:, None, :]
         m = tl.sum(tl.where(others >= least, 1.0, 0.0).to(z.dtype), 2, keep_dims=True)
         total = tl.sum(tl.where(others >= least, others, 0.0), 2, keep_dims=True)
@@ -72,7 +73,7 @@ def _store_dlogits(
     g, z_ptr, p_ptr, stretch_ptr, bend_ptr, dz_ptr, row, rows,
     constrained: tl.constexpr, k: tl.constexpr, block_k: tl.constexpr,
 ):  # fmt: skip
-    """`jacobian_product` of g (R, K), or g itself."""
+    """Stores `projection.jacobian_product` of g (R, K), or g itself where logits are the ratios."""
     column = tl.arange(0, block_k)[None, :]
     listed = (row < rows) & (column < k)
     if constrained:
@@ -93,7 +94,7 @@ def ratios_grad_kernel(
     g_ptr, z_ptr, p_ptr, stretch_ptr, bend_ptr, dz_ptr, rows, parts, constrained: tl.constexpr,
     k: tl.constexpr, block_p: tl.constexpr, block_r: tl.constexpr, block_k: tl.constexpr,
 ):  # fmt: skip
-    """Of g (parts, rows, K), which is summed first."""
+    """Sums g (parts, rows, K) over its parts and stores the gradients for logits."""
     row = tl.program_id(0).to(tl.int64) * block_r + tl.arange(0, block_r)[:, None]
     column = tl.arange(0, block_k)[None, :]
     listed = ((row < rows) & (column < k))[None, :, :]
@@ -110,8 +111,11 @@ def ratios_grad_kernel(
 
 @triton.jit
 def _cells(n, groups, size, block_n: tl.constexpr, block_g: tl.constexpr, block_j: tl.constexpr):
-    """This program's cells (N, G, J): the first's index in (N, C), the others' from there, which
-    exist; channels and which exist."""
+    """This program's cells (N, G, J).
+
+    Returns the index of the first one in (N, C), those of all from there on, and which exist; the
+    channels, and which of these exist.
+    """
     first = tl.program_id(0).to(tl.int64) * block_n
     sample = tl.arange(0, block_n)[:, None, None]
     group, member = tl.arange(0, block_g)[None, :, None], tl.arange(0, block_j)[None, None, :]
@@ -122,7 +126,7 @@ def _cells(n, groups, size, block_n: tl.constexpr, block_g: tl.constexpr, block_
 
 @triton.jit
 def _average(t, n, groups, size, kind: tl.constexpr):
-    """A_k of cells that are 0 where none exist."""
+    """A_k of `backends.mix` over cells; those that do not exist are 0."""
     if kind == _LN:
         t = tl.sum(tl.sum(t, 2, keep_dims=True), 1, keep_dims=True) / (groups * size)
     if kind == _GN:
@@ -137,7 +141,7 @@ def _merged(
     mean, var, bn_mean_ptr, bn_var_ptr, inside, channel, known, n, groups, size,
     kind: tl.constexpr, measure: tl.constexpr,
 ):  # fmt: skip
-    """m_k and v_k. BN's are read, or measured and stored."""
+    """m_k and v_k of `backends.mix`; BN's are read, or measured and stored."""
     if (kind == _BN) & (not measure):
         m = tl.load(bn_mean_ptr + channel, mask=known, other=0.0)
         v = tl.load(bn_var_ptr + channel, mask=known, other=0.0)
@@ -186,7 +190,7 @@ def mix_kernel(
 
 @triton.jit
 def _gradients(total_ptr, dot_ptr, rstd_ptr, scale_ptr, first, at, inside):
-    """T, R·E and the gradients to M and V."""
+    """T, R·E, G_M and G_V of `backends.mix`."""
     total = tl.load(total_ptr + first + at, mask=inside, other=0.0)
     rstd = tl.load(rstd_ptr + first + at, mask=inside, other=0.0)
     scale = tl.load(scale_ptr + first + at, mask=inside, other=0.0)
@@ -200,7 +204,7 @@ def columns_kernel(
     n, c, most, groups,
     bn: tl.constexpr, k: tl.constexpr, block_n: tl.constexpr, block_c: tl.constexpr,
 ):  # fmt: skip
-    """Sums over up to ``most`` samples: gradients of bias, weight, BN's mean and variance."""
+    """Sums over up to ``most`` samples the gradients for bias, weight, BN's mean and variance."""
     pid, blocks = tl.program_id(0).to(tl.int64), (c - 1) // block_c + 1
     channel = pid % blocks * block_c + tl.arange(0, block_c)[None, :]
     first = pid // blocks * most
@@ -247,7 +251,9 @@ def mix_grad_kernel(
         tl.store(dbias_ptr + channel, tl.sum(total, 0, keep_dims=True), mask=known)
         tl.store(dweight_ptr + channel, tl.sum(dot, 0, keep_dims=True), mask=known)
     origin = tl.zeros_like(mean)
-    if constrained:  # which ignores what a row's gradients share: left out, it cannot cancel
+    if (
+        constrained
+    ):  # the Jacobian drops what a row's gradients have in common; here it would cancel
         origin = mean
     row, column = tl.arange(0, 2)[:, None], tl.arange(0, block_k)[None, :]
     dp = tl.zeros((2, block_k), mean.dtype)

@@ -1,9 +1,9 @@
-"""Which programs share a map, and the (N, C) numbers between its passes.
+"""Plans how many programs a map, and the numbers (N, C) between its passes, are split over.
 
 Where rows are too few to fill a GPU, pixels are split over programs and their parts merged. One
-program mixes up to _WHOLE cells of (N, C). Above that samples are split: what BN needs of all
-samples is reduced in a launch before, what the ratios need in one after. A sample with more
-channels than _WIDEST is left to PyTorch's operators.
+program mixes up to _WHOLE cells of (N, C). Above that, samples are split: one launch before reduces
+what BN needs of all samples, one after what the ratios need. A sample with more channels than
+_WIDEST is left to PyTorch's operators.
 """
 
 import math
@@ -15,18 +15,26 @@ from torch import Tensor
 
 from ...norm import Norm
 
-_CELLS = 4096  # of a tile of the map, 16 for each of 256 threads
-_PROGRAMS = 4  # for each multiprocessor, some, which hides the latency of its loads
-_WHOLE = 4096  # cells of float32 that one program mixes, half with GN: more spill
-_WIDEST = 4096  # such cells of one sample
+_CELLS = 4096  # numbers of a tile of the map, 16 for each of 256 threads
+_PROGRAMS = 4  # programs for each multiprocessor, so that one hides the latency of another's loads
+_WHOLE = 4096  # cells of float32 that one program mixes, half of them with GN; more would spill
+_WIDEST = 4096  # cells of float32 that one sample may have
 _SPLIT = 1024  # cells of a program where samples are split
-_PARTS = 1024  # that a program merges; of more, each program some, and another launch those
+_PARTS = 1024  # parts that one program merges; with more there are several, and another launch
 
-_KINDS = {'IN': 0, 'LN': 1, 'BN': 2, 'GN': 3}  # two bits of `kinds` each
+_KINDS = {'IN': 0, 'LN': 1, 'BN': 2, 'GN': 3}  # each is two bits of `kinds`
 
 
 def plan_map(x: Tensor, reduces: bool) -> tuple[int, tuple[int, ...], dict[str, Any]]:
-    """How many programs share a map; its rows and area, their splits and steps; constants."""
+    """Plans a pass over a map.
+
+    Args:
+        x: The map, contiguous or channels last.
+        reduces: Whether the pass reduces the map, rather than writing another one.
+
+    Returns:
+        The number of programs; rows, area, splits and steps; the kernel's constants.
+    """
     n, c = x.shape[:2]
     area = x.numel() // (n * c)
     last = not x.is_contiguous()
@@ -54,7 +62,7 @@ def plan_map(x: Tensor, reduces: bool) -> tuple[int, tuple[int, ...], dict[str, 
 
 @cache
 def _processors(device: int) -> int:
-    """Of a GPU, which many programs keep busy; 1 for what is none."""
+    """Number of a GPU's multiprocessors; 1 for another device."""
     return 1 if device < 0 else torch.cuda.get_device_properties(device).multi_processor_count
 
 
@@ -65,14 +73,22 @@ def is_too_wide(mean: Tensor, norm: Norm) -> bool:
 
 
 def _row(mean: Tensor, norm: Norm) -> tuple[int, int, int, int]:
-    """GN's groups, 1 without it, and their size; both as powers of 2."""
+    """Number of GN's groups, 1 without GN, and channels of each; then both as powers of 2."""
     groups = norm.num_groups if 'GN' in norm.normalizers else 1
     size = mean.size(1) // groups
     return groups, size, pad(groups), pad(size)
 
 
 def plan_cells(mean: Tensor, norm: Norm) -> tuple[int, tuple[int, ...], dict[str, Any]]:
-    """How many programs share (N, C); samples, groups, their size; constants."""
+    """Plans mixing.
+
+    Args:
+        mean: The instance means, (N, C).
+        norm: The description of the normalization.
+
+    Returns:
+        The number of programs; samples, groups and channels of a group; the kernel's constants.
+    """
     n = len(mean)
     groups, size, block_g, block_j = _row(mean, norm)
     row = block_g * block_j
@@ -91,7 +107,7 @@ def plan_cells(mean: Tensor, norm: Norm) -> tuple[int, tuple[int, ...], dict[str
 
 
 def plan_columns(rows: int) -> tuple[dict[str, int], int, int]:
-    """Blocks of a program that goes through rows of some columns; groups of rows, their size."""
+    """Plans sums over rows: the blocks of a program, the groups of rows, and rows of a group."""
     groups = cdiv(rows, _PARTS)
     block_n = min(pad(rows), 256)
     block_c = max(1, min(16, 4096 // block_n))
@@ -100,7 +116,7 @@ def plan_columns(rows: int) -> tuple[dict[str, int], int, int]:
 
 
 def plan_parts(k: int, parts: int) -> dict[str, int]:
-    """Blocks of the program that sums parts of the two rows' gradients, of K ratios each."""
+    """The blocks of the program that sums parts of the gradients for the ratios, (2, K)."""
     return dict(k=k, block_k=max(2, pad(k)), block_p=min(pad(parts), 256), block_r=2, num_warps=4)
 
 
@@ -109,6 +125,7 @@ def cdiv(a: int, b: int) -> int:  # triton's takes microseconds, as does its nex
 
 
 def pad(count: int) -> int:
+    """The next power of 2."""
     return 1 << (count - 1).bit_length()
 
 
