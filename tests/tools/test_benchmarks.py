@@ -63,19 +63,19 @@ def test_layer_rows_become_a_page_and_a_picture(run_tool, call, tmp_path):
     smoke = ('--smoke', '--threads', '1', '--out', out, '--backends', 'auto', 'reference')
     code, output = run_tool(*tool('bench_switch_norm', *smoke))
     assert code == 0, output
-    assert 'time / BN | time / GN | time / published | memory / BN' in output
+    assert "time / BN | time / GN | time / authors' formula | memory / BN" in output
     header, rows = rows_of(out)
     assert header['tool'] == 'bench_switch_norm'
     assert header['environment']['threads'] == 1
     assert str(tmp_path) not in out.read_text()
     names = {row['competitor'] for row in rows}
-    assert {'BN', 'SyncBN', 'GN', 'IN', 'LN', 'SN', 'published', 'copy'} < names
-    assert {'SSN competing', 'SSN chose BN [reference]', 'SSN figure 5'} < names
+    assert {'BN', 'SyncBN', 'GN', 'IN', 'LN', 'SN', "authors' formula", 'copy'} < names
+    assert {'SSN competing', 'SSN selected BN [reference]', 'SSN figure 5'} < names
     assert len(rows) == 2 * len(names)
     ssn = next(row for row in rows if row['competitor'] == 'SSN competing')
     assert set(ssn['seconds']) == set(ssn['roofline']) == {'forward', 'backward', 'total'}
     assert ssn['bytes'] == dict(forward=3 * 16384, backward=5 * 16384, total=8 * 16384)
-    assert set(ssn['ratio']) == {'BN', 'GN', 'published', 'copy'}
+    assert set(ssn['ratio']) == {'BN', 'GN', "authors' formula", 'copy'}
     assert ssn['peak_bytes'] > 2 * 16384  # y and dx
 
     code, output = run_tool(*tool('render', '--data', out.parent, '--out', tmp_path))
@@ -121,8 +121,9 @@ def test_steps_of_whole_networks_are_timed(run_tool, tmp_path):
         'i3d, images 1, 8x64x64',
     ):
         assert title in output
-    assert output.count('| SSN chose BN ') == 3
-    assert '/ BN | / GN | / published | peak MiB | memory / BN' in ' '.join(output.split())
+    assert output.count('| SSN selected BN ') == 3
+    head = "/ BN | / GN | / authors' formula | peak MiB | memory / BN"
+    assert head in ' '.join(output.split())
     assert list(tmp_path.iterdir()) == []  # a smoke run writes nothing unless asked
 
 
@@ -135,7 +136,7 @@ def test_deployed_networks_are_timed_and_stand_beside_the_paper(call, tmp_path):
     _, rows = rows_of(out)
     assert [row['competitor'] for row in rows] == [
         *('BN', 'IN', 'LN', 'GN', 'SN', 'SN [cpu]'),
-        *('SSN figure 5', 'SSN chose BN'),
+        *('SSN figure 5', 'SSN selected BN'),
     ]
     code, output = call('render', '--data', out.parent, '--out', tmp_path)
     assert code == 0, output
@@ -151,7 +152,7 @@ def test_no_batch_norm_is_left_in_deployed_networks():
     from ssn_mm.layers import MixedNorm
 
     x = torch.randn(2, 3, 32, 32)
-    for norm, kinds in {'SSN chose BN': set(), 'SSN figure 5': {MixedNorm}}.items():
+    for norm, kinds in {'SSN selected BN': set(), 'SSN figure 5': {MixedNorm}}.items():
         with torch.no_grad():
             deployed = build_network('resnet50', norm, x, 32, 0)
             found = {type(m) for m in deployed.modules() if 'Norm' in type(m).__name__}
@@ -183,18 +184,18 @@ def test_a_users_error_is_a_message(call, command, message):
 
 
 def test_competitors_compute_what_their_names_say():
-    from competitors import CHOSEN_RADIUS, build_layer
+    from competitors import SELECTED_RADIUS, build_layer
 
     x = torch.randn(4, 32, 5, 5)
-    layers = {name: build_layer(name, 32, 2) for name in ('SSN competing', 'SSN chose BN')}
+    layers = {name: build_layer(name, 32, 2) for name in ('SSN competing', 'SSN selected BN')}
     assert (layers['SSN competing'].ratios() > 0.01).all()
-    assert layers['SSN chose BN'].radius == torch.tensor(CHOSEN_RADIUS)
-    assert layers['SSN chose BN'].selected == ('BN', 'BN')
+    assert layers['SSN selected BN'].radius == torch.tensor(SELECTED_RADIUS)
+    assert layers['SSN selected BN'].selected == ('BN', 'BN')
     assert build_layer('SSN figure 5', 32, 2).selected == ('BN', 'LN')
-    published = build_layer('published', 32, 2)
-    torch.testing.assert_close(layers['SSN competing'](x), published(x), rtol=1e-4, atol=1e-5)
+    authors = build_layer("authors' formula", 32, 2)
+    torch.testing.assert_close(layers['SSN competing'](x), authors(x), rtol=1e-4, atol=1e-5)
     bn = build_layer('BN', 32, 2)
-    torch.testing.assert_close(layers['SSN chose BN'](x), bn(x), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(layers['SSN selected BN'](x), bn(x), rtol=1e-4, atol=1e-5)
 
 
 def test_networks_of_a_case_start_from_the_same_weights_and_mix_as_said():
@@ -209,7 +210,7 @@ def test_networks_of_a_case_start_from_the_same_weights_and_mix_as_said():
     assert sum('conv' in key for key in shared) == 49
     assert all(torch.equal(theirs[key], ours[key]) for key in shared)
     arrange(ssn, 'SSN figure 5')
-    chosen = [layer.selected for _, layer in ssn_layers(ssn)][:48]  # three whole cycles
-    for row in zip(*chosen, strict=True):
+    selected = [layer.selected for _, layer in ssn_layers(ssn)][:48]  # three whole cycles
+    for row in zip(*selected, strict=True):
         assert [row.count(name) for name in ('BN', 'IN', 'LN')] == [24, 12, 12]
-    assert sum(mean == var for mean, var in chosen) == 3 * 6
+    assert sum(mean == var for mean, var in selected) == 3 * 6

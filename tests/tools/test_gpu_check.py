@@ -95,7 +95,7 @@ def test_rows_of_earlier_checks_are_kept_and_counted_apart(tmp_path):
     Rows(path, 'before', 1).write('', False)
     start = path.stat().st_size
     Rows(path, 'now', 1).write('', True, off=0.5)
-    assert check.told(path, start) == dict(ok=1, failed=0, noted=0)
+    assert check.count_rows(path, start) == dict(ok=1, failed=0, noted=0)
     assert [row['part'] for row in read(path)] == ['before', 'now']
 
 
@@ -124,7 +124,7 @@ def test_what_is_measured_names_competitors_and_their_part_of_batch_norms_time(r
     gpu_timing.against_batch_norm(rows, [(2, 8, 3, 3)])
     assert len(read(rows.path)) == 3 * 2 * 7  # dtypes, layouts, competitors
     gpu_timing.resnet50(rows)
-    assert {'BN', 'SSN competing', 'SSN chose BN'} <= {
+    assert {'BN', 'SSN competing', 'SSN selected BN'} <= {
         row['case'].split(' float32')[0] for row in read(rows.path)[-3:]
     }
     assert all(row['of_bn'] > 0 and row['host_ms'] > 0 for row in read(rows.path))

@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 from bench_train_step import build_model
-from competitors import arrange, parse, run_benchmark
+from cases import check_positive, parse, time_cases
+from competitors import arrange
 from mmengine.logging import MMLogger
 from torch import Tensor, nn
 
@@ -20,8 +21,8 @@ from ssn_mm.deploy.export import TensorMode
 from ssn_mm.layers import SSN
 from ssn_mm.timing.rounds import Competitor
 
-NETWORKS = ('BN', 'IN', 'LN', 'GN', 'SN', 'SSN figure 5', 'SSN chose BN')
-AS_ONNX = ('BN', 'SSN figure 5', 'SSN chose BN')
+NETWORKS = ('BN', 'IN', 'LN', 'GN', 'SN', 'SSN figure 5', 'SSN selected BN')
+AS_ONNX = ('BN', 'SSN figure 5', 'SSN selected BN')
 IMAGES = dict(resnet50=(32, 1), resnet101=(32, 1), deeplab=(1,), i3d=(1,))
 SIZES = dict(resnet50=224, resnet101=224, deeplab=450, i3d=224)
 SMOKE = dict(models=['resnet50', 'i3d'], images=[2], size=64, width=32)
@@ -64,9 +65,7 @@ def parse_args() -> argparse.Namespace:
     )
     smoke = SMOKE | dict(frames=8)
     args = parse(parser, rounds=5, seconds=60.0, smoke=smoke, layers=False)
-    for name in ('size', 'frames', 'width'):
-        if getattr(args, name) is not None and getattr(args, name) < 1:
-            parser.error(f'--{name} must be at least 1, got {getattr(args, name)}')
+    check_positive(parser, args, 'size', 'frames', 'width')
     return args
 
 
@@ -122,8 +121,10 @@ def cases(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
 def main() -> None:
     args = parse_args()
-    MMLogger.get_current_instance().setLevel('WARNING')  # or every weight's start is told
-    run_benchmark(
+    MMLogger.get_current_instance().setLevel(
+        'WARNING'
+    )  # else it logs how every weight was initialized
+    time_cases(
         args,
         list(cases(args)),
         lambda case: build(case, args),

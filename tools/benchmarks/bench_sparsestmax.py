@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from competitors import parse, run_benchmark
+from cases import parse, time_cases
 from torch import Tensor
 
 from ssn_mm.cli.tool import run_tool
@@ -75,7 +75,7 @@ def main() -> None:
     args = parse_args()
     shapes = [1, 2 * args.layers, args.normalizers], [args.layers, 2, args.normalizers]
     cases = [dict(logits=shape, radius=radius) for shape in shapes for radius in args.radii]
-    run_benchmark(
+    time_cases(
         args,
         cases,
         lambda case: build(case, args),

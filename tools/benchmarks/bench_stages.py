@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from competitors import parse, run_benchmark
+from cases import parse, time_cases
 
 from ssn_mm.cli.tool import run_tool
 from ssn_mm.ops.backends import fused
@@ -76,7 +76,7 @@ def build(case: Mapping[str, Any], args: argparse.Namespace) -> dict[str, Compet
 
 
 def add_roofline(rows: list[dict[str, Any]]) -> None:
-    """Adds the bytes a stage must move, and the share of the copy's bandwidth it moves them at."""
+    """Adds the bytes a stage must move, and the fraction of the copy's bandwidth it reaches."""
     for row in rows:
         passes = PASSES[row['competitor']]
         size = torch.Size(row['case']['shape']).numel() * torch.float32.itemsize
@@ -95,7 +95,7 @@ def main() -> None:
     ]
     groups = ('layout', 'kernels')
     options = dict(baselines=('copy',), finish=add_roofline, memory=False)
-    run_benchmark(args, cases, lambda case: build(case, args), groups=groups, **options)
+    time_cases(args, cases, lambda case: build(case, args), groups=groups, **options)
 
 
 if __name__ == '__main__':

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from competitors import build_layer, named_competitors, parse, run_benchmark
+from cases import parse, time_cases
+from competitors import build_layer, named_competitors
 from torch import Tensor, nn
 
 from ssn_mm import keep_selected
@@ -25,7 +26,7 @@ COPY_PASSES = 2  # reads and writes
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Time the forward and backward pass of normalization layers in training and '
-        'their peak memory, relative to nn.BatchNorm, nn.GroupNorm(32) and the published formula.'
+        "their peak memory, relative to nn.BatchNorm, nn.GroupNorm(32) and the authors' formula."
     )
     parser.add_argument(
         '--shapes',
@@ -85,7 +86,7 @@ def layer_step(name: str, backend: str | None, x: Tensor, dy: Tensor) -> Competi
         x.grad = None
         for param in layer.parameters():
             param.grad = None
-        keep_selected(layer)  # as after every step of a training; tells an SSN what it has chosen
+        keep_selected(layer)  # as after every step of a training; tells an SSN what it has selected
 
     def forward() -> None:
         held['y'] = layer(x)
@@ -112,7 +113,7 @@ def build(case: Mapping[str, Any], args: argparse.Namespace) -> dict[str, Compet
 
 
 def add_roofline(rows: list[dict[str, Any]]) -> None:
-    """Adds the bytes a layer must move, and the share of the copy's bandwidth it moves them at."""
+    """Adds the bytes a layer must move, and the fraction of the copy's bandwidth it reaches."""
     for row in rows:
         size = torch.Size(row['case']['shape']).numel()
         size *= getattr(torch, row['case']['dtype']).itemsize
@@ -134,7 +135,7 @@ def main() -> None:
         for layout in layouts
         for shape in args.shapes
     ]
-    run_benchmark(
+    time_cases(
         args,
         cases,
         lambda case: build(case, args),

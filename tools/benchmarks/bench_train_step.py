@@ -11,16 +11,15 @@ import mmaction.models  # noqa: F401, registers
 import mmpretrain.models  # noqa: F401
 import mmseg.models  # noqa: F401
 import torch
+from cases import check_positive, parse, time_cases
 from competitors import (
-    CHOSEN_RADIUS,
+    AUTHORS,
     COMPETING_RADIUS,
-    PUBLISHED,
     ROOT,
-    Published,
+    SELECTED_RADIUS,
+    AuthorsFormula,
     arrange,
     named_competitors,
-    parse,
-    run_benchmark,
 )
 from mmaction.structures import ActionDataSample
 from mmengine.config import Config
@@ -34,7 +33,7 @@ from mmseg.structures import SegDataSample
 from ssn_mm.cli.tool import run_tool
 from ssn_mm.timing.rounds import Competitor
 
-MODELS.register_module(name='_Published', module=Published)
+MODELS.register_module(name='_AuthorsFormula', module=AuthorsFormula)
 NORMS = {  # for images; for videos BN and IN have a 3d behind their names
     'BN': dict(type='BN'),
     'SyncBN': dict(type='SyncBN'),
@@ -42,7 +41,7 @@ NORMS = {  # for images; for videos BN and IN have a 3d behind their names
     'IN': dict(type='IN', affine=True),
     'LN': dict(type='GN', num_groups=1),
     'SN': dict(type='SN'),
-    PUBLISHED: dict(type='_Published'),
+    AUTHORS: dict(type='_AuthorsFormula'),
 }
 SCOPES = dict(resnet50='mmpretrain', resnet101='mmpretrain', deeplab='mmseg', i3d='mmaction')
 IMAGES = dict(resnet50=8, deeplab=2, i3d=2)  # what two CPU cores step through in a second or two
@@ -50,7 +49,7 @@ SIZES = dict(resnet50=128, deeplab=128, i3d=112)
 FRAMES = 8
 CLASSES = dict(resnet50=1000, resnet101=1000, deeplab=150, i3d=400)
 SMOKE = dict(images=1, size=64, width=32)
-SMOKE['competitors'] = ['BN', 'GN', 'SSN competing', 'SSN chose BN', PUBLISHED]  # a kind each
+SMOKE['competitors'] = ['BN', 'GN', 'SSN competing', 'SSN selected BN', AUTHORS]  # a kind each
 
 
 def parse_args() -> argparse.Namespace:
@@ -80,9 +79,7 @@ def parse_args() -> argparse.Namespace:
         help="channels of the first stage (default: 64, the paper's)",
     )
     args = parse(parser, rounds=5, seconds=120.0, smoke=SMOKE)
-    for name in ('images', 'size', 'width'):
-        if getattr(args, name) is not None and getattr(args, name) < 1:
-            parser.error(f'--{name} must be at least 1, got {getattr(args, name)}')
+    check_positive(parser, args, 'images', 'size', 'width')
     return args
 
 
@@ -180,7 +177,7 @@ def build(case: Mapping[str, Any], args: argparse.Namespace) -> dict[str, Compet
                     model(**batch)  # raises where a map does not suit the norm
         except ValueError as error:
             return str(error)
-        radius = COMPETING_RADIUS if name == 'SSN competing' else CHOSEN_RADIUS
+        radius = COMPETING_RADIUS if name == 'SSN competing' else SELECTED_RADIUS
         return training_step(model, batch, radius, backend)
 
     return named_competitors(args, compete)
@@ -188,7 +185,9 @@ def build(case: Mapping[str, Any], args: argparse.Namespace) -> dict[str, Compet
 
 def main() -> None:
     args = parse_args()
-    MMLogger.get_current_instance().setLevel('WARNING')  # or every weight's start is told
+    MMLogger.get_current_instance().setLevel(
+        'WARNING'
+    )  # else it logs how every weight was initialized
     cases = [
         dict(
             model=model,
@@ -198,7 +197,7 @@ def main() -> None:
         )
         for model in args.models
     ]
-    run_benchmark(args, cases, lambda case: build(case, args), groups=('model',))
+    time_cases(args, cases, lambda case: build(case, args), groups=('model',))
 
 
 if __name__ == '__main__':

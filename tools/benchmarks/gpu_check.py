@@ -1,4 +1,4 @@
-"""What a GPU that was never tried before is asked first: python tools/benchmarks/gpu_check.py
+"""Check the kernels on a GPU that they never ran on: python tools/benchmarks/gpu_check.py
 
 It needs torch, triton and pytest alone. Each part is a process of its own that ends at its time
 limit; a row is written the moment it is known.
@@ -14,11 +14,11 @@ import time
 import traceback
 from pathlib import Path
 
-from gpu_rows import NotHere, Rows, check_rows, told
+from gpu_rows import NotHere, Rows, check_rows, count_rows
 
 ROOT = Path(__file__).resolve().parents[2]
-# In the order in which they run, with seconds; those of one line run side by side, since compiling
-# is most of what they do.
+# Parts with the seconds that they have, in the order in which they run. Those of one line run side
+# by side, since compiling is most of what they do.
 PARTS: list[dict[str, float]] = [
     dict(machine=30),
     dict(compile=45),
@@ -40,7 +40,7 @@ NEED_GPU = (
 def parse_args() -> argparse.Namespace:
     names = [name for group in PARTS for name in group]
     parser = argparse.ArgumentParser(
-        description='Ask a GPU what could not be tried without one, most important first: the '
+        description='Try on a GPU what could not be tried without one, most important first: the '
         'tests of the Triton kernels and the time to compile them; layers in three precisions '
         'against float64; a deterministic step; a step that waits for nothing; CUDA graphs and '
         'torch.compile; the bandwidth of each kernel; layers and a ResNet-50 beside batch norm; '
@@ -79,13 +79,13 @@ def main() -> int:
         names = [name for name in group if name in (args.parts or group)]
         left = args.seconds - (time.monotonic() - start)
         run_group({name: min(group[name], left) for name in names}, args.out)
-    counts = told(args.out, written)
+    counts = count_rows(args.out, written)
     print(', '.join(f'{count} {word}' for word, count in counts.items()), f'-> {args.out}')
     return int(counts['failed'] > 0)
 
 
 def run_part(name: str, rows: Rows) -> int:
-    """Runs a part in this process; what stops it is a row."""
+    """Runs a part in this process; an error that stops it becomes a row."""
     try:
         import torch
 

@@ -1,4 +1,4 @@
-"""The parts of ``gpu_check.py`` that are right or wrong; each takes the rows that it writes."""
+"""The parts of ``gpu_check.py`` that pass or fail; each writes rows of what it finds."""
 
 import copy
 import datetime
@@ -7,23 +7,35 @@ import platform
 import subprocess
 import sys
 import tempfile
-import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
+from gpu_layers import (
+    DEVICE,
+    GPU,
+    KINDS,
+    batch,
+    exact_results,
+    make_layer,
+    make_net,
+    name,
+    off,
+    results,
+    step_of,
+    timed,
+    train,
+)
 from gpu_rows import NotHere, Rows
-from torch import Tensor, nn
+from torch import Tensor
 
-from ssn_mm import SN, SSN, get_backend, keep_selected, set_backend, set_radius
+from ssn_mm import SSN, set_backend, set_radius
 
-GPU = torch.cuda.is_available()
-DEVICE = 'cuda' if GPU else 'cpu'
-INTERPRETABLE = 'passes or sparsestmax or bit_for_bit'  # tests that its interpreter is quick with
+INTERPRETABLE = 'passes or sparsestmax or bit_for_bit'  # tests that are quick in the interpreter
 INTERPRETED = not GPU and find_spec('numpy') is not None
 ROOT = Path(__file__).resolve().parents[2]
 SHAPES = {
@@ -35,13 +47,13 @@ SHAPES = {
     '5D': (2, 64, 8, 14, 14),
 }
 SMALL = {'1x1': (4, 16, 1, 1), '3x3': (2, 16, 3, 3), 'N=1': (1, 8, 5, 5), '5D': (2, 8, 2, 3, 3)}
-# of results, relative to the largest: twice the rounding of a map; sums lose more
+# errors allowed, relative to the largest result: twice the rounding of a map; sums lose more
 LIMITS = {torch.float32: 4e-5, torch.float16: 2e-3, torch.bfloat16: 1.6e-2}
 SUMS_LIMIT = 1e-2
 
 
 def machine(rows: Rows) -> None:
-    """What the rows were found with."""
+    """Writes versions and the GPU that the other rows were found with."""
     values: dict[str, Any] = dict(torch=torch.__version__, python=platform.python_version())
     values['triton'] = version('triton') if find_spec('triton') else None
     command = ['git', '-C', str(ROOT), 'rev-parse', '--short', 'HEAD']
@@ -62,7 +74,7 @@ def machine(rows: Rows) -> None:
 
 
 def compile(rows: Rows) -> None:
-    """How long the first step of a layer takes with nothing compiled, and the next one."""
+    """Times the first step of a layer, with nothing compiled, and a later one."""
     with tempfile.TemporaryDirectory() as folder:
         os.environ['TRITON_CACHE_DIR'] = folder  # read when a kernel is compiled
         for dtype in (torch.bfloat16, torch.float32):
@@ -75,7 +87,7 @@ def compile(rows: Rows) -> None:
 
 
 def tests(rows: Rows) -> None:
-    """The tests of the Triton kernels: a row for each that fails, and their number."""
+    """Runs the tests of the Triton kernels: a row for each that fails, one with their number."""
     if not (GPU or INTERPRETED):
         raise NotHere("Triton's interpreter needs NumPy: not run")
     import pytest
@@ -103,7 +115,7 @@ def tests(rows: Rows) -> None:
 
 
 def layers(rows: Rows, dtype_name: str) -> None:
-    """Layers in one precision against the reference in float64."""
+    """Compares layers in one precision with the reference in float64."""
     dtype = getattr(torch, dtype_name)
     if not (GPU or INTERPRETED):
         raise NotHere("Triton's interpreter needs NumPy: not run")
@@ -119,7 +131,7 @@ def layers(rows: Rows, dtype_name: str) -> None:
 
 
 def huge(rows: Rows) -> None:
-    """Maps of more than 2^31 elements: a small one repeated, whose results repeat with it."""
+    """Tries maps of more than 2^31 elements: a small map repeated, whose results repeat with it."""
     for shape in ((2, 8, 1160, 1160), (1, 1, 4635, 4635)):  # a plane of that size, too
         for last in (False, True):
             needed = 100 * torch.Size(shape).numel() * 2 * 6  # bytes of six half maps
@@ -152,60 +164,11 @@ def repeated(rows: Rows, case: str, shape: tuple[int, ...], last: bool) -> None:
         rows.write(f'{case} {what}', wrong <= SUMS_LIMIT, off=wrong, limit=SUMS_LIMIT)
 
 
-KINDS = ('competing', 'of four', 'SN', 'chose BN', 'chose LN', 'chose IN', 'chose BN, LN')
-
-
-def make_layer(kind: str, channels: int) -> nn.Module:
-    """A layer whose rows compete or have selected; γ and β are random."""
-    four = ('IN', 'LN', 'BN', 'GN')
-    groups = min(32, channels // 2) or 1
-    options = dict(normalizers=four, num_groups=groups) if kind == 'of four' else {}
-    layer = SN(channels) if kind == 'SN' else SSN(channels, **options)
-    with torch.no_grad():
-        layer.weight.uniform_(0.5, 1.5), layer.bias.normal_()
-        layer.ratio_logits.add_(0.1 * torch.randn(layer.ratio_logits.shape))
-        if kind.startswith('chose'):
-            pair = kind.removeprefix('chose ').split(', ')
-            for row, chosen in zip(layer.ratio_logits, (pair[0], pair[-1]), strict=True):
-                row.copy_(torch.tensor([float(n == chosen) for n in layer.normalizers]))
-    layer.to(DEVICE)
-    set_radius(layer, 1.0 if kind.startswith('chose') else 0.3)
-    for _ in range(2):  # the host learns of selections on a GPU a call later
-        if isinstance(layer, SSN):
-            keep_selected(layer)
-        if GPU:
-            torch.cuda.synchronize()
-    return layer
-
-
 def layouts(x: Tensor) -> Iterator[Tensor]:
     yield x
     formats = {4: torch.channels_last, 5: torch.channels_last_3d}
     if x.dim() in formats and x[0, 0].numel() > 1:
         yield x.contiguous(memory_format=formats[x.dim()])
-
-
-def results(layer: nn.Module, x: Tensor, dy: Tensor) -> list[Tensor]:
-    """y and the gradients of the map, the logits, γ and β."""
-    x = x.detach().requires_grad_()
-    y = layer(x)
-    inputs = [x, layer.ratio_logits, layer.weight, layer.bias]
-    return [y.detach(), *torch.autograd.grad(y, inputs, dy)]
-
-
-def exact_results(layer: nn.Module, x: Tensor, dy: Tensor) -> list[Tensor]:
-    """The same by the reference in float64, of a layer in float64."""
-    backend = get_backend()
-    set_backend('reference')
-    found = results(layer, x.double(), dy.double())
-    set_backend(backend)
-    return found
-
-
-def off(got: Tensor, want: Tensor) -> float:
-    """Largest error, relative to the largest of the results that are wanted."""
-    largest = want.abs().max().item()
-    return (got.double() - want).abs().max().item() / max(largest, 1e-30)
 
 
 def compare(rows: Rows, kind: str, what: str, x: Tensor) -> None:
@@ -217,7 +180,7 @@ def compare(rows: Rows, kind: str, what: str, x: Tensor) -> None:
     limit = LIMITS[x.dtype]
     allowed = dict(y=limit, dx=limit) | dict.fromkeys(names[2:], SUMS_LIMIT)
     wrong = {n: off(g, w) for n, g, w in zip(names, got, want, strict=True)}
-    if kind.startswith('chose'):
+    if kind.startswith('selected'):
         wrong['dlogits'] = got[2].abs().max().item()
     bad = [n for n in names if not wrong[n] <= allowed[n]]
     worst = max(names, key=lambda n: wrong[n] / allowed[n])
@@ -228,47 +191,8 @@ def compare(rows: Rows, kind: str, what: str, x: Tensor) -> None:
     )
 
 
-class Net(nn.Module):
-    """Two convolutions and a branch of global averages, with SSN: what a step may trip over."""
-
-    def __init__(self, channels: int = 32) -> None:
-        super().__init__()
-        self.stem, self.body = nn.Conv2d(3, channels, 3), nn.Conv2d(channels, channels, 3)
-        self.pooled = nn.Conv2d(channels, channels, 1)
-        self.norms = nn.ModuleList(SSN(channels) for _ in range(3))
-        self.norms.append(SSN(channels, momentum=None))
-        self.head = nn.Linear(channels, 10)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.norms[0](self.stem(x)).relu()
-        x = self.norms[1](self.body(x)).relu()
-        x = x + self.norms[2](self.pooled(x.mean((2, 3), keepdim=True)))
-        return self.head(self.norms[3](x).mean((2, 3)))
-
-
-def make_net(radius: float = 0.3) -> tuple[Net, torch.optim.Optimizer]:
-    torch.manual_seed(0)
-    net = Net().to(DEVICE)
-    set_radius(net, radius)
-    return net, torch.optim.SGD(net.parameters(), lr=0.05, momentum=0.9)
-
-
-def train(net: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, t: Tensor) -> Tensor:
-    """One step; its loss stays on the device."""
-    loss = (net(x) - t).square().mean()
-    optimizer.zero_grad(set_to_none=False)
-    loss.backward()
-    optimizer.step()
-    keep_selected(net)
-    return loss
-
-
-def batch() -> tuple[Tensor, Tensor]:
-    return torch.randn(8, 3, 20, 20, device=DEVICE), torch.randn(8, 10, device=DEVICE)
-
-
 def deterministic(rows: Rows) -> None:
-    """Training in deterministic mode twice: nothing is refused, and all ends equal bit for bit."""
+    """Trains twice in deterministic mode: PyTorch refuses nothing, both end bit-equal."""
     torch.use_deterministic_algorithms(True)
     x, t = batch()
     for radius in (0.0, 0.3, 1.0):  # competing, pushed, selected
@@ -283,7 +207,7 @@ def deterministic(rows: Rows) -> None:
 
 
 def sync(rows: Rows) -> None:
-    """Steps in which any wait of host and device for each other is an error."""
+    """Takes steps in which it is an error if host or device wait for each other."""
     x, t = batch()
     for radius in (0.0, 0.3, 1.0):
         net, optimizer = make_net(radius)
@@ -303,7 +227,7 @@ def sync(rows: Rows) -> None:
 
 
 def graph(rows: Rows) -> None:
-    """A whole step recorded as a CUDA graph and replayed ends as the step itself."""
+    """Checks that a step recorded as a CUDA graph and replayed ends as the step itself."""
     x, t = batch()
     for radius in (0.3, 1.0):
         (net, optimizer), (plain, of_plain) = make_net(radius), make_net(radius)
@@ -326,7 +250,7 @@ def graph(rows: Rows) -> None:
 
 
 def torch_compile(rows: Rows) -> None:
-    """A compiled network trains as without."""
+    """Checks that a compiled network trains as one that is not."""
     x, t = batch()
     for mode in ('default', *(['reduce-overhead'] if GPU else [])):
         (net, optimizer), (plain, of_plain) = make_net(), make_net()
@@ -339,32 +263,8 @@ def torch_compile(rows: Rows) -> None:
         rows.write(mode, wrong < 1e-3, off=wrong, limit=1e-3, first=seconds)
 
 
-def step_of(layer: nn.Module, x: Tensor, dtype: torch.dtype) -> Callable[[], None]:
-    """A forward and a backward pass of a layer."""
-    x = x.to(DEVICE, dtype).requires_grad_()
-    dy, parameters = torch.randn_like(x), [x, *layer.parameters()]
-    return lambda: void(torch.autograd.grad(layer(x), parameters, dy))
-
-
-def void(_: Any) -> None:
-    pass
-
-
-def timed(run: Callable[[], Any]) -> float:
-    """Seconds until all is done."""
-    start = time.perf_counter()
-    run()
-    if GPU:
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
-
-
-def name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix('torch.')
-
-
 def two_gpus(rows: Rows) -> None:
-    """A model on the second GPU, and batch norm over two processes, where there are two."""
+    """Trains a model on the second GPU; compares SyncSSN of two processes with SSN of one."""
     if torch.cuda.device_count() < 2:
         raise NotHere(f'needs two GPUs, here {torch.cuda.device_count()}')
     x, t = batch()

@@ -1,4 +1,4 @@
-"""Rows of ``gpu_check.py``: a line of JSON for each finding, and one for people."""
+"""Writes the rows of ``gpu_check.py``: each finding as a line of JSON, and as one for people."""
 
 import json
 import os
@@ -11,11 +11,11 @@ WORDS = {True: 'ok', False: 'failed', None: 'noted'}
 
 
 class NotHere(Exception):  # noqa: N818
-    """What a part needs is not here; says what."""
+    """Something that a part needs is not here; the message says what."""
 
 
 class Rows:
-    """What a part of the check finds.
+    """Takes what a part of the check finds.
 
     Args:
         path: File that lines are added to.
@@ -29,11 +29,11 @@ class Rows:
         self.start = time.monotonic()
 
     def left(self) -> float:
-        """Seconds until the part is ended."""
+        """Seconds that the part has left."""
         return self.end - time.monotonic()
 
     def write(self, case: str, ok: bool | None, note: str = '', **values: Any) -> None:
-        """Writes a finding at once; ``ok`` None: measured, or not tried."""
+        """Writes a finding at once; ``ok`` is None where nothing can be wrong, or was not tried."""
         row = dict(part=self.part, case=case, ok=ok, **values, note=note)
         row['seconds'] = round(time.monotonic() - self.start, 3)
         line = json.dumps(row) + '\n'
@@ -47,10 +47,10 @@ class Rows:
 
 
 def check_rows(path: Path) -> None:
-    """Checks that rows can be added to a file, which is made where it is not there yet.
+    """Checks that rows can be added to a file, and makes it where it is not there yet.
 
     Raises:
-        OSError: It cannot be written.
+        OSError: The file cannot be written.
         ValueError: It is a folder, or holds something else.
     """
     if path.is_dir():
@@ -62,7 +62,7 @@ def check_rows(path: Path) -> None:
             raise ValueError('holds no rows of this tool; give the name of a new file')
 
 
-def told(path: Path, start: int) -> dict[str, int]:
+def count_rows(path: Path, start: int) -> dict[str, int]:
     """How many rows from byte ``start`` on are ok, failed, or only noted."""
     counts = dict.fromkeys(WORDS.values(), 0)
     if path.exists():

@@ -1,4 +1,4 @@
-"""The parts of ``gpu_check.py`` that are measured, of competitors in an order shuffled anew."""
+"""The parts of ``gpu_check.py`` that time competitors, in an order shuffled for each round."""
 
 import random
 import time
@@ -6,25 +6,29 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import torch
-from gpu_parts import DEVICE, GPU, KINDS, make_layer, name, step_of
+from gpu_layers import DEVICE, GPU, KINDS, make_layer, name, step_of
 from gpu_rows import NotHere, Rows
 from torch import Tensor, nn
 
 from ssn_mm import SSN, keep_selected, set_radius
 
-NETWORKS = ('BN', 'SSN competing', 'SSN chose BN')
+NETWORKS = ('BN', 'SSN competing', 'SSN selected BN')
 DTYPES = (torch.bfloat16, torch.float32, torch.float16)
 
 
 def measure(
     runs: Mapping[str, Callable[[], object]], rounds: int, calls: int = 5
 ) -> dict[str, tuple[float, float]]:
-    """Medians of the milliseconds of a call, of the host to issue it and of the device to do it.
+    """Times competitors side by side.
 
     Args:
-        runs: What competes, by name.
-        rounds: Of all competitors, each in another order.
-        calls: In a row, of a competitor in a round.
+        runs: The competitors by name, as functions.
+        rounds: How often all of them run, each time in another order.
+        calls: How often a competitor is called in a row in a round.
+
+    Returns:
+        By name, medians of the milliseconds that the host takes to issue a call, and that the
+        device takes to do it.
     """
     order, times = list(runs), {key: [] for key in runs}  # type: ignore[var-annotated]
     for key in order:
@@ -58,14 +62,14 @@ def _once(run: Callable[[], object], calls: int) -> tuple[float, float]:
     return host, first.elapsed_time(last) / calls
 
 
-# of the first three, 2048 < N·C < 8192, channels last were not split over programs
+# the first three have 2048 < N·C < 8192, where channels last were once not split over programs
 MAPS = ((4, 1024, 56, 56), (2, 2048, 56, 56), (8, 512, 28, 28))
 MAPS += ((32, 256, 56, 56), (256, 64, 112, 112), (32, 2048, 7, 7))
 LAYERS = ((2, 256, 56, 56), (256, 256, 56, 56), (2, 2048, 7, 7), (256, 2048, 7, 7))
 
 
 def bandwidth(rows: Rows, shapes: Sequence[tuple[int, ...]] = MAPS) -> None:
-    """Bytes a second of each pass over a map, and relative to a copy of as many bytes."""
+    """Measures the bytes a second of each pass over a map, relative to a copy of as many bytes."""
     from ssn_mm.ops.backends import triton as kernels
 
     cases = [(shape, last, dtype) for dtype in DTYPES[:2] for last in (1, 0) for shape in shapes]
@@ -92,7 +96,7 @@ def bandwidth(rows: Rows, shapes: Sequence[tuple[int, ...]] = MAPS) -> None:
 
 
 def against_batch_norm(rows: Rows, shapes: Sequence[tuple[int, ...]] = LAYERS) -> None:
-    """A forward and a backward pass of a layer beside batch norm's."""
+    """Times the forward and backward pass of layers beside batch norm's."""
     for dtype in DTYPES:
         for last in (True, False):
             for shape in shapes:
@@ -149,7 +153,7 @@ def resnet(norm: Callable[[int], nn.Module], width: int = 64, blocks=(3, 4, 6, 3
 
 
 def resnet50(rows: Rows) -> None:
-    """A training step of ResNet-50 with SSN beside the one with batch norm."""
+    """Times a training step of ResNet-50 with SSN beside one with batch norm."""
     cases = [(dtype, last, n) for n in (256, 2) for dtype in DTYPES for last in (True, False)]
     for dtype, last, n in cases if GPU else [(torch.float32, True, 2)]:
         if rows.left() < 12:
@@ -167,7 +171,7 @@ def resnet50(rows: Rows) -> None:
 def _step(kind: str, dtype: torch.dtype, last: bool, n: int) -> Callable[[], object]:
     options = {} if GPU else dict(width=8, blocks=(1, 1, 1, 1))
     net = resnet(nn.BatchNorm2d if kind == 'BN' else SSN, **options)
-    if kind == 'SSN chose BN':
+    if kind == 'SSN selected BN':
         with torch.no_grad():
             for layer in net.modules():
                 if isinstance(layer, SSN):

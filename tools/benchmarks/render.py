@@ -1,18 +1,24 @@
 """Make docs/benchmarks.md and its picture from rows: python tools/benchmarks/render.py"""
 
 import argparse
-import hashlib
-import io
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullLocator
 from PIL import Image
+from render_picture import DIGEST, make_picture
+from render_rows import (
+    INFERENCE,
+    LAYER,
+    PAPER,
+    SPARSESTMAX,
+    STAGES,
+    STEP,
+    TITLES,
+    by_device,
+    competitors,
+    read_all,
+)
 
 from ssn_mm.cli.tool import run_tool
 from ssn_mm.commands import command
@@ -22,45 +28,14 @@ from ssn_mm.timing.rows import (
     Run,
     case_table,
     grouped,
-    mean_memory,
     mean_ratio,
     mean_table,
-    read_run,
     show_time,
     table,
 )
 
-Row = dict[str, Any]
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = 'python tools/benchmarks/render.py'
-DIGEST = 'Data'  # key of the picture's text that says which rows it shows
-LAYER, STEP, SPARSESTMAX = 'bench_switch_norm', 'bench_train_step', 'bench_sparsestmax'
-STAGES, INFERENCE = 'bench_stages', 'bench_inference'
-TITLES = {
-    LAYER: 'One layer: forward and backward pass',
-    STEP: 'One training step of a network',
-    INFERENCE: 'Deployed networks: inference',
-    SPARSESTMAX: "SparsestMax of a network's ratios",
-    STAGES: 'The passes over a map',
-}
-PANELS = {LAYER: 'one layer', STEP: 'training step', INFERENCE: 'deployed network'}
-# table 3 of the paper: images/s, batches of 32, GTX 1080
-PAPER = {
-    model: dict(zip(('BN', 'IN', 'LN', 'GN', 'SN', 'SSN figure 5'), speeds, strict=True))
-    for model, speeds in {
-        'resnet50': (259.8, 186.2, 184.5, 183.1, 183.5, 216.3),
-        'resnet101': (157.5, 116.8, 115.1, 113.3, 114.0, 133.7),
-    }.items()
-}
-# Okabe and Ito's colour-blind safe colours, each with a marker of its own
-MARKS = (
-    ('#0072B2', 'o'),
-    ('#D55E00', 's'),
-    ('#009E73', '^'),
-    ('#CC79A7', 'D'),
-    ('#E69F00', 'v'),
-    ('#56B4E9', 'P'),
-)
 INTRODUCTION = f"""# Benchmarks
 
 Made by `{COMMAND}` from the rows in `docs/benchmarks`, not by hand.
@@ -78,16 +53,16 @@ python tools/benchmarks/bench_stages.py --channels-last
 - All competitors of a case run in one process, in turns, in an order shuffled for each round. Times
   are medians with 20 % and 80 % quantiles. Ratios are taken round by round; their median is shown.
 - *BN* is `nn.BatchNorm`, *SyncBN* `nn.SyncBatchNorm` in a single process, *GN* `nn.GroupNorm(32)`,
-  *IN* `nn.InstanceNorm(affine=True)`, *LN* `nn.GroupNorm(1)`; *published* is the paper's Eq. 1 as
-  plain autograd, each normalizer measuring the map by itself.
-- *SN* and *SSN competing* weigh three normalizers. *SSN chose BN* has selected batch norm for mean
-  and variance. *SSN figure 5* has one-hot ratios too, mixed over the layers: half BN, a quarter
-  IN, a quarter LN, for mean and variance independently; these shares are an assumption, as the
-  paper's figure 5 has no numbers. A single layer has mean BN and variance LN. A name in brackets
-  is the backend that was set; without it the best was taken.
-- Deployed networks are frozen and folded, their choices as above: every batch norm is gone, other
-  norms overwrite the convolution's output. SN cannot be frozen and runs on this package's kernels;
-  *SN [cpu]* on PyTorch's operators alone, as all the others do. *[onnx]* is run by
+  *IN* `nn.InstanceNorm(affine=True)`, *LN* `nn.GroupNorm(1)`; *authors' formula* is the paper's
+  Eq. 1 as plain autograd, each normalizer measuring the map by itself.
+- *SN* and *SSN competing* weigh three normalizers. *SSN selected BN* has selected batch norm for
+  mean and variance. *SSN figure 5* has one-hot ratios too, mixed over the layers: half BN, a
+  quarter IN, a quarter LN, for mean and variance independently; these proportions are an
+  assumption, as the paper's figure 5 has no numbers. A single layer has mean BN and variance LN. A
+  name in brackets is the backend that was set; without it the best was taken.
+- Deployed networks are frozen and folded, their selections as above: every batch norm is gone,
+  other norms overwrite the convolution's output. SN cannot be frozen and runs on this package's
+  kernels; *SN [cpu]* on PyTorch's operators alone, as all the others do. *[onnx]* is run by
   onnxruntime. The paper's numbers are its table 3.
 - Memory is the peak of a run above what lay in memory before it: outputs, gradients, temporaries.
 - The roofline is the time in which a plain copy would move the bytes that a layer must move: three
@@ -206,124 +181,6 @@ def radius_tables(run: Run) -> Iterator[tuple[str, str]]:
         what = f'{calls} calls' if calls > 1 else 'One call'
         caption = f'{what} on logits ({height}, {width}), forward and backward, {unit} (20-80 %)'
         yield caption, table(['', *names, f'{names[-1]} / {base}'], lines)
-
-
-def make_picture(runs: Sequence[Run], digest: str) -> bytes:
-    """A row a device: time and memory relative to batch norm, of a layer and of a step."""
-    shown = by_device([run for run in runs if run.tool in PANELS])
-    panels = [
-        (tool, what)
-        for tool in PANELS
-        for what in (('time',) if tool == INFERENCE else ('time', 'memory'))
-        if any(run.tool == tool for own in shown.values() for run in own)
-    ]
-    tallest = max((len(competitors(r.rows)) for own in shown.values() for r in own), default=1)
-    size = (0.6 + 3.7 * len(panels), len(shown) * (1.6 + 0.27 * tallest))
-    figure = Figure(figsize=size if panels else (4, 1), layout='constrained')
-    parts = figure.subfigures(max(1, len(shown)), 1, squeeze=False)[:, 0]
-    for part, (device, own) in zip(parts, shown.items(), strict=False):
-        part.suptitle(device, x=0.01, ha='left', weight='bold')
-        line = part.subplots(1, len(panels), squeeze=False)[0]
-        for axes, (tool, what) in zip(line, panels, strict=True):
-            same = [run for run in own if run.tool == tool]
-            if same:
-                draw(axes, replace(same[0], rows=[row for run in same for row in run.rows]), what)
-            else:
-                axes.set_axis_off()
-    picture = io.BytesIO()
-    figure.savefig(picture, dpi=150, metadata={DIGEST: digest})
-    return picture.getvalue()
-
-
-def draw(axes: Axes, run: Run, what: str) -> None:
-    """One panel: a line a competitor, a mark a group of cases, the baseline at 1.
-
-    Bars reach from the smallest to the largest case of a group; of a single case, from the 20 %
-    to the 80 % quantile.
-    """
-    base = run.settings['baselines'][0]
-    names = [name for name in competitors(run.rows) if name != 'copy']
-    groups = grouped(run.rows, run.settings['groups'])
-    mean = mean_ratio if what == 'time' else mean_memory
-    for index, (group, rows) in enumerate(groups.items()):
-        colour, marker = MARKS[index % len(MARKS)]
-        shift = (index - (len(groups) - 1) / 2) * 0.6 / len(groups)
-        marks = []
-        for place, name in enumerate(names):
-            own = [row for row in rows if row['competitor'] == name]
-            value = mean(own, base)
-            if value is not None:
-                marks.append((value, place + shift))
-                axes.plot(extremes(own, base, what), [place + shift] * 2, color=colour, alpha=0.4)
-        if marks:
-            x, y = zip(*marks, strict=True)
-            axes.scatter(x, y, s=24, color=colour, marker=marker, label=group, zorder=3)
-    if run.tool == INFERENCE:
-        paper = {name: speed for name, speed in PAPER['resnet50'].items() if name in names}
-        times, places = [paper[base] / v for v in paper.values()], [*map(names.index, paper)]
-        axes.scatter(times, places, marker='x', color='0.3', label="the paper's R50")
-    low, high = axes.get_xlim()
-    fine = (1, 1.25, 1.5, 1.75) if high < 3 * low else (1, 1.5) if high < 8 * low else (1,)
-    axes.set_xscale('log', base=2)
-    axes.xaxis.set_major_locator(LogLocator(2, fine))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(lambda value, _: f'{value:g}')
-    axes.axvline(1, color='0.3', linewidth=1, linestyle='--', zorder=1)
-    axes.set_yticks(range(len(names)), names)
-    axes.tick_params(labelleft=what == 'time')
-    for label in axes.get_yticklabels():
-        label.set_fontweight('bold' if label.get_text().startswith(('SN', 'SSN')) else 'normal')
-    axes.set_ylim(len(names) - 0.5, -0.5)
-    axes.grid(color='0.9')
-    axes.set_axisbelow(True)
-    axes.spines[['top', 'right']].set_visible(False)
-    axes.set_title(f'{PANELS[run.tool]}, {what}', loc='left')
-    axes.set_xlabel(f'{"time" if what == "time" else "peak memory"} / {base}, less is better')
-    if what == 'time':
-        axes.legend(loc='upper left', bbox_to_anchor=(0, -0.2), ncols=2, frameon=False, fontsize=8)
-
-
-def extremes(rows: Sequence[Row], base: str, what: str) -> tuple[float, float]:
-    """What the bar of a mark spans."""
-    if what == 'memory':
-        found = [row['peak_ratio'][base] for row in rows if base in (row['peak_ratio'] or {})]
-    else:
-        ratios = [row['ratio'][base][TOTAL] for row in rows if base in (row['ratio'] or {})]
-        found = [
-            r[q] for r in ratios for q in (('p20', 'p80') if len(ratios) == 1 else ('median',))
-        ]
-    return min(found), max(found)
-
-
-def by_device(runs: Sequence[Run]) -> dict[str, list[Run]]:
-    """Runs by device and threads, in the order of the page."""
-    found: dict[str, list[Run]] = {}
-    for run in sorted(runs, key=lambda run: list(TITLES).index(run.tool)):
-        name = run.environment['device']
-        if not run.environment['cuda']:
-            name += f', threads: {run.environment["threads"]}'
-        found.setdefault(name, []).append(run)
-    return found
-
-
-def competitors(rows: Sequence[Row]) -> list[str]:
-    return list(dict.fromkeys(row['competitor'] for row in rows))
-
-
-def read_all(folder: Path) -> tuple[list[Run], str]:
-    """All runs of a folder, and the digest of their files."""
-    files = sorted(folder.glob('*.jsonl'))
-    runs = [read_run(file) for file in files]
-    if not runs:
-        raise FileNotFoundError(
-            f'no rows (*.jsonl) in {folder}; run the other tools of tools/benchmarks'
-        )
-    for file, run in zip(files, runs, strict=True):
-        if run.tool not in TITLES:
-            raise ValueError(f'{file} is of {run.tool!r}; expected one of {", ".join(TITLES)}')
-        if (base := run.settings['baselines'][0]) not in competitors(run.rows):
-            raise ValueError(f'{file} lacks {base}, which all is relative to; measure with it')
-    return runs, hashlib.sha256(b''.join(file.read_bytes() for file in files)).hexdigest()
 
 
 def differences(page: Path, picture: Path, text: str, digest: str) -> list[str]:

@@ -1,0 +1,58 @@
+"""The rows that docs/benchmarks.md shows: the tools that write them, their order, the paper's."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ssn_mm.timing.rows import Run, read_run
+
+Row = dict[str, Any]
+LAYER, STEP, SPARSESTMAX = 'bench_switch_norm', 'bench_train_step', 'bench_sparsestmax'
+STAGES, INFERENCE = 'bench_stages', 'bench_inference'
+TITLES = {
+    LAYER: 'One layer: forward and backward pass',
+    STEP: 'One training step of a network',
+    INFERENCE: 'Deployed networks: inference',
+    SPARSESTMAX: "SparsestMax of a network's ratios",
+    STAGES: 'The passes over a map',
+}
+# table 3 of the paper: images/s, batches of 32, GTX 1080
+PAPER = {
+    model: dict(zip(('BN', 'IN', 'LN', 'GN', 'SN', 'SSN figure 5'), speeds, strict=True))
+    for model, speeds in {
+        'resnet50': (259.8, 186.2, 184.5, 183.1, 183.5, 216.3),
+        'resnet101': (157.5, 116.8, 115.1, 113.3, 114.0, 133.7),
+    }.items()
+}
+
+
+def by_device(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """Runs by device and threads, in the order of the page."""
+    found: dict[str, list[Run]] = {}
+    for run in sorted(runs, key=lambda run: list(TITLES).index(run.tool)):
+        name = run.environment['device']
+        if not run.environment['cuda']:
+            name += f', threads: {run.environment["threads"]}'
+        found.setdefault(name, []).append(run)
+    return found
+
+
+def competitors(rows: Sequence[Row]) -> list[str]:
+    return list(dict.fromkeys(row['competitor'] for row in rows))
+
+
+def read_all(folder: Path) -> tuple[list[Run], str]:
+    """All runs of a folder, and the digest of their files."""
+    files = sorted(folder.glob('*.jsonl'))
+    runs = [read_run(file) for file in files]
+    if not runs:
+        raise FileNotFoundError(
+            f'no rows (*.jsonl) in {folder}; run the other tools of tools/benchmarks'
+        )
+    for file, run in zip(files, runs, strict=True):
+        if run.tool not in TITLES:
+            raise ValueError(f'{file} is of {run.tool!r}; expected one of {", ".join(TITLES)}')
+        if (base := run.settings['baselines'][0]) not in competitors(run.rows):
+            raise ValueError(f'{file} lacks {base}, which all is relative to; measure with it')
+    return runs, hashlib.sha256(b''.join(file.read_bytes() for file in files)).hexdigest()
