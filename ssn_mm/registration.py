@@ -32,7 +32,7 @@ PLACES = {
         'PreciseStatsHook': 'engine.hooks.precise_stats_hook',
         'FiniteCheckHook': 'engine.hooks.finite_check_hook',
     },
-    MODELS: {'PublishedResNet': 'weights.authors'},
+    MODELS: dict.fromkeys(('AuthorsResNet', 'PublishedResNet'), 'weights.authors'),
     OPTIM_WRAPPERS: {'CPUAmpOptimWrapper': 'engine.optimizers.cpu_amp_optim_wrapper'},
     OPTIM_WRAPPER_CONSTRUCTORS: {
         'SSNOptimWrapperConstructor': 'engine.optimizers.optim_wrapper_constructor'

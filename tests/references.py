@@ -91,8 +91,8 @@ def torch_norm(name: str, num_features: int, spatial: int, num_groups: int) -> t
     return module(num_features) if name == 'BN' else module(num_features, affine=True)
 
 
-class PublishedNorm(torch.nn.Module):
-    """The published SN and SSN layers in evaluation, from their description, with their state."""
+class AuthorsNorm(torch.nn.Module):
+    """The authors' SN and SSN layers in evaluation, from their description, with their state."""
 
     def __init__(self, num_features: int, sparse: bool = False) -> None:
         super().__init__()

@@ -17,8 +17,8 @@ from ..datasets.nested import scope_of
 from ..datasets.pipelines import Preparation, Prepared, class_of
 from ..deploy import OnnxProgram, load_frozen
 from ..deploy.networks import build_network, head_of, run_by, task_of, with_views
-from ..publish.publish import fill
-from ..weights.files import check_checkpoint, read_checkpoint, state_of
+from ..weights.content import load_strictly
+from ..weights.files import check_checkpoint, read_weights
 
 
 @dataclass(frozen=True)
@@ -117,12 +117,11 @@ class Predictor:
             program = OnnxProgram(weights)
             self._model = run_by(self._model, program)
             return program.meta
-        checkpoint = read_checkpoint(weights)
-        meta = checkpoint.get('meta') or {}
+        state, meta = read_weights(weights)
         if 'frozen' in meta:
-            load_frozen(self._model, checkpoint)
+            load_frozen(self._model, dict(state_dict=state, meta=meta))
         else:
-            fill(self._model, state_of(checkpoint, weights), weights)
+            load_strictly(self._model, state, weights)
         return meta.get('dataset_meta') or {}
 
     def _read(self, result: Any) -> Prediction:

@@ -13,9 +13,10 @@ from ..files import check_writes, write_atomically
 from ..layers import SSN, switch_norms
 from ..publish.configs import build_network
 from ..publish.publish import kept_meta, weights_file
-from ..weights.authors import from_published, is_published
-from ..weights.files import read_checkpoint, state_of
-from ..weights.loading import Loading, load_weights
+from ..weights.authors import from_authors, is_authors
+from ..weights.files import read_weights
+from ..weights.loading import load_weights
+from ..weights.loading_report import LoadingReport
 from ..weights.pretrained import start_at_bn
 
 
@@ -27,18 +28,21 @@ def convert(
     argmax: bool = False,
     num_batches: int | None = None,
     correction: int = 1,
-) -> Loading:
-    """Writes a checkpoint of a config's network from another's; atomically.
+) -> LoadingReport:
+    """Writes a checkpoint of a config's network from other checkpoints, atomically.
 
     Args:
-        cfg: Describes the network. What the sources do not have is not written, so that it starts
-            as ever, such as a head for another task.
-        sources: Checkpoints, of parts as well: encoder and decoder.
+        cfg: The config of the network. Tensors that the sources lack, such as a head for another
+            task, are not written, so that they start as in any training.
+        sources: Files of checkpoints, or of parts of a network, such as encoder and decoder.
         out: File to write, .pth or .safetensors.
-        bn_ratio: Ratio of BN that SSN and SN start with where the sources have no logits.
-        argmax: SSN layers choose their largest ratios at once (two stages, Sec. 4.1).
-        num_batches: Of published statistics that are sums, see ``from_published``.
-        correction: Of published layers, likewise; 0 also drops it of a converted source.
+        bn_ratio: Ratio of BN, in (0, 1), that SSN and SN start with where the sources have no
+            logits.
+        argmax: Whether SSN layers select their largest ratios at once (two stages, Sec. 4.1).
+        num_batches: How many batches the statistics of authors' checkpoints are sums over; None
+            where they are statistics.
+        correction: Whether layers keep the unbiased variance of the authors' (1) or have that of
+            torch's layers (0).
 
     Returns:
         What was taken from all sources together.
@@ -47,19 +51,20 @@ def convert(
         FileNotFoundError: A source is not there.
         OSError: ``out`` cannot be written.
         ValueError: ``out`` is a source or the config; a source is damaged or has nothing for this
-            network; or a plain norm would stand where an SSN chose another norm, or did not choose;
-            or an option has no effect.
+            network; a plain norm would stand where an SSN has selected another norm, or none; or an
+            option has no effect.
     """
     check_writes([out], [*sources, *files_of(cfg)])
     state: dict[str, Any] = {}
     meta: dict[str, Any] = {}
     for source in sources:
-        checkpoint = read_checkpoint(source)
-        part = state_of(checkpoint, source)
-        if num_batches is not None and not is_published(part):
-            raise ValueError(f'num_batches={num_batches}, but {source} is no published checkpoint')
-        state |= from_published(part, num_batches, correction)
-        meta |= checkpoint.get('meta') or {}
+        part, about = read_weights(source)
+        if num_batches is not None and not is_authors(part):
+            raise ValueError(f"num_batches={num_batches}, but {source} is no authors' checkpoint")
+        state |= from_authors(part, num_batches)
+        meta |= about
+    if not correction:
+        state = {key: value for key, value in state.items() if not key.endswith('.correction')}
     model = build_network(cfg, trust=True)  # the user's own
     report = load_weights(model, state)
     if report.unlike:
@@ -68,7 +73,7 @@ def convert(
             f"config's, {', '.join(report.unlike[:3])}...: outputs would differ. Use a config "
             'with SSN, or tools/deploy.py for plain layers'
         )
-    written = set(report.loaded) | _settle(model, set(report.loaded), bn_ratio, argmax, correction)
+    written = set(report.loaded) | _set_logits(model, set(report.loaded), bn_ratio, argmax)
     converted = {key: value for key, value in model.state_dict().items() if key in written}
     # the names of the classes belong to a classifier
     kept = kept_meta(meta) if all(name in converted for name, _ in model.named_parameters()) else {}
@@ -77,12 +82,22 @@ def convert(
 
 
 @torch.no_grad()
-def _settle(
-    model: nn.Module, loaded: set[str], bn_ratio: float | None, argmax: bool, correction: int
+def _set_logits(
+    model: nn.Module, loaded: set[str], bn_ratio: float | None, argmax: bool
 ) -> set[str]:
-    """Sets the logits of layers that were loaded; returns the names of all of their tensors."""
+    """Sets the logits of SSN and SN layers of which something was loaded.
+
+    Args:
+        model: The network.
+        loaded: Names of its tensors that were loaded.
+        bn_ratio: Ratio of BN for layers without loaded logits; None leaves them.
+        argmax: Whether SSN layers select their largest ratios.
+
+    Returns:
+        The names of all tensors of these layers.
+    """
     written: set[str] = set()
-    leaning = chosen = 0
+    leaning = selected = 0
     for name, layer in switch_norms(model):
         prefix = f'{name}.' if name else ''
         own = {f'{prefix}{key}' for key in layer.state_dict()}
@@ -94,11 +109,10 @@ def _settle(
         if argmax and isinstance(layer, SSN):
             largest = layer.ratios().argmax(-1)
             layer.ratio_logits.copy_(nn.functional.one_hot(largest, len(layer.normalizers)))
-            chosen += 1
-        layer.correction *= correction
+            selected += 1
         written |= own
     if bn_ratio is not None and not leaning:
         raise ValueError(f'bn_ratio={bn_ratio}, but no SSN or SN is without logits of the sources')
-    if argmax and not chosen:
+    if argmax and not selected:
         raise ValueError('argmax asks for SSN layers, the network has none that were loaded')
     return written

@@ -10,8 +10,8 @@ from ..config_files import check_parts, files_of
 from ..datasets.check.preflight import check_datasets
 from ..engine.hooks.precise_stats_hook import recalibrate_model
 from ..files import check_writes, write_atomically
-from ..publish.publish import fill
-from ..weights.files import check_checkpoint, read_checkpoint, state_of
+from ..weights.content import load_strictly, state_and_meta
+from ..weights.files import check_checkpoint, read_checkpoint
 from ..weights.loading import unwrapped
 from .outputs import build_runner
 
@@ -58,10 +58,10 @@ def recalibrate(
     check_parts(cfg, 'train_dataloader')
     check_datasets(cfg, ('train',))
     stored = read_checkpoint(checkpoint)
-    weights = state_of(stored, checkpoint)
+    weights, _ = state_and_meta(stored, checkpoint)
     runner = build_runner(cfg, training=False)
     model = unwrapped(runner.model)
-    fill(model, weights, checkpoint)
+    load_strictly(model, weights, checkpoint)
     names = recalibrate_model(runner, model.train(), num_batches)
     if not names:
         raise ValueError(

@@ -7,7 +7,7 @@ from ..datasets.check.preflight import check_datasets
 from ..datasets.nested import scope_of
 from ..engine.start import register_start
 from ..files import check_writes
-from ..weights.files import read_checkpoint
+from ..weights.files import read_weights
 from .outputs import build_runner, check_label_maps
 from .testing import complete_test, enable_painting, enable_tta, keep_predictions
 
@@ -38,11 +38,11 @@ def evaluate(
             ``tta_pipeline``, ``show_dir`` for one without a visualization hook, a config without
             test and validation data or without metrics, or the checkpoint of a frozen network.
     """
-    stored = read_checkpoint(checkpoint)
+    _, meta = read_weights(checkpoint)
     complete_test(cfg)
     check_parts(cfg)
     check_datasets(cfg, ('test',))
-    if 'frozen' in (stored.get('meta') or {}):
+    if 'frozen' in meta:
         raise ValueError(
             f'{checkpoint} is of a frozen network, which the config does not describe; test the '
             'checkpoint that it was frozen from, its outputs are the same, or use tools/infer.py'

@@ -1,6 +1,7 @@
 """Checkpoints of frozen networks.
 
-``state_dict`` is that of the plain layers, ``meta['frozen']`` tells which layer stands where:
+``state_dict`` has the weights of the plain layers, and ``meta['frozen']`` says which layer stands
+where:
 ``{name: {'type': 'InstanceNorm2d', 'args': {'num_features': 64, ...}}}``. Both are plain data, so
 that PyTorch alone reads them with ``weights_only``, and where every type is one of ``torch.nn``,
 three lines rebuild the network without this package, see docs/deploy.md.
@@ -16,6 +17,7 @@ from torch import nn
 
 from ..files import write_atomically
 from ..layers import MixedNorm
+from ..weights.content import load_strictly, state_and_meta
 
 KEY = 'frozen'
 _KINDS = {
@@ -34,10 +36,10 @@ def save_frozen(
     """Writes a frozen network, atomically.
 
     Args:
-        model: From ``freeze``, not folded.
-        layers: What became of every SSN, by name.
+        model: A network that ``freeze`` returned and nobody has folded.
+        layers: The layer that took the place of each SSN, by name.
         out: File to write, .pth.
-        dataset_meta: Names of the classes and the like, as mmengine keeps them.
+        dataset_meta: What mmengine keeps of the data, such as the names of the classes.
     """
     recipes = {
         name: dict(type=type(layer).__name__, args=_arguments(layer))
@@ -54,19 +56,19 @@ def load_frozen(model: nn.Module, checkpoint: Mapping[str, Any]) -> nn.Module:
     """Puts the layers and weights of a frozen checkpoint into a network, in place.
 
     Args:
-        model: Built from the config it was trained with.
-        checkpoint: What ``torch.load`` returned.
+        model: The network, built from the config that it was trained with.
+        checkpoint: What ``torch.load`` returned of the file.
 
     Returns:
         ``model``, in evaluation.
 
     Raises:
-        ValueError: It is not a frozen checkpoint, or of another network.
+        ValueError: The checkpoint is not of a frozen network, or is of another one.
     """
-    recipes = (checkpoint.get('meta') or {}).get(KEY)
-    if recipes is None:
+    if KEY not in (checkpoint.get('meta') or {}):
         raise ValueError('not a checkpoint of a frozen network; tools/deploy.py writes them')
-    for name, recipe in recipes.items():
+    state, meta = state_and_meta(checkpoint, 'the checkpoint')
+    for name, recipe in meta[KEY].items():
         if recipe['type'] not in _KINDS:
             raise ValueError(f'{name} is {recipe["type"]!r}; expected one of {", ".join(_KINDS)}')
         parent, _, attribute = name.rpartition('.')
@@ -75,14 +77,12 @@ def load_frozen(model: nn.Module, checkpoint: Mapping[str, Any]) -> nn.Module:
         except AttributeError as error:
             raise ValueError(f'the network has no layer {name}: {error}') from error
         setattr(owner, attribute, _KINDS[recipe['type']](**recipe['args']))
-    try:
-        model.load_state_dict(checkpoint['state_dict'])
-    except RuntimeError as error:
-        raise ValueError(f'the checkpoint is of another network: {error}') from error
+    load_strictly(model, state, 'the checkpoint')
     return model.eval()
 
 
 def _arguments(layer: nn.Module) -> dict[str, Any]:
+    """What a layer of ``_KINDS`` was built with."""
     if isinstance(layer, MixedNorm):
         own = {n: getattr(layer, n) for n in ('mean', 'var', 'num_groups', 'correction')}
         return dict(num_features=layer.weight.numel(), eps=float(layer.eps), **own)

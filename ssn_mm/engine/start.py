@@ -18,7 +18,8 @@ from torch import nn
 from ..commands import quoted
 from ..config_files import entries
 from ..layers.state import CODES
-from ..weights.files import check_checkpoint, check_content
+from ..weights.content import check_content
+from ..weights.files import check_checkpoint
 from ..weights.loading import unwrapped
 from .data.training_data import check_length
 from .loaded import refuse_to_run, watch_loading

@@ -12,11 +12,12 @@ from torch import nn
 from ..commands import pip_install
 from ..config_files import files_of
 from ..files import check_replaceable, write_folder
-from ..weights.files import check_checkpoint, check_content, read_checkpoint, state_of
+from ..weights.content import load_strictly, state_and_meta
+from ..weights.files import check_checkpoint, read_weights
 from ..weights.safetensors import load_from_safetensors
 from .card import render_card
 from .configs import build_network, plain_config, read_config
-from .publish import fill, kept_meta, weights_file
+from .publish import kept_meta, weights_file
 
 WEIGHTS, CONFIG, CARD = 'model.safetensors', 'config.json', 'README.md'
 
@@ -60,10 +61,9 @@ def save_pretrained(
         state: Mapping[str, Any] = source.state_dict()
         found: Mapping[str, Any] = {}
     else:
-        stored = read_checkpoint(source)
-        state, found = state_of(stored, source), stored.get('meta') or {}
+        state, found = read_weights(source)
     model = build_network(cfg, trust=True)  # the user's own
-    fill(model, state, 'what is to be saved')
+    load_strictly(model, state, 'what is to be saved')
     kept = kept_meta(found if meta is None else meta)
     files = {
         WEIGHTS: weights_file(state, kept, 'safetensors'),
@@ -108,9 +108,8 @@ def from_pretrained(
         stored = load_from_safetensors(str(weights))
     else:  # as weights only, whatever the environment says: it is untrusted
         stored = torch.load(weights, 'cpu', weights_only=True)
-    check_content(stored, weights)
-    fill(model, state_of(stored, weights), weights)
-    meta = stored.get('meta') or {}
+    state, meta = state_and_meta(stored, weights)
+    load_strictly(model, state, weights)
     model.dataset_meta = meta.get('dataset_meta')  # type: ignore[assignment]
     return model
 

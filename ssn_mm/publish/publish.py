@@ -10,12 +10,13 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..config_files import files_of
 from ..files import check_replaceable, write_folder
 from ..records import read_lines
-from ..weights.files import read_checkpoint, state_of
+from ..weights.content import load_strictly
+from ..weights.files import read_weights
 from ..weights.safetensors import to_safetensors
 from .card import render_card, render_metafile
 from .configs import build_network, parse_config, plain_config
@@ -63,9 +64,8 @@ def publish(
     """
     if file_format not in FORMATS:
         raise ValueError(f'the format is one of {FORMATS}, got {file_format!r}')
-    stored = read_checkpoint(checkpoint)
+    state, meta = read_weights(checkpoint)
     checkpoint = Path(checkpoint)
-    meta = stored.get('meta') or {}
     trusted = cfg is not None  # the user's own
     cfg = cfg or _config_of(meta, checkpoint)
     name = _name(cfg, checkpoint)
@@ -73,9 +73,8 @@ def publish(
     check_replaceable(folder, force, [checkpoint, *files_of(cfg)])
     if 'frozen' in meta:
         raise ValueError(f'{checkpoint} is of a frozen network; publish what it was frozen from')
-    state = state_of(stored, checkpoint)
     model = build_network(cfg, trusted)
-    fill(model, state, checkpoint)
+    load_strictly(model, state, checkpoint)
     kept = kept_meta(meta)
     content = weights_file(state, kept, file_format)
     weights = f'{name}-{hashlib.sha256(content).hexdigest()[:8]}.{file_format}'
@@ -89,18 +88,6 @@ def publish(
     }
     write_folder(folder, files)
     return folder
-
-
-def fill(model: nn.Module, state: Mapping[str, Tensor], source: str | Path) -> None:
-    """Loads weights, all of them.
-
-    Raises:
-        ValueError: They are of another network.
-    """
-    try:
-        model.load_state_dict(state)
-    except RuntimeError as error:
-        raise ValueError(f'{source} is of another network: {error}') from error
 
 
 def kept_meta(meta: Mapping[str, Any]) -> dict[str, Any]:

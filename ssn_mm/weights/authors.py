@@ -1,13 +1,15 @@
-"""The published SN and SSN checkpoints, in this package's names and shapes.
+"""The checkpoints of the paper's authors, SN's and SSN's, in this package's names and shapes.
 
-Their norm layers are called sn1, sn2, ... and hold γ and β as (1, C, 1, 1), running statistics as
-(1, C, 1), and ``mean_weight`` and ``var_weight``, each (3,) in the order IN, LN, BN, or (2,) where
-BN was off. SSN's also hold ``mean_fixed`` and ``var_fixed``, 1 once chosen, and ``radius``, (1,).
-Of a segmentation network there are two files, encoder and decoder.
+In their files norm layers are called sn1, sn2, ... A layer holds γ and β as (1, C, 1, 1), running
+statistics as (1, C, 1), and its logits as ``mean_weight`` and ``var_weight``, each (3,) in the
+order IN, LN, BN, or (2,) where BN was off. A layer of SSN also holds ``mean_fixed`` and
+``var_fixed``, which are 1 once that row is selected, and ``radius``, (1,). A segmentation network
+comes in two files, encoder and decoder.
 """
 
 import logging
 import re
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,7 +22,8 @@ from ..layers.state import CODES, encode
 from ..ops.normalizers import NORMALIZERS
 
 _MARK = '.mean_weight'
-_HEADS = (
+# the parts of the authors' decoder, and their norm layers, under the libraries' names
+_NAMES = (
     (r'^cbr\.0\.', 'decode_head.convs.0.conv.'),
     (r'^cbr\.1\.', 'decode_head.convs.0.bn.'),
     (r'^conv_last\.', 'decode_head.conv_seg.'),
@@ -31,80 +34,97 @@ _HEADS = (
 )
 
 
-def is_published(state: Mapping[str, Tensor]) -> bool:
-    """Whether a state is of a published SN or SSN."""
+def is_authors(state: Mapping[str, Tensor]) -> bool:
+    """Whether a state is of an authors' checkpoint of SN or SSN."""
     return any(key.endswith(_MARK) for key in state)
 
 
-def from_published(
-    state: Mapping[str, Tensor], num_batches: int | None = None, correction: int = 1
-) -> dict[str, Tensor]:
-    """Translates a published state; what is none comes back as it is.
+def from_authors(state: Mapping[str, Tensor], num_batches: int | None = None) -> dict[str, Tensor]:
+    """Translates the state of an authors' checkpoint; any other state comes back unchanged.
 
-    SN's logits stay SN's, see ``ssn_mm.SSN`` for what it makes of them. A row that was fixed
-    becomes its vertex: momentum moved the published one on, away from what it is to mean.
+    SN's logits stay SN's; an SSN that loads them turns them into its own. A row that was fixed
+    becomes its vertex again: in the authors' files momentum has moved it on. Every layer gets
+    ``correction``, the unbiased variance that it was trained with.
 
     Args:
-        state: By name, 'module.' in front or not.
-        num_batches: Running statistics are sums over so many batches, of means and of mean
-            squares ("batch average" before it was divided); None: they are statistics.
-        correction: Of the layers, see ``ssn_mm.SSN``; 1 is what they were trained with.
+        state: Tensors by name, with or without 'module.' in front.
+        num_batches: How many batches the running statistics are sums over, of means and of mean
+            squares: the authors' "batch average" before it was divided. None where they are
+            statistics already.
 
     Returns:
-        The state under torchvision's names; of a decoder under mmsegmentation's.
+        The state under torchvision's names; that of a decoder under mmsegmentation's.
 
     Raises:
-        ValueError: A layer lacks a part; or its statistics are no sums over ``num_batches``.
+        ValueError: A layer lacks a part, or its statistics cannot be sums over ``num_batches``.
     """
     state = {key.removeprefix('module.'): value for key, value in state.items()}
-    if not is_published(state):
+    if not is_authors(state):
         return state
-    drifted = 0.0
-    for layer in [key.removesuffix('.mean_weight') for key in state if key.endswith(_MARK)]:
-        if f'{layer}.var_weight' not in state:
-            raise ValueError(f'the published layer {layer} has mean_weight and no var_weight')
-        rows = [state.pop(f'{layer}.{row}_weight').float() for row in ('mean', 'var')]
-        fixed = [state.pop(f'{layer}.{row}_fixed', torch.zeros(1)) for row in ('mean', 'var')]
-        for index, row in enumerate(rows):
-            if fixed[index].item():
-                rows[index] = nn.functional.one_hot(row.argmax(), len(row)).to(row)
-                drifted = max(drifted, (rows[index] - row).abs().max().item())
-        state[f'{layer}.ratio_logits'] = torch.stack(rows)
-        state[f'{layer}.{CODES}'] = encode(
-            NORMALIZERS[: len(rows[0])], 0, sparse=f'{layer}.radius' in state
-        )
-        if f'{layer}.radius' in state:
+    drifts = [0.0]
+    for layer in [key.removesuffix(_MARK) for key in state if key.endswith(_MARK)]:
+        logits, drift = _pop_logits(state, layer)
+        drifts.append(drift)
+        sparse = f'{layer}.radius' in state
+        state[f'{layer}.ratio_logits'] = logits
+        state[f'{layer}.{CODES}'] = encode(NORMALIZERS[: logits.size(1)], 0, sparse)
+        state[f'{layer}.correction'] = torch.tensor(1)
+        if sparse:
             state[f'{layer}.radius'] = state[f'{layer}.radius'].float().view(())
         for name in ('weight', 'bias', 'running_mean', 'running_var'):
             if f'{layer}.{name}' in state:
                 state[f'{layer}.{name}'] = state[f'{layer}.{name}'].flatten()
         if num_batches is not None and f'{layer}.running_mean' in state:
-            sums = (state[f'{layer}.running_{name}'].double() for name in ('mean', 'var'))
-            mean, square = (t / num_batches for t in sums)
-            if (square < mean.square()).any():
-                raise ValueError(
-                    f'{layer} has mean squares below squared means with num_batches={num_batches}: '
-                    'its statistics are no such sums, or of another number of batches'
-                )
-            state[f'{layer}.running_mean'] = mean.float()
-            state[f'{layer}.running_var'] = (square - mean.square()).float()
-        if correction:
-            state[f'{layer}.correction'] = torch.tensor(correction)
-    if drifted > 1e-3:
+            _divide_sums(state, layer, num_batches)
+    if max(drifts) > 1e-3:
         print_log(
-            f'Ratios that were fixed had drifted by up to {drifted:.3f} from their one-hot, which '
-            'they are again',
+            f'Ratios that were fixed had drifted by up to {max(drifts):.3f} from their one-hot, '
+            'which they are again',
             'current',
             logging.WARNING,
         )
-    return {_rename(key): value for key, value in state.items()}
+    return {_renamed(key): value for key, value in state.items()}
 
 
-def PublishedResNet(**options: Any) -> nn.Module:  # noqa: N802, a type in configs
-    """The ResNet of the config's library with the max pooling of the published SSN ResNet.
+def _pop_logits(state: dict[str, Tensor], layer: str) -> tuple[Tensor, float]:
+    """Takes a layer's logits out of a state.
 
-    That one does not pad and rounds up, so features lie a pixel further; published SN's is as
-    everybody's. ``backbone=dict(type='PublishedResNet')`` takes all options of 'ResNet'.
+    Returns:
+        The logits (2, K), fixed rows on their vertex, and how far the farthest was from it.
+    """
+    if f'{layer}.var_weight' not in state:
+        raise ValueError(f"the authors' layer {layer} has mean_weight and no var_weight")
+    rows, drift = [], 0.0
+    for name in ('mean', 'var'):
+        row = state.pop(f'{layer}.{name}_weight').float()
+        if state.pop(f'{layer}.{name}_fixed', torch.zeros(1)).item():
+            vertex = nn.functional.one_hot(row.argmax(), len(row)).to(row)
+            drift = max(drift, (vertex - row).abs().max().item())
+            row = vertex
+        rows.append(row)
+    return torch.stack(rows), drift
+
+
+def _divide_sums(state: dict[str, Tensor], layer: str, num_batches: int) -> None:
+    """Puts running statistics in the place of a layer's sums over batches."""
+    mean, square = (
+        state[f'{layer}.running_{name}'].double() / num_batches for name in ('mean', 'var')
+    )
+    if (square < mean.square()).any():
+        raise ValueError(
+            f'{layer} has mean squares below squared means with num_batches={num_batches}: '
+            'its statistics are no such sums, or of another number of batches'
+        )
+    state[f'{layer}.running_mean'] = mean.float()
+    state[f'{layer}.running_var'] = (square - mean.square()).float()
+
+
+def AuthorsResNet(**options: Any) -> nn.Module:  # noqa: N802, a type in configs
+    """The ResNet of the config's library with the max pooling of the authors' SSN ResNet.
+
+    That pooling does not pad and rounds up, so that features lie a pixel further; the authors' SN
+    ResNet pools as others do. ``backbone=dict(type='AuthorsResNet')`` takes all options of
+    'ResNet'.
     """
     scope = DefaultScope.get_current_instance()
     name = 'ResNet' if scope is None else f'{scope.scope_name}.ResNet'
@@ -113,7 +133,13 @@ def PublishedResNet(**options: Any) -> nn.Module:  # noqa: N802, a type in confi
     return backbone
 
 
-def _rename(key: str) -> str:
-    for pattern, name in _HEADS:
+def PublishedResNet(**options: Any) -> nn.Module:  # noqa: N802, a type in configs of 0.1
+    """:func:`AuthorsResNet` under its name in configs of 0.1; warns."""
+    warnings.warn("type='PublishedResNet' is now 'AuthorsResNet'", stacklevel=2)
+    return AuthorsResNet(**options)
+
+
+def _renamed(key: str) -> str:
+    for pattern, name in _NAMES:
         key = re.sub(pattern, name, key)
     return key

@@ -1,4 +1,4 @@
-"""Checkpoint files: cut short or altered on disk, or holding code; and folders of them."""
+"""Checkpoint files: checked for damage and for code in them, then read."""
 
 import hashlib
 import logging
@@ -10,16 +10,18 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
-import torch
 from mmengine.logging import print_log
 from mmengine.runner import CheckpointLoader
+from torch import Tensor
+
+from .content import check_content, state_and_meta
 
 _PICKLED = b'\x80'  # what torch.save wrote before 1.6, and others that PyTorch's loader takes
-_OTHERS = ('.onnx', '.safetensors')  # which their readers know
+_OTHERS = ('.onnx', '.safetensors')  # whose readers check them
 
 
 def explain_refusal(error: UnpicklingError) -> str:
-    """What PyTorch's refusal of a checkpoint means, in two sentences."""
+    """Says in two sentences what PyTorch's refusal of a checkpoint means, and what to do."""
     found = re.search(r'GLOBAL (\S+)', str(error))
     what = f', {found[1]},' if found else ''
     return (
@@ -31,13 +33,14 @@ def explain_refusal(error: UnpicklingError) -> str:
 def check_checkpoint(checkpoint: str | Path) -> None:
     """Checks that a checkpoint is there and complete.
 
-    A hash in its name that is not the file's is warned of: mmengine's ``published_keys`` name a
-    file by a hash of something else, and others end names in digits of their own.
+    A hash in the file's name that is not the file's own is an error where this package has
+    published the file, which ``metafile.yml`` beside it says. Elsewhere it is a warning:
+    mmengine's ``published_keys`` name a file by a hash of something else, and other names end in
+    digits that are no hash.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It was cut short or altered, by its checksums, or by the hash in its name where
-            ``metafile.yml`` beside it says that this package has published it; or it is no
+        ValueError: The file was cut short or altered, by its checksums or by that hash; or it is no
             checkpoint at all.
     """
     if not Path(checkpoint).is_file():
@@ -64,7 +67,7 @@ def read_checkpoint(checkpoint: str | Path) -> Mapping[str, Any]:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: See :func:`check_checkpoint`; or it holds something else.
+        ValueError: See :func:`check_checkpoint`; or what it holds is no checkpoint.
     """
     check_checkpoint(checkpoint)
     content = CheckpointLoader.load_checkpoint(str(checkpoint), 'cpu')
@@ -72,36 +75,20 @@ def read_checkpoint(checkpoint: str | Path) -> Mapping[str, Any]:
     return content
 
 
-def check_content(content: Any, source: str | Path) -> None:
-    """Checks that what was read is a checkpoint.
+def read_weights(checkpoint: str | Path) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
+    """Reads the weights by name and the meta of a checkpoint, see :func:`state_and_meta`.
 
     Raises:
-        ValueError: It is something else, such as a list or a single tensor.
+        FileNotFoundError: There is no such file.
+        ValueError: See :func:`check_checkpoint`; or it has no weights by name.
     """
-    if not isinstance(content, Mapping):
-        raise ValueError(
-            f'{source} is no checkpoint: it holds a {type(content).__name__}, not weights by name'
-        )
-
-
-def state_of(checkpoint: Any, source: str | Path) -> Mapping[str, Any]:
-    """The weights of a checkpoint as OpenMMLab, torchvision and others write it.
-
-    Raises:
-        ValueError: It is nothing of the kind.
-    """
-    for key in ('state_dict', 'model'):
-        if isinstance(checkpoint, Mapping) and isinstance(checkpoint.get(key), Mapping):
-            checkpoint = checkpoint[key]
-    if not isinstance(checkpoint, Mapping) or not any(map(torch.is_tensor, checkpoint.values())):
-        raise ValueError(f'{source} holds no weights by name, but a {type(checkpoint).__name__}')
-    return checkpoint
+    return state_and_meta(read_checkpoint(checkpoint), checkpoint)
 
 
 def _check_named_hash(path: Path) -> None:
     """Compares a file with the hash in its name: <name>-<8 hex digits of its SHA-256>.pth.
 
-    Eight figures without a letter may as well be a date, and say nothing.
+    Eight digits without a letter may as well be a date, and are passed over.
     """
     named = re.search(r'-([0-9a-f]{8})\.(pth|safetensors)$', path.name)
     if named is None or named[1].isdigit():
@@ -126,7 +113,7 @@ def _check_named_hash(path: Path) -> None:
 def is_intact(checkpoint: str | Path) -> bool:
     """Whether a checkpoint of ``torch.save`` is complete; its checksums are verified.
 
-    It may have been written without (``torch.serialization.set_crc32_options``).
+    One that was written without any (``torch.serialization.set_crc32_options``) is taken as it is.
     """
     try:
         with zipfile.ZipFile(checkpoint) as archive:

@@ -1,4 +1,4 @@
-"""2D weights for mmaction2's backbones, whatever wraps or widens their layers."""
+"""Fills mmaction2's backbones with 2D weights, whatever wraps or widens their layers."""
 
 import copy
 import re
@@ -9,10 +9,10 @@ from mmengine.runner.checkpoint import _load_checkpoint, _load_checkpoint_with_p
 from torch import nn
 
 from ..layers import ssn_layers
-from .files import state_of
+from .content import state_and_meta
 from .loading import load_weights
 
-_WRAPPED = ('net2', 'net', 'block')  # what the wrappers of TSM, TIN and non-local blocks call it
+_WRAPPED = ('net2', 'net', 'block')  # what TSM, TIN and non-local blocks call what they wrap
 
 
 def read_2d(init_cfg: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -26,21 +26,22 @@ def read_2d(init_cfg: Mapping[str, Any]) -> Mapping[str, Any]:
 def fill(
     backbone: nn.Module, checkpoint: Mapping[str, Any], logger: Any, keep_radius: bool = False
 ) -> None:
-    """Fills a 2D or 3D backbone with a checkpoint of its 2D one, any norm on either side.
+    """Fills a 2D or 3D backbone with a checkpoint of its 2D network, whatever the norms of both.
 
-    Convolutions that another pathway joins start at 0 in its channels.
+    Where another pathway joins, a convolution has inputs that the 2D network lacks; their weights
+    start at 0.
 
     Args:
-        backbone: Of mmaction2.
-        checkpoint: As it was read.
-        logger: mmengine's, or its name.
-        keep_radius: Whether SSN keeps the checkpoint's radius, which belongs to the training that
-            is over.
+        backbone: A backbone of mmaction2.
+        checkpoint: What was read of a file.
+        logger: mmengine's logger, or its name.
+        keep_radius: Whether SSN keeps the checkpoint's radius. It belongs to the training that made
+            the checkpoint, so that another one starts at 0.
 
     Raises:
         ValueError: Nothing of the checkpoint fits.
     """
-    state = state_of(checkpoint, '2D checkpoint')
+    state, _ = state_and_meta(checkpoint, 'the 2D checkpoint')
     state = {re.sub(rf'\.(?:{"|".join(_WRAPPED)})(?=\.)', '', k): v for k, v in state.items()}
     report = load_weights(_as_resnet(backbone, dict(_widened(backbone))), state)
     report.log(logger)
@@ -53,9 +54,9 @@ def fill(
 
 
 def _widened(backbone: nn.Module) -> Iterator[tuple[str, int]]:
-    """Convolutions whose inputs another pathway joins: their names, how many inputs are their own.
+    """Yields the convolutions that another pathway joins: names, and how many inputs are their own.
 
-    The other's come last.
+    The inputs of the other pathway come last.
     """
     for stage, others in enumerate(getattr(backbone, 'lateral_inplanes', ()), 1):
         for part in ('conv1', 'downsample'):
@@ -66,10 +67,14 @@ def _widened(backbone: nn.Module) -> Iterator[tuple[str, int]]:
 
 
 def _as_resnet(module: nn.Module, widened: Mapping[str, int], name: str = '') -> nn.Module:
-    """A view of a network, of the same tensors, in which layers are a plain ResNet's.
+    """A view of a network that shares its tensors and has the names and shapes of a plain ResNet.
 
-    That is without what wraps them and without the inputs that other pathways add, so that names
-    and shapes are those that checkpoints have.
+    In it layers are without what wraps them, and without the inputs that other pathways add.
+
+    Args:
+        module: The network, or a part of it.
+        widened: Convolutions that another pathway joins, with the number of their own inputs.
+        name: The part's name in the network.
     """
     for wrapped in _WRAPPED:
         if isinstance(getattr(module, wrapped, None), nn.Module):
@@ -85,4 +90,4 @@ def _as_resnet(module: nn.Module, widened: Mapping[str, int], name: str = '') ->
             if child is not None
         }
         return view
-    return view if name in widened else module  # a norm must learn what it is loaded with
+    return view if name in widened else module  # itself, since a norm notes that it was loaded

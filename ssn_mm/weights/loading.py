@@ -1,14 +1,10 @@
-"""What a checkpoint gives to a network whose names, norms or dimensions may differ from its own."""
+"""Loads a checkpoint into a network whose names, norms or dimensions may be others."""
 
-import logging
 import re
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-from mmengine.logging import print_log
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -18,9 +14,10 @@ from ..layers import MixedNorm, SwitchNorm, switch_norms
 from ..layers.state import CODES, PAIR_CODES, OtherNormWarning, decode
 from ..ops.normalizers import NORMALIZERS
 from ..ops.sparsestmax import sparsestmax
-from .authors import from_published, is_published
+from .authors import from_authors, is_authors
+from .loading_report import LoadingReport, explain_mismatch
 
-_SHOWN = 3  # names of a kind that a log line has
+_SHOWN = 3  # names that a message has
 # what other libraries, and mmcv's ConvModule, call the parts of a ResNet
 _SYNONYMS = (
     (r'(^|\.)_orig_mod\.', r'\1'),
@@ -33,87 +30,64 @@ _SYNONYMS = (
     (r'(^|\.)downsample\.(?:bn|gn|in|ln)\.', r'\1downsample.1.'),
     (r'(^|\.)(?:gn|in|ln)(\d*)\.', r'\1bn\2.'),
 )
-_CLASSIFIERS = ('fc', 'fc_cls', 'conv_seg', 'classifier')
 
 
-@dataclass
-class Loading:
-    """What became of a checkpoint's tensors and of a network's.
-
-    Attributes:
-        loaded: Names, the network's.
-        initial: Those of the network that keep their initial value.
-        ignored: Those of the checkpoint that the network does not have.
-        mismatched: Name of the network's and why its shape does not fit.
-        unlike: Plain norms of the network in the place of an SSN or SN that is another norm, or
-            has not chosen.
-        corrected: The option of published layers, where it was taken.
-    """
-
-    loaded: list[str] = field(default_factory=list)
-    initial: list[str] = field(default_factory=list)
-    ignored: list[str] = field(default_factory=list)
-    mismatched: dict[str, str] = field(default_factory=dict)
-    unlike: list[str] = field(default_factory=list)
-    corrected: list[str] = field(default_factory=list)
-
-    def __str__(self) -> str:
-        lines = [f'{len(self.loaded)} tensors loaded']
-        for count, names in (
-            ('left at their initial value', self.initial),
-            ('of the checkpoint ignored', self.ignored),
-        ):
-            if names:
-                lines.append(f'{len(names)} {count}: {_by_kind(names)}')
-        lines += [f'{name} does not fit: {why}' for name, why in self.mismatched.items()]
-        if self.unlike:
-            lines.append(
-                f'{len(self.unlike)} plain norms are not what the SSN or SN in their place learned '
-                f'to be ({", ".join(self.unlike[:_SHOWN])}, ...), so outputs differ'
-            )
-        if self.corrected:
-            lines.append(
-                f'{len(self.corrected)} layers have the published variance (correction=1), with '
-                'which training is several times slower'
-            )
-        return '; '.join(lines)
-
-    def log(self, logger: Any = 'current') -> None:
-        """Says it in a line of the log, a warning where shapes do not fit."""
-        level = logging.WARNING if self.mismatched or self.unlike else logging.INFO
-        print_log(f'Checkpoint: {self}', logger, level)
-
-
-def load_weights(model: nn.Module, state: Mapping[str, Tensor]) -> Loading:
+def load_weights(model: nn.Module, state: Mapping[str, Tensor]) -> LoadingReport:
     """Gives a network what a checkpoint has for it.
 
-    Names of torchvision, of the three libraries, and of the published SN and SSN stand for each
-    other, and so do the names of norms. SSN takes SN's logits with their ratios, SN takes
-    SSN's; from other norms γ, β and running statistics are taken and logits stay. 2D kernels
-    fill 3D ones: copies over T, divided by it.
+    Names of torchvision, of the three libraries and of the authors' checkpoints stand for each
+    other, and so do the names of norms. An SSN takes the logits of an SN with their ratios, and the
+    other way round; from other norms γ, β and running statistics are taken, and logits stay. 2D
+    kernels fill 3D ones: copies over T, divided by it.
 
     Args:
         model: The network, a wrapped one, or a part such as its backbone.
         state: Tensors by name.
 
     Returns:
-        What was done.
+        What became of the tensors of both.
 
     Raises:
         ValueError: Nothing fits.
         RuntimeError: Logits are for other normalizers than a layer's, as its state tells.
     """
     model = unwrapped(model)
-    state = _rewritten(model, from_published(state))
-    own = model.state_dict()
-    wanted: dict[str, Tensor | None] = dict(own)
-    for name, module in model.named_modules():
-        if isinstance(module, SwitchNorm):  # what it understands beyond its own
-            prefix = f'{name}.' if name else ''
-            wanted |= {f'{prefix}{k}': own.get(f'{prefix}{k}') for k in ('radius', 'correction')}
+    state = _rewritten(model, from_authors(state))
     by_synonym = {_synonym(key): key for key in state}
-    found, report, used = {}, Loading(), set()
-    for key, value in wanted.items():
+    found, report = _match(model, state, by_synonym)
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', OtherNormWarning)  # the report says so
+        model.load_state_dict(found, strict=False)
+    for name, module in model.named_modules():
+        prefix = f'{name}.' if name else ''
+        logits, radius, codes = (
+            state.get(by_synonym.get(_synonym(f'{prefix}{key}'), ''))
+            for key in ('ratio_logits', 'radius', CODES)
+        )
+        if logits is not None and not _computes_selected(module, logits, radius, codes):
+            report.unlike.append(name)
+    return report
+
+
+def _match(
+    model: nn.Module, state: Mapping[str, Tensor], by_synonym: Mapping[str, str]
+) -> tuple[dict[str, Tensor], LoadingReport]:
+    """Finds the tensors of a state that are for a network.
+
+    Args:
+        model: The network.
+        state: Tensors by the checkpoint's names.
+        by_synonym: The checkpoint's names, by what they are to both sides.
+
+    Returns:
+        What to load, under the network's names and in its shapes; and a report without ``unlike``.
+
+    Raises:
+        ValueError: Nothing fits.
+    """
+    own = model.state_dict()
+    found, report, used = {}, LoadingReport(), set()
+    for key, value in _wanted(model, own).items():
         source = key if key in state else by_synonym.get(_synonym(key))
         if source is None:
             if value is not None and not key.endswith((CODES, PAIR_CODES)):
@@ -127,7 +101,7 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor]) -> Loading:
         if value is not None and tensor.shape != value.shape and not _has_codes(state, source):
             inflated = _inflate(tensor, value)
             if inflated is None:
-                report.mismatched[key] = _explain(key, tensor.shape, value.shape)
+                report.mismatched[key] = explain_mismatch(key, tensor.shape, value.shape)
                 continue
             tensor = inflated
         found[key] = tensor
@@ -139,26 +113,24 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor]) -> Loading:
             f'the checkpoint has nothing for this network: its first names are '
             f'{list(state)[:_SHOWN]}, the network has {list(own)[:_SHOWN]}{mismatch}'
         )
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore', OtherNormWarning)  # the report says so
-        model.load_state_dict(found, strict=False)
-    report.corrected = [key for key in report.loaded if key.endswith('correction')]
+    return found, report
+
+
+def _wanted(model: nn.Module, own: Mapping[str, Tensor]) -> dict[str, Tensor | None]:
+    """A network's tensors by name, and None for those that its layers understand besides."""
+    wanted: dict[str, Tensor | None] = dict(own)
     for name, module in model.named_modules():
-        prefix = f'{name}.' if name else ''
-        logits, radius, codes = (
-            state.get(by_synonym.get(_synonym(f'{prefix}{key}'), ''))
-            for key in ('ratio_logits', 'radius', CODES)
-        )
-        if logits is not None and not _is_chosen(module, logits, radius, codes):
-            report.unlike.append(name)
-    return report
+        if isinstance(module, SwitchNorm):
+            prefix = f'{name}.' if name else ''
+            wanted |= {f'{prefix}{k}': own.get(f'{prefix}{k}') for k in ('radius', 'correction')}
+    return wanted
 
 
 def concerns_switch_norms(module: nn.Module, state: Mapping[str, Tensor]) -> bool:
     """Whether SSN or SN is on either side, so that :func:`load_weights` has to load."""
     return (
         any(switch_norms(module))
-        or is_published(state)
+        or is_authors(state)
         or any(key.endswith('ratio_logits') for key in state)
     )
 
@@ -166,13 +138,13 @@ def concerns_switch_norms(module: nn.Module, state: Mapping[str, Tensor]) -> boo
 def load_logged(
     module: nn.Module, state: Mapping[str, Tensor], strict: bool = False, logger: Any = None
 ) -> None:
-    """Loads as mmengine's ``load_state_dict`` does, by :func:`load_weights`, and logs the report.
+    """Loads by :func:`load_weights` as mmengine's ``load_state_dict`` does, and logs the report.
 
     Args:
         module: The network.
         state: Tensors by name.
-        strict: Whether both must have all of the other's names.
-        logger: mmengine's, or its name; None is the current one.
+        strict: Whether the network and the state must each have all names of the other.
+        logger: mmengine's logger, or its name; None is the current one.
 
     Raises:
         RuntimeError: ``strict``, and they do not match.
@@ -189,7 +161,7 @@ def load_logged(
 
 
 def unwrapped(model: Any) -> nn.Module:
-    """A network without what wraps it: a distributed wrapper, averaging over views."""
+    """A network without its wrappers, such as DDP or a model for test-time augmentation."""
     while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
         model = model.module
     return model
@@ -202,9 +174,9 @@ def _synonym(key: str) -> str:
 
 
 def _rewritten(model: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A state after modules had their way with it, as PyTorch lets them before they load it.
+    """A state as modules rewrite it in the hooks that PyTorch runs before it loads them.
 
-    They bring positional embeddings to another resolution, and take names of before.
+    Networks so bring positional embeddings to another resolution, and take earlier names.
     """
     state = dict(state)
     for name, module in model.named_modules():
@@ -214,7 +186,7 @@ def _rewritten(model: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tenso
 
 
 def _has_codes(state: Mapping[str, Tensor], key: str) -> bool:
-    """Whether these are logits of which the state tells whose they are: the layer then judges."""
+    """Whether a state names the normalizers that logits are for, so that the layer judges them."""
     codes = state.get(key.removesuffix('ratio_logits') + CODES)
     return (
         codes is not None and key.endswith('ratio_logits') and codes.size(-1) == state[key].size(-1)
@@ -222,7 +194,15 @@ def _has_codes(state: Mapping[str, Tensor], key: str) -> bool:
 
 
 def _inflate(tensor: Tensor, like: Tensor) -> Tensor | None:
-    """A 2D kernel's 3D one, so that a video of equal frames gives what the picture gives."""
+    """The 3D kernel that gives a video of equal frames what the 2D kernel gives the picture.
+
+    Args:
+        tensor: The 2D kernel, (out, in, height, width).
+        like: The network's kernel, (out, in, frames, height, width).
+
+    Returns:
+        The kernel in the shape of ``like``; None where the two are no such pair.
+    """
     if tensor.dim() != 4 or like.dim() != 5:
         return None
     if like.shape != (*tensor.shape[:2], like.size(2), *tensor.shape[2:]):
@@ -230,43 +210,17 @@ def _inflate(tensor: Tensor, like: Tensor) -> Tensor | None:
     return tensor.unsqueeze(2).expand_as(like) / like.size(2)
 
 
-def _explain(key: str, theirs: torch.Size, own: torch.Size) -> str:
-    shapes = f'{tuple(theirs)} in the checkpoint, {tuple(own)} in the network'
-    *_, layer, name = ('', *key.split('.'))
-    if name == 'ratio_logits':
-        cause = 'other normalizers, see norm_cfg'
-    elif layer in _CLASSIFIERS and theirs[1:] == own[1:]:
-        cause = 'another number of classes'
-    elif len(theirs) != len(own):
-        cause = f'a network of {len(theirs) - 2}D maps' if len(theirs) > 3 else 'another layer'
-    elif len(own) > 3 and theirs[2:] != own[2:]:
-        cause = 'another kernel size'
-    elif len(own) > 1 and theirs[0] == own[0]:
-        cause = 'another number of input channels, or a block of another width or depth'
-    else:
-        cause = 'another width or depth'
-    return f'{shapes}: {cause}'
-
-
-def _by_kind(names: list[str]) -> str:
-    """'53 ratio_logits (bn1, layer1.0.bn1, ...), fc.bias'."""
-    kinds: dict[str, list[str]] = {}
-    for name in names:
-        kinds.setdefault(name.rpartition('.')[2], []).append(name)
-    shown = []
-    for kind, own in kinds.items():
-        if len(own) <= _SHOWN:
-            shown += own
-        else:
-            layers = ', '.join(name.rpartition('.')[0] for name in own[:_SHOWN])
-            shown.append(f'{len(own)} {kind} ({layers}, ...)')
-    return ', '.join(shown)
-
-
-def _is_chosen(
+def _computes_selected(
     module: nn.Module, logits: Tensor, radius: Tensor | None, codes: Tensor | None
 ) -> bool:
-    """Whether a module is what logits say, which without codes are for IN, LN, BN, GN in order."""
+    """Whether a module computes what logits of a checkpoint have selected, or takes them.
+
+    Args:
+        module: What the network has in the place of the logits' layer.
+        logits: The checkpoint's, (2, K).
+        radius: Their radius; None for those of an SN.
+        codes: What the logits are for, (3, K); without it IN, LN, BN, GN in order.
+    """
     if isinstance(module, SwitchNorm):
         return True
     own = _stands_for(module)
@@ -274,8 +228,8 @@ def _is_chosen(
         return False
     names, groups, _ = (NORMALIZERS, 0, True) if codes is None else decode(codes)
     rows = (sparsestmax(logits.float(), radius.float()) == 1).tolist()
-    chosen = tuple(names[row.index(True)] if True in row else '' for row in rows)
-    return chosen == own[0] and ('GN' not in chosen or groups in (0, own[1]))
+    selected = tuple(names[row.index(True)] if True in row else '' for row in rows)
+    return selected == own[0] and ('GN' not in selected or groups in (0, own[1]))
 
 
 def _stands_for(module: nn.Module) -> tuple[tuple[str, str], int] | None:

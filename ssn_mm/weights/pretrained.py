@@ -1,4 +1,4 @@
-"""``init_cfg=dict(type='Pretrained', ...)``, with what SSN and SN have to be told."""
+"""``init_cfg=dict(type='Pretrained', ...)`` with the options of SSN and SN."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,31 +18,32 @@ from ..layers import (
 )
 from ..layers.state import RATIO_KEYS
 from ..renamed import selection_of
-from .authors import from_published
-from .files import state_of
+from .authors import from_authors
+from .content import state_and_meta
 from .loading import load_weights
 
 
 class Pretrained(PretrainedInit):
-    """mmengine's initializer of the same name; on networks with SSN or SN by ``load_weights``.
+    """Takes the place of mmengine's initializer; fills networks with SSN or SN by ``load_weights``.
 
-    Checkpoints of BN, SN and SSN, torchvision's, the libraries' and the published ones, need no
-    conversion. Other networks are left to mmengine.
+    Checkpoints of BN, SN and SSN need no conversion, be they torchvision's, the libraries' or the
+    authors'. Networks without SSN and SN are left to mmengine.
 
     Args:
         checkpoint: A file, or an address that mmengine's loaders know.
-        prefix: Of the part of the checkpoint to take; not needed for a backbone.
-        map_location: As for ``torch.load``.
-        selection: What becomes of rows that the checkpoint has selected, 'keep', 'relearn' or
-            'fix' (which asks that all are), as ``SSNRadiusHook``'s.
-        bn_ratio: Ratio of BN, in (0, 1), that layers start with for which the checkpoint has no
-            logits, as batch norm's; the others share the rest. None: logits stay at 1.
+        prefix: Start of the names of the part of the checkpoint to take; not needed for a backbone.
+        map_location: Device to read to, as for ``torch.load``.
+        selection: What becomes of rows that the checkpoint has selected: 'keep', 'relearn' or 'fix'
+            (which asks that all rows are selected), as in ``SSNRadiusHook``.
+        bn_ratio: Ratio of BN, in (0, 1), that layers start with where the checkpoint has no logits
+            for them, such as one of batch norm; the other normalizers share the rest equally. None:
+            logits stay at 1.
         choices: The name of ``selection`` in configs of 0.1, which had 'freeze' for 'fix'; warns.
 
     Raises:
-        ValueError: An argument is none of these; nothing in the checkpoint fits, or lies under
-            the prefix; layers to fix have not selected, or are SN; ``bn_ratio`` for layers
-            without BN; or such options for a network without SSN and SN.
+        ValueError: ``selection`` or ``bn_ratio`` has another value; nothing in the checkpoint fits,
+            or lies under the prefix; layers to fix have not selected, or are SN; ``bn_ratio`` is
+            given for layers without BN; or one of the two for a network without SSN and SN.
     """
 
     def __init__(
@@ -72,23 +73,23 @@ class Pretrained(PretrainedInit):
             super().__call__(module)
             return
         checkpoint = _load_checkpoint(self.checkpoint, self.map_location, 'current')
-        state = self._part(state_of(checkpoint, self.checkpoint))
+        state = self._part(state_and_meta(checkpoint, self.checkpoint)[0])
         if self.selection == 'relearn':  # whatever normalizers they are for
-            state = from_published(state)
+            state = from_authors(state)
             state = {k: v for k, v in state.items() if not k.endswith(RATIO_KEYS)}
         report = load_weights(module, state)
         report.log()
         if self.bn_ratio is not None:
-            untold = {n for n in report.initial if n.endswith('ratio_logits')}
+            initial = {n for n in report.initial if n.endswith('ratio_logits')}
             for name, layer in layers.items():
-                if f'{name}.ratio_logits' in untold:
+                if f'{name}.ratio_logits' in initial:
                     start_at_bn(layer, self.bn_ratio)
         self._apply_selection(module, [m for m in layers.values() if isinstance(m, SN)])
         if hasattr(module, '_params_init_info'):
             update_init_info(module, init_info=self._get_init_info())
 
     def _part(self, state: Mapping[str, Any]) -> Mapping[str, Any]:
-        """What lies under the prefix; of a checkpoint of a backbone alone, all."""
+        """The tensors under the prefix; all of them where the checkpoint is of a backbone alone."""
         prefix = f'{(self.prefix or "").rstrip(".")}.'
         if prefix == '.':
             return state
@@ -114,7 +115,7 @@ class Pretrained(PretrainedInit):
 
 @torch.no_grad()
 def start_at_bn(layer: SwitchNorm, ratio: float) -> None:
-    """Sets a layer's logits so that BN has ``ratio`` of mean and variance, the others the rest.
+    """Sets a layer's logits so that BN has ``ratio`` in both rows, and the others share the rest.
 
     Raises:
         ValueError: The layer has no BN.

@@ -1,7 +1,8 @@
-"""Checkpoints as .safetensors files: weights that no loader can mistake for code.
+"""Checkpoints as .safetensors files, which hold no code.
 
-The metadata's ``meta`` is a JSON object, what ``meta`` is in a .pth. The patch of mmengine makes
-such a file readable wherever mmengine reads a local checkpoint: ``load_from``, ``init_cfg``, tools.
+Their metadata's ``meta`` is a JSON object with what ``meta`` is in a .pth. The patch of mmengine
+makes such a file readable wherever mmengine reads a local checkpoint: ``load_from``, ``init_cfg``,
+tools.
 """
 
 import json
@@ -27,7 +28,7 @@ def load_from_safetensors(filename: str, map_location: Any = None) -> dict[str, 
     Raises:
         FileNotFoundError: There is no such file.
         ImportError: safetensors is not installed.
-        ValueError: It is damaged, no such file, or of other metadata.
+        ValueError: The file is damaged, no .safetensors file, or has metadata of another form.
     """
     _require()
     import safetensors
@@ -49,10 +50,10 @@ def load_from_safetensors(filename: str, map_location: Any = None) -> dict[str, 
 
 
 def to_safetensors(state: Mapping[str, Tensor], meta: Mapping[str, Any]) -> bytes:
-    """What a .safetensors file of weights holds.
+    """The bytes of a .safetensors file of weights.
 
     Args:
-        state: Names and tensors.
+        state: Tensors by name.
         meta: Anything that JSON can say.
 
     Raises:

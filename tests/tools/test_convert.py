@@ -16,7 +16,7 @@ SN, SSN, BN = (ROOT / f'configs/demo/resnet_{norm}_digits.py' for norm in ('sn',
 
 @pytest.fixture
 def folder(tmp_path):
-    """A network of SN with logits of its own, one of SSN that chose BN, one that did not."""
+    """A network of SN with logits of its own, one of SSN that selected BN, one that did not."""
     sn = build_network(load_config(str(SN))).state_dict()
     for key in sn:
         if key.endswith('ratio_logits'):
@@ -24,9 +24,9 @@ def folder(tmp_path):
     torch.save({'state_dict': sn}, tmp_path / 'sn.pth')
     ssn = build_network(load_config(str(SSN))).state_dict()
     for name, row in (('bn', 2), ('in', 0)):
-        chosen = one_hot(torch.tensor([2, row]), 3).float()
-        state = {k: chosen if k.endswith('ratio_logits') else v for k, v in ssn.items()}
-        torch.save({'state_dict': state}, tmp_path / f'chose_{name}.pth')
+        vertices = one_hot(torch.tensor([2, row]), 3).float()
+        state = {k: vertices if k.endswith('ratio_logits') else v for k, v in ssn.items()}
+        torch.save({'state_dict': state}, tmp_path / f'selected_{name}.pth')
     (tmp_path / 'half.pth').write_bytes((tmp_path / 'sn.pth').read_bytes()[:1000])
     return tmp_path
 
@@ -47,14 +47,14 @@ def test_every_target_of_the_converter_and_what_it_refuses(folder, run_tools):
         folder,
         [CONVERT, SSN, sn, 'ssn.pth'],
         [CONVERT, SSN, sn, 'argmax.pth', '--argmax'],
-        [CONVERT, BN, folder / 'chose_bn.pth', 'bn.pth'],
+        [CONVERT, BN, folder / 'selected_bn.pth', 'bn.pth'],
         [CONVERT, SSN, 'bn.pth', 'start.pth', '--bn-ratio', '0.6'],
         [ROOT / 'tools/train.py', SSN, '--cfg-options', 'load_from=argmax.pth', *small,
          'train_cfg.max_epochs=1', 'custom_hooks.0.schedule=constant'],
         [CONVERT, SN, sn, 'no.pth', '--argmax'],
         [CONVERT, SSN, sn, 'no.pth', '--bn-ratio', '0.6'],
         [CONVERT, SSN, sn, 'no.pth', '--num-batches', '200'],
-        [CONVERT, BN, folder / 'chose_in.pth', 'no.pth'],
+        [CONVERT, BN, folder / 'selected_in.pth', 'no.pth'],
         [CONVERT, BN, sn, 'no.pth'],
         [CONVERT, SSN, half, 'no.pth'],
         [CONVERT, SSN, 'nowhere.pth', 'no.pth'],
@@ -78,7 +78,7 @@ def test_every_target_of_the_converter_and_what_it_refuses(folder, run_tools):
     assert '30 of 30 ratios' in said[4]
     assert 'argmax asks for SSN layers' in said[5]
     assert 'no SSN or SN is without logits' in said[6]
-    assert 'sn.pth is no published checkpoint' in said[7]
+    assert "sn.pth is no authors' checkpoint" in said[7]
     assert '15 layers learned to be, or to mix, other norms' in said[8]
     assert '15 layers learned to be, or to mix, other norms' in said[9]
     assert 'half.pth is damaged' in said[10]

@@ -1,4 +1,4 @@
-"""The published checkpoints: built as they are described, converted, and computed as published."""
+"""The authors' checkpoints: built as they are described, and what converted ones compute."""
 
 from functools import partial
 from pathlib import Path
@@ -7,13 +7,13 @@ import pytest
 import torch
 import torchvision
 from mmengine.runner import load_checkpoint
-from references import PublishedNorm
+from references import AuthorsNorm
 from torch import nn
 
 from ssn_mm.cli.config import load_config
 from ssn_mm.cli.convert import convert
 from ssn_mm.publish.configs import build_network
-from ssn_mm.weights.authors import from_published
+from ssn_mm.weights.authors import from_authors
 
 ROOT = Path(__file__).parents[2]
 IMAGENET = {
@@ -24,10 +24,10 @@ KINETICS = ROOT / 'configs/action_recognition/i3d_r50_sn_8xb8-32x2-400k_kinetics
 ADE20K = ROOT / 'configs/semantic_segmentation/deeplab_r50_sn_8xb2-100k_ade20k-450x450.py'
 
 
-def published_resnet(depth, sparse=False, **options):
-    """torchvision's ResNet with the published layer; SSN's pools without padding, too."""
+def authors_resnet(depth, sparse=False, **options):
+    """torchvision's ResNet with the authors' layer; that of SSN pools without padding, too."""
     build = getattr(torchvision.models, f'resnet{depth}')
-    net = build(norm_layer=partial(PublishedNorm, sparse=sparse), **options)
+    net = build(norm_layer=partial(AuthorsNorm, sparse=sparse), **options)
     if sparse:
         net.maxpool = nn.MaxPool2d(3, 2, padding=0, ceil_mode=True)
     for module in net.modules():
@@ -36,10 +36,10 @@ def published_resnet(depth, sparse=False, **options):
     return net.eval()
 
 
-def choose(net, rows=('mean', 'var')):
-    """As the published training leaves it."""
+def select(net, rows=('mean', 'var')):
+    """Fixes rows of all layers as the authors' training leaves them."""
     for module in net.modules():
-        if isinstance(module, PublishedNorm):
+        if isinstance(module, AuthorsNorm):
             for row in rows:
                 logits = getattr(module, f'{row}_weight').data
                 logits.copy_(nn.functional.one_hot(logits.argmax(), 3))
@@ -47,7 +47,7 @@ def choose(net, rows=('mean', 'var')):
 
 
 def save(net, path, prefix='module.'):
-    """In the published names, beside what else their files hold."""
+    """Writes a network's state under the authors' names, beside what else their files hold."""
     state = {
         prefix + key.replace('bn', 'sn'): value.clone() for key, value in net.state_dict().items()
     }
@@ -74,14 +74,14 @@ KINDS = {'SN': (), 'SSN half': ('mean',), 'SSN': ('mean', 'var')}
 @pytest.mark.parametrize(
     ('depth', 'kind'), [(50, 'SN'), (50, 'SSN half'), (50, 'SSN'), (101, 'SN'), (101, 'SSN')]
 )
-def test_a_converted_network_computes_what_the_published_one_does(tmp_path, kind, depth):
+def test_a_converted_network_computes_what_the_authors_does(tmp_path, kind, depth):
     sparse = kind != 'SN'
-    net = published_resnet(depth, sparse)
-    choose(net, KINDS[kind])
+    net = authors_resnet(depth, sparse)
+    select(net, KINDS[kind])
     options = {'model.backbone.depth': depth}
     if sparse:
-        options['model.backbone.type'] = 'PublishedResNet'
-    source = save(net, tmp_path / 'published.pth')
+        options['model.backbone.type'] = 'AuthorsResNet'
+    source = save(net, tmp_path / 'authors.pth')
     model, report = converted(IMAGENET[kind.split()[0]], [source], tmp_path, options)
     assert not report.ignored
     assert not report.mismatched
@@ -97,12 +97,12 @@ def test_a_converted_network_computes_what_the_published_one_does(tmp_path, kind
 
 
 def test_an_encoder_and_a_decoder_become_one_network(tmp_path):
-    encoder = published_resnet(50, replace_stride_with_dilation=[False, True, True])
+    encoder = authors_resnet(50, replace_stride_with_dilation=[False, True, True])
     encoder.fc = nn.Identity()
 
     def head(channels):
         return nn.Sequential(
-            nn.Conv2d(channels, 512, 3, padding=1, bias=False), PublishedNorm(512), nn.ReLU()
+            nn.Conv2d(channels, 512, 3, padding=1, bias=False), AuthorsNorm(512), nn.ReLU()
         )
 
     decoder = nn.ModuleDict(
@@ -144,9 +144,9 @@ def test_an_encoder_and_a_decoder_become_one_network(tmp_path):
     assert why.startswith('(512, 1024, 3, 3) in the checkpoint, (256, 1024, 3, 3) in the network')
 
 
-def test_a_video_network_starts_from_the_published_one(tmp_path):
-    net = published_resnet(50)
-    source = save(net, tmp_path / 'published.pth')
+def test_a_video_network_starts_from_the_authors_picture_network(tmp_path):
+    net = authors_resnet(50)
+    source = save(net, tmp_path / 'authors.pth')
     model, report = converted(KINETICS, [source], tmp_path)
     assert report.ignored == ['fc.weight', 'fc.bias']
     assert not report.mismatched
@@ -158,42 +158,42 @@ def test_a_video_network_starts_from_the_published_one(tmp_path):
 
 
 def test_statistics_that_are_sums_are_divided():
-    norm = PublishedNorm(4)
+    norm = AuthorsNorm(4)
     mean, var = norm.running_mean.flatten(), norm.running_var.flatten()
     state = {f'sn1.{key}': value for key, value in norm.state_dict().items()}
     sums = state | {
         'sn1.running_mean': 200 * norm.running_mean,
         'sn1.running_var': 200 * (norm.running_var + norm.running_mean**2),
     }
-    for found in (from_published(state), from_published(sums, num_batches=200)):
+    for found in (from_authors(state), from_authors(sums, num_batches=200)):
         torch.testing.assert_close(found['bn1.running_mean'], mean)
         torch.testing.assert_close(found['bn1.running_var'], var, rtol=1e-4, atol=1e-5)
 
 
 def test_statistics_that_are_no_sums_over_so_many_batches_are_refused():
-    state = {f'sn1.{key}': value for key, value in PublishedNorm(4).state_dict().items()}
+    state = {f'sn1.{key}': value for key, value in AuthorsNorm(4).state_dict().items()}
     state['sn1.running_mean'] = torch.full((1, 4, 1), 200.0)
     with pytest.raises(ValueError, match=r'sn1 has mean squares below .* num_batches=20: its'):
-        from_published(state, num_batches=20)
+        from_authors(state, num_batches=20)
     del state['sn1.var_weight']
     with pytest.raises(ValueError, match='sn1 has mean_weight and no var_weight'):
-        from_published(state)
+        from_authors(state)
 
 
 def test_rows_that_were_fixed_and_drifted_are_one_hot_again(caplog):
-    norm = PublishedNorm(4, sparse=True)
+    norm = AuthorsNorm(4, sparse=True)
     norm.mean_fixed.fill_(1)
     norm.mean_weight.data.copy_(torch.tensor([-0.044, 1.059, -0.044]))
-    found = from_published({f'layer1.0.sn1.{k}': v for k, v in norm.state_dict().items()})
+    found = from_authors({f'layer1.0.sn1.{k}': v for k, v in norm.state_dict().items()})
     assert found['layer1.0.bn1.ratio_logits'][0].tolist() == [0, 1, 0]
     torch.testing.assert_close(found['layer1.0.bn1.ratio_logits'][1], norm.var_weight.data)
 
 
 def test_a_layer_without_batch_norm_has_two_normalizers():
     state = {'sn1.mean_weight': torch.ones(2), 'sn1.var_weight': torch.ones(2)}
-    assert from_published(state)['bn1.ratio_logits'].shape == (2, 2)
+    assert from_authors(state)['bn1.ratio_logits'].shape == (2, 2)
 
 
 def test_other_states_come_back_as_they_are():
     state = {'module.conv_last.weight': torch.zeros(1), 'sn1.weight': torch.zeros(1)}
-    assert list(from_published(state)) == ['conv_last.weight', 'sn1.weight']
+    assert list(from_authors(state)) == ['conv_last.weight', 'sn1.weight']

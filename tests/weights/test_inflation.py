@@ -39,8 +39,8 @@ def resnet2d(norm, depth=18):
         if logits is not None and norm == 'SN':
             logits.data.normal_()
         elif logits is not None:
-            chosen = one_hot(torch.randint(logits.size(1), (2,)), logits.size(1))
-            logits.data.copy_(chosen)
+            vertices = one_hot(torch.randint(logits.size(1), (2,)), logits.size(1))
+            logits.data.copy_(vertices)
             module.radius.fill_(1)
     return net
 

@@ -37,7 +37,7 @@ def resnet(norm, library='mmpretrain', **options):
 
 
 def state_of(norm):
-    """Of a network whose every parameter and statistic differs from its start."""
+    """The state of a network whose parameters and statistics all differ from their start."""
     net = resnet(norm)
     generator = torch.Generator().manual_seed(1)
     for name, value in (*net.named_parameters(), *net.named_buffers()):
@@ -61,8 +61,8 @@ def classifier(state, prefix=''):
     return named | {f'{head}.weight': torch.zeros(1000, 64), f'{head}.bias': torch.zeros(1000)}
 
 
-def published(state):
-    """In the published names and shapes."""
+def authors(state):
+    """A state under the authors' names, in their shapes."""
     found = {}
     for key, value in classifier(state).items():
         layer, _, kind = key.rpartition('.')
@@ -90,8 +90,8 @@ def sources():
         'GN': classifier(state_of(dict(type='GN', num_groups=4))),
         'SN': classifier(sn, 'backbone.'),
         'SSN': classifier(ssn, 'backbone.'),
-        'published SN': published(sn),
-        'published SSN': published(ssn),
+        'authors SN': authors(sn),
+        'authors SSN': authors(ssn),
     }
 
 
@@ -142,7 +142,7 @@ def train_two_iterations(net, folder, hooks=(), **options):
 @pytest.mark.parametrize('library', LIBRARIES)
 @pytest.mark.parametrize(
     'source',
-    ['torchvision BN', 'OpenMMLab BN', 'GN', 'SN', 'SSN', 'published SN', 'published SSN'],
+    ['torchvision BN', 'OpenMMLab BN', 'GN', 'SN', 'SSN', 'authors SN', 'authors SSN'],
 )
 def test_a_training_starts_from_every_source(tmp_path, sources, source, library):
     torch.save({'state_dict': sources[source]}, tmp_path / 'source.pth')
@@ -163,7 +163,7 @@ def test_a_training_starts_from_every_source(tmp_path, sources, source, library)
             logits = sources[f'{source.split()[-1]}']['backbone.bn1.ratio_logits']
             expected = logits if source.endswith('SSN') else logits.softmax(-1)
             torch.testing.assert_close(ratios, expected, rtol=1e-5, atol=1e-6)
-        assert layer.correction == source.startswith('published')
+        assert layer.correction == source.startswith('authors')
         if norm == 'SSN':
             train_two_iterations(net, tmp_path)
         assert all(torch.isfinite(p).all() for p in net.parameters())
@@ -220,7 +220,7 @@ def test_a_start_may_lean_towards_batch_norm(tmp_path, sources):
         Net(dict(type='SN'), 'mmseg', checkpoint='x', bn_ratio=1).init_weights()
 
 
-def test_an_init_cfg_keeps_relearns_or_freezes_what_was_chosen(tmp_path, sources):
+def test_an_init_cfg_keeps_relearns_or_fixes_what_was_selected(tmp_path, sources):
     torch.save({'state_dict': sources['SSN']}, tmp_path / 'ssn.pth')
     for selection in ('keep', 'relearn', 'fix'):
         net = Net(dict(type='SSN'), 'mmpretrain', prefix='backbone', selection=selection,
@@ -320,14 +320,14 @@ def test_plain_norms_in_the_place_of_ssn_are_warned_of(sources):
     lone = load_weights(nn.BatchNorm2d(8), {k: torch.ones(8) for k in ('weight', 'bias')} | {
         'ratio_logits': torch.eye(3)[[0, 0]], 'radius': torch.tensor(1.0)})  # fmt: skip
     assert lone.unlike == ['']
-    chose_bn = {
+    selected_bn = {
         k: one_hot(torch.tensor([2, 2]), 3).float() if k.endswith('ratio_logits') else v
         for k, v in sources['SSN'].items()
     }
-    assert not load_weights(resnet(dict(type='BN')), chose_bn).unlike
+    assert not load_weights(resnet(dict(type='BN')), selected_bn).unlike
 
 
-def test_a_frozen_network_is_what_the_training_of_its_choices_left():
+def test_a_frozen_network_is_what_the_training_of_its_selection_left():
     net = nn.Sequential(*(SSN(8, OMEGA, num_groups=4) for _ in PAIRS))
     net(torch.randn(2, 8, 5, 5))
     with torch.no_grad():
@@ -340,7 +340,7 @@ def test_a_frozen_network_is_what_the_training_of_its_choices_left():
     assert load_weights(others, net.state_dict()).unlike == list('012345')
 
 
-def test_batch_norm_comes_back_from_an_ssn_that_chose_it(sources):
+def test_batch_norm_comes_back_from_an_ssn_that_selected_it(sources):
     x = torch.randn(2, 3, 64, 64)
     first, ssn, last = (resnet(dict(type=norm)) for norm in ('BN', 'SSN', 'BN'))
     for net in (first, ssn, last):

@@ -24,8 +24,8 @@ def resnet2d(base_channels, depth):
     return flat
 
 
-def published(state):
-    """In the published names and shapes."""
+def authors(state):
+    """A state under the authors' names, in their shapes."""
     found = {}
     for key, value in state.items():
         layer, _, kind = key.rpartition('.')
@@ -86,7 +86,7 @@ def slow_fast(path):
 NAMES = {
     'torchvision': lambda state: state,
     'mmpretrain': lambda state: {f'backbone.{key}': value for key, value in state.items()},
-    'published': published,
+    'authors': authors,
 }
 CASES = [
     *((backbone, names) for backbone in (tsm, slow_only, slow_fast) for names in NAMES),
@@ -108,7 +108,7 @@ def test_every_layer_of_the_backbone_starts_from_the_2d_one(tmp_path, backbone, 
             assert torch.equal(getattr(norm, kind), getattr(found, kind)), (name, kind)
         torch.testing.assert_close(norm.ratios(), found.ratios(), msg=name)
         assert norm.radius == 0
-        assert norm.correction == (names == 'published')
+        assert norm.correction == (names == 'authors')
     convs = {n: m for n, m in filled.named_modules() if isinstance(m, nn.Conv2d | nn.Conv3d)}
     for name, conv in convs.items():
         if 'lateral' not in name:

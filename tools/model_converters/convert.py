@@ -11,10 +11,10 @@ from ssn_mm.cli.tool import run_tool
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description="Write a checkpoint of CONFIG's network from another one: the published SN "
-        "and SSN (of a segmentation network encoder and decoder), torchvision's and OpenMMLab's of "
-        'BN, GN, IN, SN and SSN, 2D ones for 3D networks, SSN for BN where every layer chose BN. '
-        'Prints what was loaded, left at its initial value, and ignored. Trainings take all of '
+        description="Write a checkpoint of CONFIG's network from another one: the authors' SN and "
+        "SSN (of a segmentation network encoder and decoder), torchvision's and OpenMMLab's of "
+        'BN, GN, IN, SN and SSN, 2D ones for 3D networks, SSN for BN where every layer selected '
+        'BN. Prints what was loaded, left at its initial value, and ignored. Trainings take all of '
         "these without conversion, too: init_cfg=dict(type='Pretrained', checkpoint=SOURCE)."
     )
     parser.add_argument('config', help='config file that describes the network')
@@ -28,21 +28,22 @@ def parse_args() -> argparse.Namespace:
         '(default: all normalizers alike)',
     )
     parser.add_argument(
-        '--argmax', action='store_true', help='let every SSN choose its largest ratios at once'
+        '--argmax', action='store_true', help='let every SSN select its largest ratios at once'
     )
     parser.add_argument(
         '--num-batches',
         type=int,
         metavar='N',
-        help='published statistics are sums over N batches, not yet divided ("batch average")',
+        help="statistics of the authors' checkpoint are sums over N batches, not yet divided "
+        '("batch average")',
     )
     parser.add_argument(
         '--correction',
         type=int,
         choices=(0, 1),
         default=1,
-        help="of published layers: 1 (default) keeps their unbiased IN variance; 0 is torch's, "
-        'faster to go on training with, 2 %% less on a 7x7 map',
+        help="variance of layers of the authors' checkpoint: 1 (default) keeps their unbiased one; "
+        "0 is torch's, faster to go on training with, 2 %% less on a 7x7 map",
     )
     add_cfg_options(parser)
     add_trust(parser)
