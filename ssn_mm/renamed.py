@@ -23,6 +23,7 @@ MOVED = {
     'datasets.sample_check': 'ssn_mm.datasets.check.sample_check',
     'datasets.samples': 'ssn_mm.datasets.nested or ssn_mm.datasets.sample_info',
     'deploy.run': 'ssn_mm.cli.deploy',
+    'deploy.undecided': 'ssn_mm.deploy.unselected',
     'engine.batchnorm': 'ssn_mm.engine.batch_norm',
     'engine.draws': 'ssn_mm.engine.data.draws',
     'engine.networks': 'ssn_mm.patches',

@@ -11,13 +11,15 @@ from ssn_mm.cli.tool import run_tool
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description='Turn every SSN into the plain layer it selected, fold those that chose batch '
-        'norm into the convolutions before them, and export the network as a program '
+        description='Turn every SSN into the plain layer it selected, fold those that selected '
+        'batch norm into the convolutions before them, and export the network as a program '
         '(torch.export) that runs with PyTorch alone, if asked for as ONNX, too. Writes the '
         'frozen checkpoint beside the program; prints what each layer became, sizes and speed.'
     )
     parser.add_argument('config', help='config file the model was trained with')
-    parser.add_argument('checkpoint', help='checkpoint file; every SSN has chosen')
+    parser.add_argument(
+        'checkpoint', help='checkpoint file; every SSN has selected its normalizers'
+    )
     parser.add_argument(
         '--out',
         type=Path,
@@ -37,7 +39,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--force',
         action='store_true',
-        help='let an SSN that has not chosen yet take its largest ratios; says which did',
+        help='let an SSN that has not selected yet take its largest ratios; says which did',
     )
     parser.add_argument(
         '--shape',

@@ -5,11 +5,11 @@ import warnings
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.runner.checkpoint import _load_checkpoint_to_model
 from torch import Tensor, nn
 
 from ..config_files import files_of
@@ -29,13 +29,14 @@ from ..deploy.networks import (
     task_of,
 )
 from ..deploy.onnx_program import OnnxProgram, require_onnx
-from ..deploy.undecided import how_much, undecided_rows
+from ..deploy.unselected import how_much, unselected_rows
 from ..deploy.verify import Program, verify_outputs
 from ..files import check_writes
 from ..layers import ssn_layers
 from ..timing.rounds import Competitor, interleave
 from ..timing.rows import table
-from ..weights.files import check_checkpoint, read_checkpoint
+from ..weights.content import load_strictly
+from ..weights.files import check_checkpoint, read_weights
 
 
 def deploy(
@@ -54,15 +55,15 @@ def deploy(
     as a whole or not at all.
 
     Args:
-        cfg: The config it was trained with.
-        checkpoint: Its weights; every SSN has chosen.
+        cfg: The config that the network was trained with.
+        checkpoint: The file of its weights; every SSN has selected.
         out: Program to write, .pt2.
         shape: Height and width of a typical input in pixels, before them the frames of a video's
             clip; else the size of the training.
         onnx: ONNX file to write.
         verify: How many of the config's test samples the deployed networks are compared on;
             photographs where its data is not there.
-        force: Takes the largest ratios of an SSN that has not chosen.
+        force: Whether an SSN that has not selected yet takes its largest ratios.
         seconds: How long the networks are timed.
 
     Returns:
@@ -74,58 +75,36 @@ def deploy(
         OSError: A file cannot be written.
         ValueError: A file to write is the checkpoint, the config or another of them; no shape is
             known, or it has too few or too many numbers; the network is no function of pictures or
-            clips alone; an SSN has not chosen; or the results differ, and then nothing more is
-            written.
+            clips alone; an SSN has not selected yet; or the results differ, and then nothing more
+            is written.
     """
-    check_checkpoint(checkpoint)
-    check_writes([out])
-    files = {'trained': Path(checkpoint), 'frozen': out.with_suffix('.frozen.pth')}
-    written = [out, files['frozen'], *filter(None, [onnx])]
-    check_writes(written, [checkpoint, *files_of(cfg)])
-    if onnx:
-        require_onnx()  # told now, not after minutes
+    files = _checked_files(cfg, checkpoint, out, onnx)
     task = task_of(cfg)
     if (network := network_config(cfg)) is not cfg:
         print(f'Deployed is the network inside {type_name(cfg.model)}, which sees one view.\n')
         cfg = network
-    model = build_network(cfg)
-    if task == 'action' and model.test_cfg:
-        model.test_cfg.pop('max_testing_views', None)  # splits batches, changes no result
-    shape = _checked(shape or _input_size(cfg, model), model)
-    stored = read_checkpoint(checkpoint)
-    try:
-        _load_checkpoint_to_model(model, stored, strict=True)
-    except RuntimeError as error:
-        raise ValueError(f'{checkpoint} is of another network: {error}') from error
-    dataset_meta = (stored.get('meta') or {}).get('dataset_meta')
-    leading = _leading(cfg, model, task)
-    inputs = torch.randn(2, *leading, input_channels(model), *shape)
+    model, inputs, meta = _trained(cfg, checkpoint, task, shape)
+    about = meta.get('dataset_meta') or {}
     with torch.no_grad():
-        check_program(model, inputs)  # its layers see the rank of their maps
-        undecided = undecided_rows(model, cfg, checkpoint, stored.get('meta') or {})
-        if undecided and not force:
-            raise ValueError(undecided)
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')  # a line a layer that is forced: the table has it
-            frozen = freeze(copy.deepcopy(model), force)
+        check_program(model, inputs)  # so that its layers see the rank of their maps
+        unselected = unselected_rows(model, cfg, checkpoint, meta)
+        frozen = _frozen(model, inputs, unselected, force)
         layers = {name: frozen.get_submodule(name) for name, _ in ssn_layers(model)}
-        if undecided:
-            print(f'warning: {undecided}{how_much(model, frozen, inputs)}\n')
-        trained = TensorMode(frozen if undecided else model)
         folded = copy.deepcopy(frozen)
         fold(TensorMode(folded).eval(), inputs)
         print(_became(model, layers, folded))
+        trained = TensorMode(frozen if unselected else model)
         networks: dict[str, Program] = dict(trained=trained, frozen=TensorMode(frozen))
         networks['folded'] = TensorMode(folded)
         for name in ('frozen', 'folded'):
             check_outputs(networks[name], trained, inputs, f'the {name} network')
-        save_frozen(frozen, layers, files['frozen'], dataset_meta)
+        save_frozen(frozen, layers, files['frozen'], about or None)
         export_program(folded, inputs, out)
-        files['program'], networks['program'] = out, torch.export.load(str(out)).module()
+        networks['program'] = torch.export.load(str(out)).module()
         if onnx:
-            classes = list((dataset_meta or {}).get('classes') or []) or None
+            classes = list(about.get('classes') or []) or None
             export_onnx(folded, inputs, onnx, dict(task=task, classes=classes))
-            files['onnx'], networks['onnx'] = onnx, OnnxProgram(onnx)
+            networks['onnx'] = OnnxProgram(onnx)
         if verify:
             print(verify_outputs(cfg, model, networks, inputs.shape[1:], verify))
         one = inputs[:1, :1] if takes_clips(model) else inputs[:1]
@@ -137,11 +116,60 @@ def deploy(
     return folded
 
 
+def _checked_files(cfg: Config, checkpoint: str, out: Path, onnx: Path | None) -> dict[str, Path]:
+    """The file of each network, by its name, after a check that it can be read or written."""
+    check_checkpoint(checkpoint)
+    check_writes([out])
+    files = {'frozen': out.with_suffix('.frozen.pth'), 'program': out}
+    if onnx:
+        files['onnx'] = onnx
+    check_writes([*files.values()], [checkpoint, *files_of(cfg)])
+    if onnx:
+        require_onnx()  # raises now, not after minutes
+    return files | {'trained': Path(checkpoint)}
+
+
+def _trained(
+    cfg: Config, checkpoint: str, task: str, shape: Sequence[int] | None
+) -> tuple[Any, Tensor, Mapping[str, Any]]:
+    """The trained network, noise of the shape that it takes, and the checkpoint's meta."""
+    model = build_network(cfg)
+    if task == 'action' and model.test_cfg:
+        model.test_cfg.pop('max_testing_views', None)  # splits batches, changes no result
+    shape = _checked(shape or _input_size(cfg, model), model)
+    state, meta = read_weights(checkpoint)
+    load_strictly(model, state, checkpoint)
+    leading = _leading(cfg, model, task)
+    return model, torch.randn(2, *leading, input_channels(model), *shape), meta
+
+
+def _frozen(model: nn.Module, inputs: Tensor, unselected: str, force: bool) -> nn.Module:
+    """A frozen copy of a network.
+
+    Args:
+        model: The trained network.
+        inputs: Preprocessed inputs that show how much forced selections change.
+        unselected: What :func:`unselected_rows` says of the network.
+        force: Whether rows that have not selected yet take their largest ratios.
+
+    Raises:
+        ValueError: There are such rows, and they are not to be forced.
+    """
+    if unselected and not force:
+        raise ValueError(unselected)
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # a line for each forced layer, which the table has, too
+        frozen = freeze(copy.deepcopy(model), force)
+    if unselected:
+        print(f'warning: {unselected}{how_much(model, frozen, inputs)}\n')
+    return frozen
+
+
 def _became(model: nn.Module, layers: dict[str, nn.Module], folded: nn.Module) -> str:
-    """A line an SSN: what it chose and what it is now."""
+    """A table with a line for each SSN: what it selected and what it is now."""
     lines = []
     for name, ssn in ssn_layers(model):
-        chosen = [
+        selected = [
             own or f'{ssn.normalizers[row.argmax()]} (forced)'
             for own, row in zip(ssn.selected, ssn.ratios(), strict=True)
         ]
@@ -150,7 +178,7 @@ def _became(model: nn.Module, layers: dict[str, nn.Module], folded: nn.Module) -
             plain += ', folded into the layer before it'
         elif getattr(now, 'inplace', False):
             plain += ', in place'
-        lines.append([name, *chosen, plain])
+        lines.append([name, *selected, plain])
     gone = sum(isinstance(folded.get_submodule(name), nn.Identity) for name in layers)
     return (
         table(['layer', 'mean', 'variance', 'became'], lines)
@@ -199,7 +227,7 @@ def _leading(cfg: Config, model: nn.Module, task: str) -> list[int]:
 
 
 def _sampler(steps: Mapping[str, Mapping]) -> Mapping:
-    """The step that chooses frames of a video."""
+    """The step that samples frames of a video."""
     return next((step for name, step in steps.items() if 'Sample' in name), {})
 
 

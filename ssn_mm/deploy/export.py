@@ -25,12 +25,12 @@ def export_program(model: nn.Module, inputs: Tensor, out: str | Path) -> float:
     """Exports an OpenMMLab model with torch.export.
 
     ``torch.export.load(out).module()(inputs)`` then needs PyTorch alone, and takes any batch and
-    size. The program is run and compared before it is written.
+    size. The program is run and compared with the model before it is written.
 
     Args:
-        model: In evaluation, frozen.
+        model: A frozen network, in evaluation.
         inputs: Preprocessed images (N, C, H, W), clips (N, M, C, T, H, W), whose scores are
-            (N * M, classes), or segments of a video (N, M, C, H, W). N and M at least 2.
+            (N * M, classes), or segments of a video (N, M, C, H, W). N and M are at least 2.
         out: File to write, .pt2.
 
     Returns:
@@ -38,8 +38,8 @@ def export_program(model: nn.Module, inputs: Tensor, out: str | Path) -> float:
         output.
 
     Raises:
-        ValueError: They differ by more than 1e-4, or torch.export cannot follow a layer, which is
-            named; nothing is written.
+        ValueError: The outputs differ by more than 1e-4, or torch.export cannot follow a layer,
+            which is named; nothing is written.
     """
     function = TensorMode(model).eval()
     file = io.BytesIO()
@@ -60,20 +60,22 @@ def export_onnx(
 ) -> float:
     """Exports an OpenMMLab model as ONNX, for any batch and size.
 
-    The file is run by onnxruntime and compared before it is written.
+    onnxruntime runs the file, and its outputs are compared with the model's, before it is written.
 
     Args:
-        model: In evaluation, frozen.
-        inputs: As for :func:`export_program`.
+        model: A frozen network, in evaluation.
+        inputs: Preprocessed images, clips or segments, see :func:`export_program`.
         out: File to write, .onnx.
-        meta: What :class:`OnnxProgram` finds as its ``meta``: the names of the classes.
+        meta: What :class:`OnnxProgram` finds as its ``meta``, such as the names of the classes.
 
     Returns:
-        As :func:`export_program`.
+        Largest difference between the program's outputs and the model's, relative to the largest
+        output.
 
     Raises:
         ImportError: onnx, onnxscript or onnxruntime is not installed.
-        ValueError: As for :func:`export_program`.
+        ValueError: The outputs differ by more than 1e-4, or a layer cannot be exported, which is
+            named; nothing is written.
     """
     require_onnx()
     function = TensorMode(model).eval()
@@ -104,8 +106,14 @@ def check_outputs(
 ) -> float:
     """Largest difference of two functions' outputs, relative to the largest output.
 
+    Args:
+        program: The function that is checked.
+        reference: The function that is right.
+        inputs: What both are called with.
+        what: What the first is called in the message.
+
     Raises:
-        ValueError: It is above 1e-4, or a number is NaN.
+        ValueError: The difference is above 1e-4, or a number is NaN.
     """
     expected = reference(inputs)
     scale = expected.abs().max().item()
@@ -120,14 +128,14 @@ def check_outputs(
 
 @contextmanager
 def _naming_layer(model: nn.Module, inputs: Tensor) -> Iterator[None]:
-    """Names the part of a network that an exporter cannot follow.
+    """Has an exporter's failure name the part of the network that it cannot follow.
 
     Raises:
-        ValueError: In the place of whatever the exporter raises.
+        ValueError: The exporter raised something, whatever it was.
     """
     try:
         yield
-    except Exception as error:  # of torch.export, sympy, a converter to ONNX
+    except Exception as error:  # what torch.export, sympy or a converter to ONNX raises
         where = _not_exported(model, inputs) or 'the network'
         raise ValueError(
             f'{where} cannot be exported for any size ({in_a_line(error)}); the frozen checkpoint '
@@ -136,7 +144,7 @@ def _naming_layer(model: nn.Module, inputs: Tensor) -> Iterator[None]:
 
 
 def _not_exported(model: nn.Module, inputs: Tensor) -> str:
-    """The first part of a network that cannot be exported alone; '' if each can."""
+    """Type and name of the first part of a network that cannot be exported alone; '' if all can."""
     seen: dict[nn.Module, tuple] = {}
     hooks = [
         part.register_forward_pre_hook(lambda part, given: seen.__setitem__(part, given))
@@ -151,19 +159,19 @@ def _not_exported(model: nn.Module, inputs: Tensor) -> str:
         shapes = tree_map(lambda x: _dynamic(x) if x.dim() > 3 else None, seen[part])
         try:
             torch.export.export(part, seen[part], dynamic_shapes=shapes)
-        except Exception:  # whatever it was for the whole
+        except Exception:  # whatever the exporter raised for the whole network
             return f'{type(part).__name__} ({name})'
     return ''
 
 
 def _any_size() -> AbstractContextManager:
-    """Else a map of one pixel is taken for a constant, and other sizes are refused."""
+    """Lets an exporter not take a map of one pixel for a constant, which would fix its size."""
     if hasattr(_config, 'backed_size_oblivious'):
         return _config.patch(backed_size_oblivious=True)  # type: ignore[attr-defined]
     return nullcontext()
 
 
 def _dynamic(inputs: Tensor) -> dict[int, Any]:
-    """Every dimension but the channels may vary."""
+    """The dimensions that may vary, as torch.export takes them: all but the channels."""
     channels = inputs.dim() - (4 if inputs.dim() == 6 else 3)
     return {d: Dim.DYNAMIC for d in range(inputs.dim()) if d != channels}

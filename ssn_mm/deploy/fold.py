@@ -1,4 +1,9 @@
-"""Batch norm vanishes into the convolution or linear layer before it."""
+"""Folds batch norm into the convolution or linear layer before it.
+
+PyTorch and mmcv have folds, too: PyTorch's arithmetic is used here, but not how they find pairs.
+mmcv's takes a batch norm that is registered after a convolution for one that runs after it, and
+that of ``torch.fx`` needs a network that it can trace. Here the network is run and watched.
+"""
 
 import gc
 from collections import Counter
@@ -12,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.nn.modules.instancenorm import _InstanceNorm
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakTensorKeyDictionary
@@ -19,7 +25,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from ..layers import MixedNorm
 
 Affine = _ConvNd | nn.Linear
-Measured = MixedNorm | _InstanceNorm | nn.GroupNorm  # its statistics are the input's
+Measured = MixedNorm | _InstanceNorm | nn.GroupNorm  # norms that measure their input
 Norm = _BatchNorm | Measured
 
 
@@ -31,17 +37,17 @@ def fold(model: nn.Module, *inputs: Any) -> nn.Module:
     the same to rounding. Convolutions may be grouped, dilated, transposed, of rank 1 to 3.
 
     Other norms in such a place overwrite the layer's output instead of asking for fresh memory,
-    which on a CPU costs more than the arithmetic: there IN, LN and GN become a ``MixedNorm``, too.
-    A mean of BN beside IN's variance, which no shift changes, moves into the layer's bias; LN's
-    and GN's variances depend on the channels' means, so there it stays.
+    which on a CPU costs more than the arithmetic; so there IN, LN and GN become a ``MixedNorm``.
+    BN's mean moves into the layer's bias where the variance is IN's, which no shift of a channel
+    changes. Beside LN's or GN's variance, which depend on the channels' means, it stays.
 
     ``model(*inputs)`` is run once and every operator that it calls is watched: a layer is folded
     only if nothing else than the norm reads its output, nothing holds that output afterwards,
     each of the two runs once, and the weights are read and registered nowhere else.
 
     Args:
-        model: In evaluation, frozen. Of an OpenMMLab model take ``TensorMode(model)``.
-        *inputs: One typical input; a path through the model that they do not take is left alone.
+        model: A frozen network, in evaluation; of an OpenMMLab model ``TensorMode(model)``.
+        *inputs: One typical input. Paths through the model that it does not take are left alone.
 
     Returns:
         ``model``.
@@ -69,19 +75,28 @@ def fold(model: nn.Module, *inputs: Any) -> nn.Module:
 
 @dataclass(eq=False)
 class _Product:
-    """What became of the output of a layer."""
+    """The output of a convolution or linear layer, and who reads it.
+
+    Attributes:
+        layer: The layer.
+        readers: The modules inside which operators read the output; None for the model itself.
+        normalized: Whether the output is the only argument of a norm.
+    """
 
     layer: Affine
     readers: set[nn.Module | None] = field(default_factory=set)
-    normalized: bool = False  # the one argument of a norm
+    normalized: bool = False
 
 
 class _Watch(TorchDispatchMode):
-    """Sees who reads what while a model runs.
+    """Notes which module reads which tensor while a model runs.
+
+    Args:
+        candidates: The layers and norms that may be folded.
 
     Attributes:
-        products: Outputs of layers that are still alive, with what became of them.
-        all_products: Likewise, also of those that are gone.
+        products: Outputs of layers that are still in memory, with the record of each.
+        all_products: The records of all outputs, those that are gone included.
         readers: Parameters, with the modules inside which they were read.
         calls: How often each layer and norm ran.
     """
@@ -94,7 +109,9 @@ class _Watch(TorchDispatchMode):
         self.readers: dict[Tensor, set[nn.Module | None]] = {}
         self.calls: Counter[nn.Module] = Counter()
         self._inside: list[nn.Module | None] = [None]
-        self._convolved = WeakTensorKeyDictionary()  # output of the operator: its weight
+        self._convolved = (
+            WeakTensorKeyDictionary()
+        )  # outputs of convolution, with the weight of each
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         for tensor in tree_leaves((args, kwargs)):
@@ -109,7 +126,7 @@ class _Watch(TorchDispatchMode):
 
     @contextmanager
     def hooks(self) -> Iterator[None]:
-        """Tells which module runs; first of all hooks, so that others' reading is seen."""
+        """Has modules say when they run, before any other hook of theirs reads the output."""
         with ExitStack() as stack:
             for module in self.candidates:
                 for handle in (
@@ -131,7 +148,7 @@ class _Watch(TorchDispatchMode):
             # batch norm's channels are the second dimension
             plain = type(module).forward is nn.Linear.forward and output.dim() == 2
         else:
-            # others compute the weight that they convolve with, as weight standardization does
+            # not of layers that compute another weight to convolve with (weight standardization)
             plain = self._convolved.get(output) is module.weight
         if isinstance(module, Affine) and plain:
             product = _Product(module)
@@ -140,7 +157,7 @@ class _Watch(TorchDispatchMode):
 
 
 def _foldable(model: nn.Module, inputs: tuple) -> list[tuple[Affine, Norm]]:
-    """Pairs of a layer and the norm that alone reads its output."""
+    """The pairs of a layer and a norm that alone reads its output."""
     candidates = [m for m in model.modules() if _is_affine(m) or _is_norm(m)]
     watch = _Watch(candidates)
     with watch.hooks(), watch:
@@ -166,12 +183,12 @@ def _foldable(model: nn.Module, inputs: tuple) -> list[tuple[Affine, Norm]]:
 
 
 def _is_affine(module: nn.Module) -> bool:
-    """Whether a layer's weights are its own: parametrized ones are computed anew."""
+    """Whether a layer's weight is a parameter of its own, not one that each call computes."""
     return isinstance(module, Affine) and 'weight' in module._parameters
 
 
 def _is_norm(module: nn.Module) -> bool:
-    """Whether it does what its class says: torch's and ours, with no forward pass of its own."""
+    """Whether a module is a norm of torch's or ours, with the forward pass of its class."""
     kinds = (_BatchNorm, nn.SyncBatchNorm, _InstanceNorm, nn.GroupNorm, MixedNorm)
     stock = isinstance(module, Norm) and type(module).forward in [kind.forward for kind in kinds]
     constants = getattr(module, 'running_mean', None) is not None
@@ -179,30 +196,34 @@ def _is_norm(module: nn.Module) -> bool:
 
 
 def _absorb(layer: Affine, norm: _BatchNorm) -> None:
-    """(W x + b - μ) γ / sqrt(σ² + ε) + β as one layer, computed in float64."""
+    """Puts (W x + b - μ) γ / sqrt(σ² + ε) + β in the place of W x + b, computed in float64."""
     assert norm.running_mean is not None  # _is_norm has looked
     assert norm.running_var is not None
-    scale = torch.rsqrt(norm.running_var.double() + norm.eps)
-    if norm.weight is not None:
-        scale = scale * norm.weight.double()
-    shift = -norm.running_mean.double() * scale
-    if norm.bias is not None:
-        shift = shift + norm.bias.double()
-    weight = layer.weight.double()
-    if isinstance(layer, _ConvTransposeNd):  # (in, out / groups, *kernel)
-        grouped = weight.unflatten(0, (layer.groups, -1))  # (groups, in / groups, out / groups, …)
-        factors = scale.view(layer.groups, 1, -1, *(1 for _ in layer.kernel_size))
-        weight = (grouped * factors).flatten(0, 1)
-    else:
-        weight = weight * scale.view(-1, *(1 for _ in weight.shape[1:]))
-    bias = shift if layer.bias is None else layer.bias.double() * scale + shift
+    transposed = isinstance(layer, _ConvTransposeNd)
+    groups = layer.groups if isinstance(layer, _ConvTransposeNd) else 1
+    weight, bias = fuse_conv_bn_weights(
+        # of a transposed convolution, (in, out / groups, *kernel), PyTorch's takes one group alone
+        torch.cat(layer.weight.double().chunk(groups), 1),
+        _wide(layer.bias),
+        norm.running_mean.double(),
+        norm.running_var.double(),
+        norm.eps,
+        _wide(norm.weight),
+        _wide(norm.bias),
+        transpose=transposed,
+    )
     # new parameters, since what runs on another path may hold the old ones
-    layer.weight = nn.Parameter(weight.to(layer.weight), layer.weight.requires_grad)
-    layer.bias = nn.Parameter(bias.to(layer.weight), layer.weight.requires_grad)
+    needs_grad, like = layer.weight.requires_grad, layer.weight
+    layer.weight = nn.Parameter(torch.cat(weight.chunk(groups, 1)).to(like), needs_grad)
+    layer.bias = nn.Parameter(bias.to(like), needs_grad)
+
+
+def _wide(t: Tensor | None) -> Tensor | None:
+    return None if t is None else t.double()
 
 
 def _overwriting(norm: Measured) -> Measured:
-    """A norm that overwrites its input; on a GPU torch's own kernels move less memory."""
+    """The norm that overwrites its input; on a GPU, where torch's own moves less memory, itself."""
     if isinstance(norm, MixedNorm):
         norm.inplace = True
         return norm
@@ -217,6 +238,7 @@ def _overwriting(norm: Measured) -> Measured:
 
 
 def _move_mean(layer: Affine, norm: MixedNorm) -> None:
+    """Moves BN's mean into the bias of the layer before."""
     bias = -norm.running_mean if layer.bias is None else layer.bias - norm.running_mean
     layer.bias = nn.Parameter(bias.to(layer.weight), layer.weight.requires_grad)
     norm.running_mean = torch.zeros_like(norm.running_mean)

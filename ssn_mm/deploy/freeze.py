@@ -1,6 +1,7 @@
-"""From a trained SSN to the plain layers it selected."""
+"""From a trained SSN to the plain layers that it selected."""
 
 import warnings
+from collections.abc import Mapping
 
 import torch
 from torch import nn
@@ -11,44 +12,30 @@ from ..ops.normalizers import competing
 
 @torch.no_grad()
 def freeze(model: nn.Module, force: bool = False) -> nn.Module:
-    """Replaces every SSN by the torch module it selected, in place.
+    """Replaces every SSN by the torch module that it selected, in place.
 
     BN becomes ``nn.BatchNormNd``, IN ``nn.InstanceNormNd``, LN and GN ``nn.GroupNorm``; where
-    mean and variance chose differently, ``MixedNorm``. In evaluation outputs stay the same to
-    rounding. A layer used in several places stays one layer.
+    mean and variance selected different normalizers, ``MixedNorm``. In evaluation outputs stay the
+    same to rounding. A layer used in several places stays one layer.
 
     Args:
-        model: Has seen an input, so that its layers know the rank of theirs; those that inference
-            leaves out, as auxiliary heads, are taken to be like the others.
-
-        force: Where a row has not chosen, take its largest ratio, and warn with what that changed;
-            outputs then differ.
+        model: A network that has seen an input, so that its layers know the rank of their maps;
+            those that inference leaves out, as auxiliary heads, are taken to be like the others.
+        force: Whether a row that has not selected yet takes its largest ratio, with a warning that
+            names the ratios; outputs then differ.
 
     Returns:
         ``model``; its replacement where it is an SSN itself.
 
     Raises:
-        ValueError: A layer has not chosen yet, or none has seen an input; or it has BN for one of
-            mean and variance, without running statistics. Nothing is replaced.
+        ValueError: A layer has not selected yet, or none has seen an input; or one has BN for the
+            mean or the variance alone, without running statistics. Nothing is replaced.
     """
     layers = dict(ssn_layers(model))
-    undecided = {name: layer for name, layer in layers.items() if None in layer.selected}
-    for name, layer in undecided.items():
-        if not force:
-            raise ValueError(
-                f'{name or "the layer"} has not chosen yet, its ratios are '
-                f'{layer.ratios().tolist()} for {layer.normalizers}; train on until the radius '
-                'reaches the circumscribed one, or take the largest ratios with force=True'
-            )
+    _check_selections(layers, force)
     ranks = [layer.spatial_rank for layer in layers.values() if layer.spatial_rank is not None]
     if layers and not ranks:
         raise ValueError('the model has seen no input, so the rank of its maps is unknown; run it')
-    for name, layer in undecided.items():
-        warnings.warn(
-            f'{name or "the layer"} had not chosen, its ratios {layer.ratios().tolist()} for '
-            f'{layer.normalizers} became {" and ".join(_choice(layer))}',
-            stacklevel=3,  # no_grad wraps this function
-        )
     plain = {layer: _plain(layer, max(ranks)) for layer in layers.values()}
     if isinstance(model, SSN):
         return plain[model]
@@ -59,39 +46,43 @@ def freeze(model: nn.Module, force: bool = False) -> nn.Module:
     return model
 
 
-def _choice(layer: SSN) -> tuple[str, str]:
+def _check_selections(layers: Mapping[str, SSN], force: bool) -> None:
+    """Refuses layers that have not selected yet, or warns of what they become."""
+    for name, layer in layers.items():
+        if None not in layer.selected:
+            continue
+        ratios, title = layer.ratios().tolist(), name or 'the layer'
+        if not force:
+            raise ValueError(
+                f'{title} has not selected yet, its ratios are {ratios} for {layer.normalizers}; '
+                'train on until the radius reaches the circumscribed one, or take the largest '
+                'ratios with force=True'
+            )
+        warnings.warn(
+            f'{title} had not selected, its ratios {ratios} for {layer.normalizers} became '
+            f'{" and ".join(_largest(layer))}',
+            stacklevel=4,  # of freeze, which no_grad wraps
+        )
+
+
+def _largest(layer: SSN) -> tuple[str, str]:
     """Normalizers of the largest ratios, for the mean and for the variance."""
     mean, var = layer.ratios().argmax(-1).tolist()
     return layer.normalizers[mean], layer.normalizers[var]
 
 
 def _plain(layer: SSN, rank: int) -> nn.Module:
-    own_rank = layer.spatial_rank
-    rank = max(rank if own_rank is None else own_rank, 1)  # (N, C) is 1D to torch
-    mean, var = (_stand_ins(layer, name) for name in _choice(layer))
-    eps = float(layer.eps)  # without its guard
-    plain: nn.Module
-    corrected = layer.correction if var != ('BN',) else 0  # torch's layers know none
-    if mean != var or len(mean) > 1 or corrected:
-        if 'BN' in mean + var and layer.running_mean is None:
-            raise ValueError(
-                f'mean {"+".join(mean)} with variance {"+".join(var)} has no running statistics '
-                'of BN (track_running_stats=False), and no plain layer measures the batch in their '
-                'place; train with track_running_stats=True'
-            )
-        plain = MixedNorm(
-            *(layer.num_features, mean, var, eps, layer.num_groups), correction=corrected
-        )
-    elif mean == ('BN',):
-        kind = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)[rank - 1]
-        tracks = layer.running_mean is not None
-        plain = kind(layer.num_features, eps, layer.momentum, track_running_stats=tracks)
-    elif mean == ('IN',):
-        norm = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)[rank - 1]
-        plain = norm(layer.num_features, eps, affine=True)
+    """The layer that takes an SSN's place, with its weights and statistics.
+
+    Args:
+        layer: The SSN.
+        rank: Spatial rank of the maps of a layer that has seen none.
+    """
+    mean, var = (_stand_ins(layer, name) for name in _largest(layer))
+    if mean == var and len(mean) == 1 and not (layer.correction and mean != ('BN',)):
+        plain = _torch_norm(layer, mean[0], rank)
     else:
-        groups = 1 if mean == ('LN',) else layer.num_groups
-        plain = nn.GroupNorm(groups, layer.num_features, eps)
+        plain = _mixed_norm(layer, mean, var)
     own = layer.state_dict()
     state = {key: own.get(key, value) for key, value in plain.state_dict().items()}
     plain.to(layer.ratio_logits).load_state_dict(state)
@@ -101,10 +92,41 @@ def _plain(layer: SSN, rank: int) -> nn.Module:
     return plain.train(layer.training)
 
 
+def _torch_norm(layer: SSN, name: str, rank: int) -> nn.Module:
+    """The layer of ``torch.nn`` that computes a normalizer, of a layer's size and options."""
+    own_rank = layer.spatial_rank
+    dims = max(rank if own_rank is None else own_rank, 1) - 1  # (N, C) is 1D to torch
+    size, eps = layer.num_features, float(layer.eps)  # without its guard
+    if name == 'BN':
+        kind = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)[dims]
+        tracks = layer.running_mean is not None
+        return kind(size, eps, layer.momentum, track_running_stats=tracks)
+    if name == 'IN':
+        norm = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)[dims]
+        return norm(size, eps, affine=True)
+    return nn.GroupNorm(1 if name == 'LN' else layer.num_groups, size, eps)
+
+
+def _mixed_norm(layer: SSN, mean: tuple[str, ...], var: tuple[str, ...]) -> MixedNorm:
+    """The layer that has one set of normalizers for the mean and one for the variance.
+
+    Raises:
+        ValueError: One of them is BN, without running statistics.
+    """
+    if 'BN' in mean + var and layer.running_mean is None:
+        raise ValueError(
+            f'mean {"+".join(mean)} with variance {"+".join(var)} has no running statistics '
+            'of BN (track_running_stats=False), and no plain layer measures the batch in their '
+            'place; train with track_running_stats=True'
+        )
+    options = (layer.num_features, mean, var, float(layer.eps), layer.num_groups)
+    return MixedNorm(*options, correction=layer.correction if var != ('BN',) else 0)
+
+
 def _stand_ins(layer: SSN, name: str) -> tuple[str, ...]:
     """The normalizer itself; on maps of one element, where it has nothing to measure, the others.
 
-    They get its share in equal parts, see ``ssn_mm.ops.switch_norm``.
+    They get its ratio in equal parts, see ``ssn_mm.ops.switch_norm``.
     """
     if layer.has_area:
         return (name,)

@@ -1,4 +1,4 @@
-"""The networks of the three libraries: what they tell, and programs in their place."""
+"""The networks of the three libraries: what they predict, and programs in their place."""
 
 import copy
 from collections.abc import Callable
@@ -20,16 +20,16 @@ _TASKS = {
     'BaseClassifier': 'classification',
     'BaseRecognizer': 'action',
 }
-_OTHERS = (  # they tell no classes, or not of pictures and videos alone
+_OTHERS = (  # networks that predict no classes, or see more than pictures and videos
     *('DepthEstimator', 'RecognizerAudio', 'RecognizerGCN', 'MMRecognizer3D', 'MultiTaskHead'),
 )
 
 
 def task_of(cfg: Config) -> str:
-    """What a config's network tells: 'segmentation', 'classification' or 'action'.
+    """What a config's network predicts: 'segmentation', 'classification' or 'action'.
 
     Raises:
-        ValueError: It tells something else, or no library here has it.
+        ValueError: The network predicts something else, or no library here has it.
     """
     check_parts(cfg)
     cfg = network_config(cfg)
@@ -42,18 +42,18 @@ def task_of(cfg: Config) -> str:
         tasks = []
         kind = others[0]
     if not tasks:
-        what = 'is unknown here' if found is None else 'tells something else'
+        what = 'is unknown here' if found is None else 'predicts something else'
         raise ValueError(
             f'{type_name(kind)!r} of the config {what}; taken are segmentors of mmsegmentation, '
             'image classifiers of mmpretrain and recognizers of mmaction2, of pictures and videos'
         )
     if tasks == ['classification'] and 'ImageClassifier' in names and not cfg.model.get('head'):
-        raise ValueError("the config's ImageClassifier has no head, so it tells no classes")
+        raise ValueError("the config's ImageClassifier has no head, so it predicts no classes")
     return tasks[0]
 
 
 def network_config(cfg: Config) -> Config:
-    """The config without the model for test-time augmentation around its network, if it has one."""
+    """The config without the model for test-time augmentation, where it has one."""
     if not averages_views(cfg):
         return cfg
     inner, scope = copy.deepcopy(cfg), scope_of(cfg)
@@ -68,7 +68,7 @@ def network_config(cfg: Config) -> Config:
 def build_network(cfg: Config) -> Any:
     """A config's network, built as mmengine's Runner builds it, in evaluation.
 
-    Of a model for test-time augmentation it is the network inside.
+    Where the config has a model for test-time augmentation, it is the network inside.
     """
     init_default_scope(scope_of(cfg))
     cfg = network_config(cfg)
@@ -79,7 +79,7 @@ def build_network(cfg: Config) -> Any:
 
 
 def head_of(model: Any) -> Any:
-    """The head that gives the labels, the last of a cascade; None if it has an unusual name."""
+    """The head that predicts labels, the last of a cascade; None if it has an unusual name."""
     for name in ('decode_head', 'cls_head', 'head'):
         head = getattr(model, name, None)
         if head is not None:
@@ -88,18 +88,18 @@ def head_of(model: Any) -> Any:
 
 
 def input_channels(model: nn.Module) -> int:
-    """How many channels a picture has for a network, by its first convolution; else 3."""
+    """Channels of the pictures that a network takes, by its first convolution; without one, 3."""
     convolutions = (m for m in _backbone(model).modules() if isinstance(m, _ConvNd))
     return next((layer.in_channels for layer in convolutions), 3)
 
 
 def takes_clips(model: nn.Module) -> bool:
-    """Whether a network sees clips of several frames at once, (N, M, C, T, H, W)."""
+    """Whether a network takes clips of several frames, (N, M, C, T, H, W)."""
     return is_a(model, 'Recognizer3D')
 
 
 def with_views(cfg: Config, network: Any) -> Any:
-    """The network inside the config's model for test-time augmentation; itself without one."""
+    """A network inside the config's model for test-time augmentation; alone where it has none."""
     if not averages_views(cfg):
         return network
     wrapper = copy.deepcopy(cfg.model)
@@ -108,14 +108,14 @@ def with_views(cfg: Config, network: Any) -> Any:
 
 
 def run_by(model: Any, program: Callable[[Tensor], Tensor]) -> Any:
-    """The model with a program in the network's place; what follows stays the library's.
+    """A model with a program in its network's place; predictions stay the library's work.
 
     Args:
-        model: Built from a config; not changed.
-        program: A function as :class:`TensorMode` of the same network.
+        model: The model, built from a config. It is left as it is.
+        program: A function of the same inputs and outputs as :class:`TensorMode` of the model.
 
     Returns:
-        A model for ``test_step``.
+        A copy of the model for ``test_step``.
     """
     served, head = copy.copy(model), head_of(model)
     if is_a(model, 'BaseSegmentor'):
@@ -131,16 +131,19 @@ def run_by(model: Any, program: Callable[[Tensor], Tensor]) -> Any:
 
 
 def predictions(model: Any, inputs: Tensor, samples: list | None = None) -> list:
-    """What a model's library makes of preprocessed inputs."""
+    """A model's predictions for preprocessed inputs, one a sample, as its library makes them."""
     if samples is None and is_a(model, 'BaseRecognizer'):
-        from mmaction.structures import ActionDataSample  # only there where it is needed
+        from mmaction.structures import ActionDataSample  # not every installation has it
 
         samples = [ActionDataSample() for _ in inputs]
     return model(inputs, copy.deepcopy(samples), mode='predict')
 
 
 def equal_labels(one: list, other: list) -> tuple[int, int]:
-    """How many labels are equal, of how many: of pixels, else of samples."""
+    """How many labels of two lists of predictions are equal, and how many there are.
+
+    Segmentation has a label for each pixel, the other tasks have one for each sample.
+    """
     equal = total = 0
     for left, right in zip(one, other, strict=True):
         if hasattr(left, 'pred_sem_seg'):
@@ -153,22 +156,29 @@ def equal_labels(one: list, other: list) -> tuple[int, int]:
 
 
 def check_program(model: Any, inputs: Tensor) -> None:
-    """Checks that a program of a network can take its place.
+    """Checks that a program can take a network's place.
+
+    Args:
+        model: The network, in evaluation.
+        inputs: Preprocessed inputs to try it on.
 
     Raises:
-        ValueError: Its head gives no tensor alone, or predicts from more than that.
+        ValueError: The network does not run on these inputs alone, or its head returns more than a
+            tensor, or predicts from more than that.
     """
     name = type(head_of(model) or model).__name__
     try:
         outputs = TensorMode(model)(inputs)
-    except Exception as error:  # whatever a library's network raises
+    except Exception as error:  # a library's network may raise anything
         raise ValueError(
             f'the network does not run on inputs {tuple(inputs.shape)} as a function of them '
             f'alone, with {name} as its head ({type(error).__name__}: {error}); if it is the size, '
             'give --shape'
         ) from error
     if not isinstance(outputs, Tensor):
-        raise ValueError(f'{name} gives {type(outputs).__name__}, no tensor; it cannot be exported')
+        raise ValueError(
+            f'{name} returns {type(outputs).__name__}, no tensor; it cannot be exported'
+        )
     served = run_by(model, TensorMode(model))
     equal, total = equal_labels(predictions(model, inputs), predictions(served, inputs))
     if equal < 0.999 * total:

@@ -1,4 +1,4 @@
-"""Runs what ``export_onnx`` wrote."""
+"""Runs the ONNX files that ``export_onnx`` writes."""
 
 import importlib
 import json
@@ -19,15 +19,15 @@ class OnnxProgram:
 
     Args:
         source: The file, or its bytes.
-        threads: Of onnxruntime; as many as PyTorch's where None.
+        threads: Number of onnxruntime's threads; None for as many as PyTorch's.
 
     Attributes:
-        meta: What was said at export: ``classes``, the names of the classes, and ``task``.
+        meta: What was given at export: ``classes``, the names of the classes, and ``task``.
 
     Raises:
         FileNotFoundError: There is no such file.
         ImportError: onnxruntime is not installed.
-        ValueError: It is not an ONNX file.
+        ValueError: The source is not an ONNX file.
     """
 
     def __init__(self, source: str | Path | bytes, threads: int | None = None) -> None:
@@ -41,7 +41,7 @@ class OnnxProgram:
         options = runtime.SessionOptions()
         options.intra_op_num_threads = threads or torch.get_num_threads()
         options.log_severity_level = 3
-        # its threads would wait for the next call in a loop, on the cores that PyTorch needs
+        # else its threads wait for the next call in a loop, on the cores that PyTorch needs
         options.add_session_config_entry('session.intra_op.allow_spinning', '0')
         providers = [p for p in _PROVIDERS if p in runtime.get_available_providers()]
         try:
@@ -74,7 +74,7 @@ _PROVIDERS = ('CUDAExecutionProvider', 'CPUExecutionProvider')
 
 
 def require_onnx() -> None:
-    """Raises ImportError, which says how to install it, if what an export needs is missing."""
+    """Raises ImportError, with the command to install it, if a package for an export is missing."""
     for name in ('onnx', 'onnxscript', 'onnxruntime'):
         _import(name)
 

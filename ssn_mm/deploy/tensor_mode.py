@@ -1,4 +1,4 @@
-"""A network of the three libraries as a function of tensors; needs PyTorch alone."""
+"""A network of the three libraries as a function of tensors; this file needs PyTorch alone."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 
 class TensorMode(nn.Module):
-    """An OpenMMLab model as a function of its preprocessed input alone, to what its head gives."""
+    """An OpenMMLab model as a function from its preprocessed input to the output of its head."""
 
     model: Any
 
@@ -20,7 +20,7 @@ class TensorMode(nn.Module):
             outputs = self.model.cls_head(features, **settings)
         else:
             outputs = self.model(inputs, mode='tensor')
-        # of several, such as DANet's, the first is what it predicts from
+        # a head with several outputs, such as DANet's, predicts from the first
         return outputs[0] if isinstance(outputs, list | tuple) else outputs
 
 

@@ -1,4 +1,4 @@
-"""Compares deployed networks with the trained one on real pictures."""
+"""Compares deployed networks with the trained one on samples of the test data."""
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,19 +30,19 @@ def verify_outputs(
     Labels are what the model's library makes of the outputs, as in testing.
 
     Args:
-        cfg: Its test data, else its validation data, gives the samples; photographs where that is
-            not there.
-        model: The OpenMMLab model, for what comes before and after its network.
-        networks: Functions of preprocessed inputs, by name.
-        shape: Of a photograph's part, (C, H, W), with clips or segments before the channels and
-            frames after them.
-        count: How many samples.
+        cfg: The config. Its test data gives the samples, else its validation data; photographs
+            where neither is there.
+        model: The OpenMMLab model, which preprocesses the samples and predicts from outputs.
+        networks: Functions of preprocessed inputs, by name, 'trained' among them.
+        shape: Shape of the part of a photograph, (C, H, W), with clips or segments before the
+            channels and frames after them.
+        count: Number of samples.
 
     Returns:
-        A table.
+        A table with a line for each network.
 
     Raises:
-        ValueError: Outputs differ by more than 1e-4 of the largest.
+        ValueError: The outputs of a network differ by more than 1e-4 of the largest.
     """
     worst = dict.fromkeys(networks, 0.0)
     equal, total, seen = dict.fromkeys(networks, 0), 0, 0
@@ -63,7 +63,7 @@ def verify_outputs(
 def _batches(
     cfg: Config, model: Any, shape: Sequence[int], count: int
 ) -> tuple[str, Iterator[tuple[Tensor, list | None]]]:
-    """Preprocessed inputs and their samples, of the config's test data or of photographs."""
+    """Where samples come from, in words; and their preprocessed inputs, each with its samples."""
     split = 'test' if cfg.get('test_dataloader') else 'val'
     missing = f'{split} data is not there'
     try:
@@ -80,7 +80,7 @@ def _batches(
         dataset = DATASETS.build(copy.deepcopy(node))
         for index in np.linspace(0, len(dataset) - 1, min(count, len(dataset))).astype(int):
             sample = dataset[int(index)]
-            if isinstance(sample['inputs'], list):  # views of TestTimeAug: the first
+            if isinstance(sample['inputs'], list):  # the first of several views (TestTimeAug)
                 sample = {key: views[0] for key, views in sample.items()}
             batch = model.data_preprocessor(pseudo_collate([sample]), False)
             yield batch['inputs'], batch['data_samples']
@@ -91,7 +91,7 @@ def _batches(
 def _photographs(
     model: Any, shape: Sequence[int], count: int
 ) -> Iterator[tuple[Tensor, list | None]]:
-    """Parts of scikit-learn's two photographs; of a clip, each frame a little further right."""
+    """Parts of scikit-learn's two photographs; the frames of a clip move to the right."""
     *_, height, width = shape
     # (C, H, W), (segments, C, H, W) or (clips, C, frames, H, W)
     frames = {3: 1, 4: shape[0], 5: shape[-3]}[len(shape)]

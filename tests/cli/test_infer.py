@@ -253,7 +253,7 @@ def test_a_picture_too_small_for_the_network_is_told_and_the_others_are_done(
     assert 'the network fails on it: ' in error['error']
     assert len(read(tmp_path / 'out')['results']) == 2
     predictor = Predictor(narrow('deeplab'), networks / 'deeplab.pth')
-    with pytest.warns(UserWarning, match='its share goes to the others'):
+    with pytest.warns(UserWarning, match='its ratio goes to the others'):
         assert infer(predictor, given, tmp_path / 'trained') == []
 
 

@@ -37,13 +37,13 @@ def network(norm):
         return MODELS.build(cfg)
 
 
-def trained(choose=OMEGA):
-    """Every pair of the normalizers to choose from somewhere."""
+def trained(names=OMEGA):
+    """Every pair of the normalizers in `names` somewhere."""
     torch.manual_seed(0)
     model = network(dict(type='SSN', normalizers=OMEGA, num_groups=4))
     for index, (_, layer) in enumerate(ssn_layers(model)):
-        count = len(choose)
-        pair = [OMEGA.index(choose[i % count]) for i in (index, index // count)]
+        count = len(names)
+        pair = [OMEGA.index(names[i % count]) for i in (index, index // count)]
         layer.ratio_logits.data.copy_(torch.eye(4)[pair])
         nn.init.uniform_(layer.weight, 0.5, 1.5), nn.init.normal_(layer.bias)
     set_radius(model, 1.0)

@@ -10,7 +10,7 @@ PLAIN = {'IN': nn.InstanceNorm2d, 'LN': nn.GroupNorm, 'BN': nn.BatchNorm2d, 'GN'
 
 
 def trained(mean, var, rank=2):
-    """A network whose SSN chose, with statistics of some batches."""
+    """A network whose SSN has selected, with statistics of some batches."""
     layer = SSN(8, OMEGA, num_groups=4)
     with torch.no_grad():
         layer.ratio_logits.zero_()
@@ -49,7 +49,7 @@ def test_a_frozen_layer_has_the_precision_of_the_trained_one_and_learns_as_littl
 
 
 @pytest.mark.parametrize('name', OMEGA)
-def test_one_choice_for_both_becomes_a_torch_module(name):
+def test_one_selection_for_both_becomes_a_torch_module(name):
     assert type(freeze(trained(name, name))[1]) is PLAIN[name]
     assert type(freeze(trained(name, name)[1])) is PLAIN[name]  # an SSN itself
 
@@ -65,10 +65,10 @@ def test_a_layer_of_features_behind_layers_of_maps_is_frozen_as_of_features(name
     torch.testing.assert_close(freeze(model)(x), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_an_undecided_layer_is_named_and_nothing_is_replaced():
+def test_a_layer_that_has_not_selected_is_named_and_nothing_is_replaced():
     model = nn.Sequential(trained('BN', 'BN'), SSN(8))
     model(torch.randn(2, 3, 6, 6))
-    with pytest.raises(ValueError, match=r'^1 has not chosen yet, its ratios are \[\[0\.33'):
+    with pytest.raises(ValueError, match=r'^1 has not selected yet, its ratios are \[\[0\.33'):
         freeze(model)
     assert isinstance(model[0][1], SSN)
 
@@ -87,12 +87,12 @@ def test_a_model_that_has_seen_no_input_is_refused():
         freeze(nn.Sequential(layer))
 
 
-def test_force_takes_the_largest_ratio_of_an_undecided_row_and_says_so():
+def test_force_takes_the_largest_ratio_of_a_row_not_yet_selected_and_says_so():
     layer = SSN(8)
     layer.ratio_logits.data.copy_(torch.tensor([[1.0, 1, 1.2], [0, 0, 1]]))
     model = nn.Sequential(trained('IN', 'IN'), layer)
     model(torch.randn(2, 3, 6, 6))
-    with pytest.warns(UserWarning, match=r'1 had not chosen, .* became BN and BN'):
+    with pytest.warns(UserWarning, match=r'1 had not selected, .* became BN and BN'):
         freeze(model, force=True)
     assert type(model[1]) is nn.BatchNorm2d
     assert type(model[0][1]) is nn.InstanceNorm2d

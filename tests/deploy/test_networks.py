@@ -84,7 +84,7 @@ class Listing(FCNHead):
     ('kind', 'why'),
     [
         (Refining, 'Refining predicts from more than the output of its forward pass'),
-        (Listing, 'Listing gives dict, no tensor'),
+        (Listing, 'Listing returns dict, no tensor'),
     ],
 )
 def test_a_head_that_no_program_can_stand_for_is_refused_by_name(kind, why, data):

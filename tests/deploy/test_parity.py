@@ -1,4 +1,4 @@
-"""Frozen and folded networks equal the trained ones, whole architectures with any choices."""
+"""Frozen and folded networks equal the trained ones, whole architectures with any selections."""
 
 import copy
 
@@ -84,8 +84,8 @@ NETWORKS = {
 
 
 @torch.enable_grad()
-def build(name, choices):
-    """A network whose layers have statistics, and chose at random or in training."""
+def build(name, selections):
+    """A network whose layers have statistics, and selected at random or in training."""
     scope, cfg, shape = NETWORKS[name]
     with DefaultScope.overwrite_default_scope(scope):
         function = TensorMode(MODELS.build(copy.deepcopy(cfg)))
@@ -97,7 +97,7 @@ def build(name, choices):
         optimizer.step()
         keep_selected(function)
         optimizer.zero_grad()
-    if choices == 'random':
+    if selections == 'random':
         for layer in layers:
             layer.ratio_logits.data.copy_(torch.eye(3)[torch.randint(3, (2,))])
     for layer in layers:
@@ -106,20 +106,20 @@ def build(name, choices):
     return function.eval(), torch.randn(shape)
 
 
-@pytest.mark.parametrize('choices', ['random', 'trained'])
+@pytest.mark.parametrize('selections', ['random', 'trained'])
 @pytest.mark.parametrize('name', NETWORKS)
 @torch.no_grad()
-def test_frozen_and_folded_networks_equal_the_trained_one(name, choices):
-    trained, x = build(name, choices)
+def test_frozen_and_folded_networks_equal_the_trained_one(name, selections):
+    trained, x = build(name, selections)
     expected = trained(x)
-    chosen = {name: layer.selected for name, layer in ssn_layers(trained)}
-    assert len(chosen) > 10
+    selected = {name: layer.selected for name, layer in ssn_layers(trained)}
+    assert len(selected) > 10
     frozen = freeze(trained)
     bound = 1e-4 * expected.abs().max()
     assert (frozen(x) - expected).abs().max() <= bound
     folded = fold(frozen, x)
     assert (folded(x) - expected).abs().max() <= bound
-    for layer, own in chosen.items():
+    for layer, own in selected.items():
         now = folded.get_submodule(layer)
         if own == ('BN', 'BN'):
             assert type(now) is nn.Identity, layer  # each follows a convolution of its own

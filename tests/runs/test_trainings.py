@@ -69,7 +69,7 @@ def test_a_run_stopped_early_is_deployed_with_force_and_says_what_is_missing(tra
     command = [ROOT / 'tools/deploy.py', f'run/{DEMO.name}', 'run/iter_4.pth', '--seconds', '0']
     code, said = run_tool(sys.executable, *command, cwd=folder)
     assert code == 2
-    told = r'(\d+) of 44 ratios have not chosen yet, those of backbone\.\S+.* and \d+ more; '
+    told = r'(\d+) of 44 ratios have not selected yet, those of backbone\.\S+.* and \d+ more; '
     told += r'the checkpoint is of iteration 4 of 8\. Go on with it:\n    .*--resume\n'
     count = re.search(told + 'With --force they take their largest', said)[1]
     assert not (folder / 'run/iter_4.pt2').exists()

@@ -1,4 +1,4 @@
-"""What a network lacks whose training was stopped before every SSN had chosen, in words."""
+"""What is said of a network whose training was stopped before every SSN had selected."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,26 +12,26 @@ from ..layers import ssn_layers
 from .networks import TensorMode
 
 
-def undecided_rows(
+def unselected_rows(
     model: nn.Module, cfg: Config, checkpoint: str | Path, meta: Mapping[str, Any]
 ) -> str:
-    """Which ratios have not chosen, where the training stood, and what to do.
+    """Says which ratios have not selected yet, where the training stood, and what to do.
 
     Args:
         model: The trained network.
         cfg: Its config.
         checkpoint: The file of its weights.
-        meta: What is in it beside them.
+        meta: What that file says of them, such as the iteration.
 
     Returns:
-        Sentences, the last of which :func:`how_much` ends; '' where all ratios have chosen.
+        Sentences, the last of which :func:`how_much` ends; '' where all ratios have selected.
     """
     layers = dict(ssn_layers(model))
     names = [name for name, layer in layers.items() if None in layer.selected]
     if not names:
         return ''
     rows = sum(layer.selected.count(None) for layer in layers.values())
-    told = f'{rows} of {2 * len(layers)} ratios have not chosen yet, those of {listed(names)}'
+    told = f'{rows} of {2 * len(layers)} ratios have not selected yet, those of {listed(names)}'
     done, complete = _how_far(meta, cfg)
     told += f'; the checkpoint is of {done}. ' if done else '. '
     if complete:
@@ -43,17 +43,17 @@ def undecided_rows(
 
 
 def how_much(model: nn.Module, frozen: nn.Module, inputs: Tensor) -> str:
-    """By how much forced choices change what a network says, as the end of a sentence."""
+    """Says by how much forced selections change a network's outputs, as the end of a sentence."""
     expected, found = TensorMode(model)(inputs), TensorMode(frozen)(inputs)
-    share = ((found - expected).abs().max() / expected.abs().max()).item()
-    return f', on noise by up to {share:.1%} of the largest'
+    change = ((found - expected).abs().max() / expected.abs().max()).item()
+    return f', on noise by up to {change:.1%} of the largest'
 
 
 def _how_far(meta: Mapping[str, Any], cfg: Mapping[str, Any]) -> tuple[str, bool]:
     """Where a checkpoint stands, in words, and whether the config's training ends there.
 
     Args:
-        meta: A checkpoint's.
+        meta: A checkpoint's meta, with its epoch or iteration.
         cfg: The config; its ``train_cfg`` says how long the training is.
 
     Returns:

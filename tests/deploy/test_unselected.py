@@ -1,6 +1,6 @@
 """What is said of a network whose training was stopped."""
 
-from ssn_mm.deploy.undecided import _how_far
+from ssn_mm.deploy.unselected import _how_far
 
 
 def test_a_checkpoint_says_how_far_it_is():
