@@ -22,7 +22,7 @@ def ssn_layers(model: nn.Module) -> Iterator[tuple[str, SSN]]:
 
 
 def switch_norms(model: nn.Module) -> Iterator[tuple[str, SwitchNorm]]:
-    """Yields name and module of every SSN and SN in ``model``."""
+    """Yields the name and the module of every SSN and SN in ``model``, itself included."""
     return ((name, m) for name, m in model.named_modules() if isinstance(m, SwitchNorm))
 
 

@@ -14,7 +14,7 @@ from mmengine.config import Config
 
 from ..config_files import entries
 from ..datasets.nested import datasets_of
-from ..weights.files import read_checkpoint, state_of
+from ..weights.files import read_weights
 from .contents import contents
 
 PACKAGE = Path(__file__).parents[1]
@@ -96,7 +96,7 @@ def data_digest(cfg: Config) -> str:
 def weights_digest(checkpoint: str | Path) -> str:
     """A hash of the weights in a checkpoint; '' if it cannot be read as weights alone."""
     try:
-        state = state_of(read_checkpoint(checkpoint), checkpoint)
+        state, _ = read_weights(checkpoint)
     except (OSError, RuntimeError, UnpicklingError, ValueError):
         return ''
     found = hashlib.sha256()

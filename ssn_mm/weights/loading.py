@@ -119,10 +119,9 @@ def _match(
 def _wanted(model: nn.Module, own: Mapping[str, Tensor]) -> dict[str, Tensor | None]:
     """A network's tensors by name, and None for those that its layers understand besides."""
     wanted: dict[str, Tensor | None] = dict(own)
-    for name, module in model.named_modules():
-        if isinstance(module, SwitchNorm):
-            prefix = f'{name}.' if name else ''
-            wanted |= {f'{prefix}{k}': own.get(f'{prefix}{k}') for k in ('radius', 'correction')}
+    for name, _ in switch_norms(model):
+        prefix = f'{name}.' if name else ''
+        wanted |= {f'{prefix}{k}': own.get(f'{prefix}{k}') for k in ('radius', 'correction')}
     return wanted
 
 
