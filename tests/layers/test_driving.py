@@ -119,3 +119,36 @@ def test_selections_under_way_are_dropped_where_ratios_start_again():
         keep_selected(layer)
         assert layer.selection.under_way is None
         assert layer.selection.names is None
+
+
+def layer_and_input():
+    """A layer that has selected IN for its means and BN for its variances."""
+    layer, x = SSN(4), torch.randn(2, 4, 3, 3)
+    with torch.no_grad():
+        layer.ratio_logits.copy_(torch.eye(3)[[0, 2]])
+    return layer, x
+
+
+def move(layer):
+    """Moves both rows off their vertex, as a step with momentum may."""
+    with torch.no_grad():
+        layer.ratio_logits.copy_(torch.tensor([[0.9, 0.1, 0.0], [0.0, 0.2, 0.8]]))
+
+
+def test_a_row_selected_in_evaluation_mode_is_kept():
+    layer, x = layer_and_input()
+    layer.eval()
+    layer(x).sum().backward()
+    move(layer)
+    keep_selected(layer)
+    assert layer.selected == ('IN', 'BN')
+
+
+def test_a_recomputation_of_statistics_between_step_and_keeping_loses_no_selection():
+    layer, x = layer_and_input()
+    layer(x).sum().backward()
+    move(layer)
+    with torch.no_grad():
+        layer(x)  # as PreciseBN does, in training mode
+    keep_selected(layer)
+    assert layer.selected == ('IN', 'BN')

@@ -1,18 +1,13 @@
 """2D ResNets with any norm as the start of mmaction2's 3D networks."""
 
 import logging
-import subprocess
-import sys
 
 import pytest
 import torch
-import torchvision
 from mmengine.logging import MMLogger
 from mmpretrain.models import ResNet
 from torch import nn
 from torch.nn.functional import one_hot
-
-RESNET3D = 'mmaction.models.backbones.resnet3d'
 
 NORMS = {
     'BN': (dict(type='BN'), dict(type='BN3d')),
@@ -165,55 +160,3 @@ def test_what_the_checkpoint_lacks_is_told(tmp_path, said):
     assert '160 tensors loaded; ' in text
     assert 'layer1.2.conv1' in text
     assert 'layer1.0.conv1' not in text
-
-
-def test_two_dimensional_resnets_of_mmaction_start_from_torchvisions_names(tmp_path):
-    from mmaction.models.backbones.resnet import ResNet as Resnet2d
-
-    flat = torchvision.models.resnet18()
-    nn.init.uniform_(flat.layer2[0].downsample[1].running_var)
-    path = save(flat, tmp_path / '2d.pth', '')
-    net = Resnet2d(18, pretrained=str(path), norm_cfg=dict(type='SSN'))
-    net.init_weights()
-    found = net.layer2[0].downsample.bn.running_var
-    assert torch.equal(found, flat.layer2[0].downsample[1].running_var)
-    assert torch.equal(net.layer4[1].conv2.conv.weight, flat.layer4[1].conv2.weight)
-
-
-def test_an_init_cfg_is_not_passed_over(tmp_path):
-    from mmaction.models.backbones.resnet3d import ResNet3d
-
-    flat = resnet2d('SN')
-    init_cfg = dict(type='Pretrained', checkpoint=str(save(flat, tmp_path / '2d.pth')))
-    net = ResNet3d(18, None, base_channels=8, norm_cfg=dict(type='SN'), init_cfg=init_cfg,
-                   zero_init_residual=False)  # fmt: skip
-    net.init_weights()
-    assert torch.equal(net.conv1.bn.ratio_logits, flat.bn1.ratio_logits)
-
-
-def test_the_repair_waits_for_mmaction():
-    code = f"""
-import sys
-import ssn_mm
-before = {RESNET3D!r} in sys.modules
-import {RESNET3D} as resnet3d
-print(before, resnet3d.ResNet3d._inflate_weights.__module__)"""
-    done = subprocess.run(
-        [sys.executable, '-W', 'ignore', '-c', code], capture_output=True, text=True, check=True
-    )
-    assert done.stdout.split() == ['False', 'ssn_mm.patches.mmaction']
-
-
-def test_the_repair_is_made_where_mmaction_came_first():
-    code = f"""
-import ssn_mm
-from ssn_mm.patches.importing import _finder
-del _finder.after[{RESNET3D!r}]
-import {RESNET3D} as resnet3d
-before = resnet3d.ResNet3d._inflate_weights.__module__
-ssn_mm.patches.apply()
-print(before, resnet3d.ResNet3d._inflate_weights.__module__)"""
-    done = subprocess.run(
-        [sys.executable, '-W', 'ignore', '-c', code], capture_output=True, text=True, check=True
-    )
-    assert done.stdout.split() == [RESNET3D, 'ssn_mm.patches.mmaction']

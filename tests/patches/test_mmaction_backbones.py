@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torchvision
 from mmpretrain.models import ResNet
 from torch import nn
 
@@ -146,3 +147,28 @@ def test_a_tsm_starts_from_another_and_without_a_checkpoint_from_noise(tmp_path)
     other.init_weights()
     for key, value in source.state_dict().items():
         assert torch.equal(other.state_dict()[key], value), key
+
+
+def test_two_dimensional_resnets_of_mmaction_start_from_torchvisions_names(tmp_path):
+    from mmaction.models.backbones.resnet import ResNet as Resnet2d
+
+    flat = torchvision.models.resnet18()
+    nn.init.uniform_(flat.layer2[0].downsample[1].running_var)
+    path = save(flat.state_dict(), tmp_path / '2d.pth')
+    net = Resnet2d(18, pretrained=path, norm_cfg=dict(type='SSN'))
+    net.init_weights()
+    found = net.layer2[0].downsample.bn.running_var
+    assert torch.equal(found, flat.layer2[0].downsample[1].running_var)
+    assert torch.equal(net.layer4[1].conv2.conv.weight, flat.layer4[1].conv2.weight)
+
+
+def test_an_init_cfg_is_not_passed_over(tmp_path):
+    from mmaction.models.backbones.resnet3d import ResNet3d
+
+    flat = resnet2d(8, 18)
+    checkpoint = save(flat.state_dict(), tmp_path / '2d.pth')
+    init_cfg = dict(type='Pretrained', checkpoint=checkpoint)
+    net = ResNet3d(18, None, base_channels=8, norm_cfg=dict(type='SN'), init_cfg=init_cfg,
+                   zero_init_residual=False)  # fmt: skip
+    net.init_weights()
+    assert torch.equal(net.conv1.bn.ratio_logits, flat.bn1.ratio_logits)

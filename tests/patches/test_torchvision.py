@@ -1,0 +1,61 @@
+"""torchvision beside a PyTorch that its wheel was, or was not, built for."""
+
+import importlib.machinery
+
+import pytest
+import torch
+import torchvision
+
+from ssn_mm.patches.torchvision import _libraries
+
+
+def test_nms_raises_what_is_missing_where_only_its_schema_is_there():
+    if not _libraries:
+        pytest.skip("torchvision's extension loads beside this PyTorch")
+    boxes = torch.rand(3, 4), torch.rand(3), 0.5
+    with pytest.raises(RuntimeError, match="Couldn't load custom C\\+\\+ ops"):
+        torchvision.ops.nms(*boxes)
+    with pytest.raises(NotImplementedError, match="Could not run 'torchvision::nms'"):
+        torch.ops.torchvision.nms(*boxes)
+
+
+def test_a_torchvision_whose_extension_loads_is_left_alone(tmp_path, fresh_python):
+    (tmp_path / 'torchvision').mkdir()
+    (tmp_path / 'torchvision/__init__.py').touch()
+    suffix = importlib.machinery.EXTENSION_SUFFIXES[-1]
+    (tmp_path / f'torchvision/_C{suffix}').symlink_to(torch._C.__file__)
+    seen = fresh_python(
+        """
+        import torch, ssn_mm
+        from ssn_mm.patches.torchvision import define_nms
+        done = ['torchvision' in sys.modules, define_nms()]
+        import torchvision
+        print(json.dumps([*done, hasattr(torch.ops.torchvision, 'nms')]))
+        """,
+        tmp_path,
+    )
+    assert seen == [False, False, False]
+
+
+def test_torchvision_imports_without_openmmlab_and_is_left_alone_once_it_has_its_ops(fresh_python):
+    seen = fresh_python("""
+        import importlib.util as u
+        find, hidden = u.find_spec, ('mmengine', 'mmcv', 'mmseg', 'mmaction', 'mmpretrain')
+        u.find_spec = lambda n, *a: None if n.partition('.')[0] in hidden else find(n, *a)
+        import ssn_mm
+        import torchvision
+        from ssn_mm.patches.torchvision import define_nms
+        print(json.dumps([[name for name in hidden if name in sys.modules], define_nms()]))
+    """)
+    assert seen == [[], False]
+
+
+def test_ops_that_are_defined_already_are_left_alone(fresh_python):
+    assert not fresh_python("""
+        import torch
+        library = torch.library.Library('torchvision', 'DEF')
+        for op in ('nms', 'qnms'):
+            library.define(f'{op}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')
+        from ssn_mm.patches.torchvision import define_nms
+        print(json.dumps(define_nms()))
+    """)
