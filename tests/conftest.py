@@ -42,19 +42,24 @@ def pytest_addoption(parser):
     parser.addoption(
         '--long',
         action='store_true',
-        help='more cases: hours of fuzzing, kills, whole demos',
+        help='more cases: those marked `long` (minutes), and hours of fuzzing, kills, whole demos',
     )
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config):
     """Where processes share the tests (pytest-xdist), a file's stay together, in our order."""
+    config.addinivalue_line('markers', 'long: another case of a claim, left out without --long')
     if getattr(config.option, 'dist', 'no') != 'no':
         config.option.dist, config.option.loadscopereorder = 'loadfile', False
 
 
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
     """Whole trainings first: where two processes share the files, one would end with them."""
+    if not config.getoption('--long'):
+        left_out = [item for item in items if item.get_closest_marker('long')]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if not item.get_closest_marker('long')]
     items.sort(key=lambda item: 'runs' not in item.path.parts)
 
 

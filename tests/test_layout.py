@@ -1,6 +1,7 @@
 """The direction of imports, and what the wheel carries."""
 
 import ast
+import importlib
 import subprocess
 import sys
 import textwrap
@@ -66,6 +67,13 @@ def test_no_files_import_each_other_in_a_circle():
     while free := {module for module, names in below.items() if not names}:
         below = {m: names - free for m, names in below.items() if m not in free}
     assert not below
+
+
+def test_every_module_can_be_imported():
+    pytest.importorskip('mmseg')
+    for module in FILES:
+        if module != 'ssn_mm.__main__':
+            importlib.import_module(module)
 
 
 @pytest.mark.parametrize('folder', ['ops', 'layers'])

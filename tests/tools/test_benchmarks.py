@@ -48,6 +48,7 @@ def rows_of(path):
         ('bench_sparsestmax', ['--radii', '--layers', '--calls', '--device', '--seconds']),
         ('bench_train_step', ['--models', '--size', '--competitors', '--rounds', '--seed']),
         ('bench_inference', ['--models', '--images', '--size', '--no-onnx', '--seconds']),
+        ('bench_import', ['--runs']),
         ('render', ['--data', '--out', '--check']),
     ],
 )
@@ -55,7 +56,7 @@ def test_help_explains_every_flag(call, name, flags):
     code, output = call(name, '--help')
     assert code == 0
     assert all(flag in output for flag in flags)
-    assert name == 'render' or '--smoke' in output
+    assert name in ('bench_import', 'render') or '--smoke' in output
 
 
 def test_layer_rows_become_a_page_and_a_picture(run_tool, call, tmp_path):
