@@ -1,5 +1,6 @@
 """Shared by all tests."""
 
+import gc
 import importlib.util
 import multiprocessing
 import os
@@ -61,6 +62,15 @@ def pytest_collection_modifyitems(config, items):
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if not item.get_closest_marker('long')]
     items.sort(key=lambda item: 'runs' not in item.path.parts)
+
+
+def pytest_collection_finish():
+    """What is imported is never garbage; mmengine collects it for every dataset."""
+    gc.freeze()
+
+
+def pytest_unconfigure():
+    gc.unfreeze()  # or what libraries count as leaks is told at the end
 
 
 @pytest.fixture(scope='session')

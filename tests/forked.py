@@ -1,6 +1,8 @@
 """A script run in the fork of a process that has imported what takes long, as seconds count."""
 
 import atexit
+import functools
+import gc
 import os
 import runpy
 import sys
@@ -9,7 +11,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 try:
-    from mmengine.runner import loops
+    from mmengine.config import config
+    from mmengine.runner import loops, runner
 except ModuleNotFoundError:  # tests of ops and layers need none
     loops = None
 
@@ -25,13 +28,32 @@ IMPORTED = (
     'sklearn.metrics',
 )
 
+
+def _once_a_text(function):
+    """``function`` of a text, which keeps what it gave."""
+    kept = {}
+
+    def from_memory(text, **kwargs):
+        if text not in kept:
+            kept[text] = function(text, **kwargs)
+        return kept[text]
+
+    return from_memory
+
+
 # between passes over the data mmengine pauses for two seconds, most of what a small training takes
 if loops:
     loops.time = SimpleNamespace(sleep=lambda seconds: None)
+    # at every checkpoint it asks git for its version and formats the config, each time the same
+    config.FormatCode = _once_a_text(config.FormatCode)
+    runner.get_git_hash = functools.cache(runner.get_git_hash)
+    # compilers tell their versions in the trainings that are processes of their own
+    runner.collect_env = lambda: dict()
 
 
 def run_script(command, cwd, output, environment):
     """Does what ``python *command`` does there, with its output in a file; ends the process."""
+    gc.freeze()  # mmengine collects garbage for every dataset; all that is imported is none
     file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(file, 1)
     os.dup2(file, 2)
