@@ -12,7 +12,7 @@ import pytest
 import torch
 from mmcv.cnn import fuse_conv_bn
 from mmengine.utils.dl_utils import mmcv_full_available
-from stock_networks import NORMS, measured, network, select, layers_of
+from stock_networks import NORMS, layers_of, measured, network, select
 from torch import nn
 
 from ssn_mm.deploy import freeze

@@ -7,7 +7,7 @@ import torch
 from mmcv.cnn import ConvModule
 from mmengine.model import convert_sync_batchnorm, revert_sync_batchnorm
 from mmengine.model.efficient_conv_bn_eval import turn_on_efficient_conv_bn_eval
-from stock_networks import NETWORKS, learn, network, select, statistics, layers_of
+from stock_networks import NETWORKS, layers_of, learn, network, select, statistics
 from torch import nn
 
 from ssn_mm import SSN
