@@ -102,7 +102,7 @@ def test_of_several_outputs_the_one_that_is_predicted_from_is_exported(data):
         check_program(model, torch.randn(2, 3, 32, 32))
 
 
-def test_a_size_too_small_is_told_with_the_librarys_error(data):
+def test_a_size_too_small_is_an_error_with_that_of_the_library(data):
     cfg = segmentor(data, heads=dict(HEAD, type='PSPHead', pool_scales=(1, 2), num_convs=1))
     cfg.model.decode_head.pop('num_convs')
     with torch.no_grad(), pytest.raises(ValueError, match=r'\(2, 4, 32, 32\).*give --shape'):

@@ -50,7 +50,7 @@ def test_update_bn_measures_the_mean_of_all_batches(layer):
             assert [m.training for m in model.module] == [False, True]
 
 
-def test_update_bn_leaves_layers_alone_in_which_batch_norm_has_no_share():
+def test_update_bn_leaves_layers_alone_in_which_the_ratio_of_batch_norm_is_0():
     layers = [selected('IN', 'LN'), SSN(4, normalizers=('IN', 'LN'))]
     model = nn.Sequential(*layers, nn.BatchNorm2d(4))
     model[0].running_mean.fill_(7)

@@ -38,7 +38,7 @@ def test_relearning_starts_every_row_at_the_centre(model):
         torch.testing.assert_close(layer.ratios(), torch.full((2, 3), 1 / 3))
 
 
-def test_freezing_stops_the_logits_under_any_optimizer(model):
+def test_a_fixed_selection_stops_the_logits_under_any_optimizer(model):
     with pytest.raises(ValueError, match=r'1 SSN layers have not selected, 2\.\.\.'):
         set_selection(model, 'fix')
     with torch.no_grad():

@@ -106,7 +106,7 @@ def test_logits_for_other_normalizers_are_refused_with_both_named(kind, others, 
 
 
 @pytest.mark.parametrize('kind', [SN, SSN])
-def test_other_groups_are_refused_unless_gn_has_no_share(kind):
+def test_other_groups_are_refused_unless_the_ratio_of_gn_is_0(kind):
     first, second = trained(kind), nn.Sequential(kind(6, ORDERS[0], num_groups=2))
     with pytest.raises(RuntimeError, match=r'GN of 3 groups, and the layer has num_groups=2'):
         second.load_state_dict(first.state_dict())

@@ -93,7 +93,7 @@ def without_home(patch, folder):
 
 
 @pytest.mark.parametrize('lack', [without_compiler, without_cache, without_home])
-def test_a_machine_that_lacks_something_is_told_what(lack, tmp_path, monkeypatch, caplog):
+def test_a_machine_that_lacks_something_is_warned_of_what(lack, tmp_path, monkeypatch, caplog):
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
     said = lack(monkeypatch, tmp_path)
     assert SSN(6)(torch.randn(2, 6, 4, 4)).isfinite().all()

@@ -254,7 +254,7 @@ def cancelled(name, case, tensors):
         given = exact(replace(case, source='ratios'), [*tensors[:2], p, *tensors[3:]])[2]
         return (stretch.max() * given.abs().max()).item()
     if name in ('running mean', 'running var'):
-        if may_lose_its_share(case, z):  # updated or not
+        if may_lose_its_ratio(case, z):  # updated or not
             return math.inf
         return running[name == 'running var'].abs().max().item()
     if name not in ('y', 'dx'):
@@ -272,7 +272,7 @@ def cancelled(name, case, tensors):
     return float(scale * given.abs().max() * (var + case.eps).rsqrt().max())
 
 
-def may_lose_its_share(case, z):
+def may_lose_its_ratio(case, z):
     """Whether rounding decides if BN takes part at all."""
     bn = torch.tensor([name == 'BN' for name in case.names])
     step = 1e-6 * z.abs().max().clamp(min=1) * bn

@@ -273,7 +273,7 @@ class Recorded(TorchDispatchMode):
 
 @pytest.mark.parametrize('mode', [contextlib.nullcontext, Recorded])
 @pytest.mark.parametrize('momentum', [0.1, torch.tensor(0.25)])
-def test_running_statistics_move_exactly_where_bn_has_a_share(mode, momentum):
+def test_running_statistics_move_exactly_where_bn_has_a_ratio(mode, momentum):
     x, stored = torch.randn(3, 6, 5, 4), torch.rand(2, 6)
     for rows, moved in (('LL', False), ('IL', False), ('LB', True), ('BI', True), ('BB', True)):
         ratios = torch.eye(3)[['ILB'.index(row) for row in rows]]

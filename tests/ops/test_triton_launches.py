@@ -142,7 +142,7 @@ def test_splits_follow_the_processors_of_the_maps_own_device(monkeypatch):
 @pytest.mark.parametrize('backend', ['cpu', 'cpp', 'triton'])
 @pytest.mark.parametrize(('source', 'names'), [('ratios', 'IN,BN'), ('selected', 'LN')])
 def test_the_saved_state_is_written_to_its_last_number(backend, source, names):
-    """Which is this process' share in BN's elements."""
+    """The number stored is this process' fraction of BN's elements."""
     x, logits, c = (torch.randn(s, device=DEVICE) for s in ((3, 4, 5), (2, 2), (4,)))
     if backend != 'triton':
         x, logits, c = x.cpu(), logits.cpu(), c.cpu()

@@ -138,7 +138,7 @@ def test_the_network_that_is_timed_is_a_resnet_50():
     assert sum(isinstance(m, torch.nn.BatchNorm2d) for m in net.modules()) == 53
 
 
-def test_a_place_where_no_rows_can_be_written_is_told_before_anything_runs(tmp_path, run_alone):
+def test_a_place_where_no_rows_can_be_written_is_refused_before_anything_runs(tmp_path, run_alone):
     (tmp_path / 'a').mkdir()
     (tmp_path / 'weights.pth').write_bytes(b'PK')
     for out, told in [

@@ -154,7 +154,7 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path):
         resnet3d('SSN', tmp_path / 'head.pth')
 
 
-def test_what_the_checkpoint_lacks_is_told(tmp_path, said):
+def test_what_the_checkpoint_lacks_is_logged(tmp_path, said):
     resnet3d('SSN', save(resnet2d('SSN'), tmp_path / '18.pth'), depth=34)
     _, text = said[-1]
     assert '160 tensors loaded; ' in text
