@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def sparsemax(z: Tensor) -> Tensor:
-    """App. A, for one row in float64."""
+    """Sparsemax of one row in float64, by App. A."""
     descending = z.sort(descending=True).values
     total = descending.cumsum(0)
     ranks = torch.arange(1, len(z) + 1)
@@ -16,7 +16,7 @@ def sparsemax(z: Tensor) -> Tensor:
 
 
 def sparsestmax(z: Tensor, radius: float) -> Tensor:
-    """Alg. 2, for one row in float64 without ties."""
+    """SparsestMax of one row in float64 without ties, by Alg. 2."""
     k = len(z)
     if radius >= math.sqrt((k - 1) / k):
         return torch.eye(k).to(z)[z.argmax()]

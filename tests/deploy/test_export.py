@@ -166,7 +166,7 @@ print([type(part[1]).__name__ for part in model])
 
 
 def test_a_frozen_checkpoint_of_torch_modules_loads_without_this_package(tmp_path, request):
-    """As docs/deploy.md says it."""
+    """The recipe of docs/deploy.md rebuilds the network."""
     model = nn.Sequential(*(nn.Sequential(nn.Conv2d(3, 3, 3), SSN(3)) for _ in range(3)))
     for index, (_, layer) in enumerate(ssn_layers(model)):
         layer.ratio_logits.data.copy_(torch.eye(3)[[index, index]])

@@ -112,7 +112,7 @@ def test_a_layer_used_twice_is_replaced_in_both_places_by_one():
 @pytest.mark.parametrize('var', OMEGA)
 @pytest.mark.parametrize('mean', OMEGA)
 def test_on_maps_of_one_element_the_ratio_is_handed_over_as_in_training(mean, var, shape):
-    """As behind the image pooling of DeepLab, where IN has nothing to measure."""
+    """Such maps stand behind the image pooling of DeepLab, where IN has nothing to measure."""
     model = nn.Sequential(trained(mean, var)[1])
     x = torch.randn(shape)
     expected = model(x).detach()

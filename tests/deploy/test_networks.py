@@ -30,7 +30,7 @@ def data(tmp_path):
 
 
 def deployed(cfg, checkpoint, folder, capsys, shape=(48, 64)):
-    """The ONNX file, and what was said of it."""
+    """The ONNX file, and what the tool printed."""
     onnx = folder / 'model.onnx'
     deploy(cfg, str(checkpoint), folder / 'model.pt2', shape, onnx, verify=1, seconds=0)
     return onnx, capsys.readouterr().out
@@ -67,14 +67,14 @@ def test_verifying_takes_the_validation_data_or_photographs_without_test_data(th
 
 
 class Refining(FCNHead):
-    """Predicts from more than its output, as PointRend does."""
+    """A head that predicts from more than its output, as PointRend does."""
 
     def predict(self, inputs, batch_img_metas, test_cfg):
         return self.predict_by_feat(-self.forward(inputs), batch_img_metas)
 
 
 class Listing(FCNHead):
-    """Gives something else than a tensor."""
+    """A head that returns something else than a tensor."""
 
     def forward(self, inputs):
         return dict(logits=super().forward(inputs))

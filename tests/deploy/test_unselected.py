@@ -1,4 +1,4 @@
-"""What is said of a network whose training was stopped."""
+"""What deploying says of a network whose training was stopped."""
 
 from ssn_mm.deploy.unselected import _how_far
 

@@ -31,7 +31,7 @@ def train_in_all_ways(rank):
 
 @pytest.mark.parametrize('world', [2, 4])
 def test_all_ranks_select_alike_to_the_last_bit_of_their_logits(tmp_path, world):
-    """Before, at and after choosing no parameter counts as unused, with and without no_sync."""
+    """Before, while and after rows are selected, no parameter counts as unused."""
     on_ranks(world, tmp_path, train_in_all_ways)
 
 

@@ -60,7 +60,7 @@ def test_another_word_is_refused(model):
 
 
 class LateEvent:
-    """A GPU that is behind: nothing is over before somebody waits for it."""
+    """Stands in for a GPU that is behind: no event is over before somebody waits for it."""
 
     over = False
 
@@ -75,7 +75,7 @@ class LateEvent:
 
 
 def test_only_where_statistics_span_processes_the_host_waits_for_selections(monkeypatch):
-    """Else a process that knows more than another would measure no joint batch with it."""
+    """A process that knew more than another would measure no joint batch with it."""
     monkeypatch.setattr(torch.cuda, 'Event', LateEvent)
     monkeypatch.setattr(torch.cuda, 'current_stream', lambda device: SimpleNamespace(idle=False))
     columns = torch.tensor([[0, 1]])
@@ -87,14 +87,14 @@ def test_only_where_statistics_span_processes_the_host_waits_for_selections(monk
 
 
 class StreamEvent(LateEvent):
-    """An event as CUDA's: without a stream it is the current device's that it records."""
+    """Stands in for CUDA's event, which without a stream records that of the current device."""
 
     def record(self, stream=None):
         super().record(stream or torch.cuda.current_stream())
 
 
 def test_selections_are_awaited_on_the_stream_of_their_own_device(monkeypatch):
-    """Else a model on cuda:1 reads memory that its selections have not arrived in."""
+    """A model on cuda:1 would else read memory that its selections have not arrived in."""
     streams = {0: SimpleNamespace(idle=True), 1: SimpleNamespace(idle=False)}
     monkeypatch.setattr(torch.cuda, 'Event', StreamEvent)
     monkeypatch.setattr(
@@ -110,7 +110,7 @@ def test_selections_are_awaited_on_the_stream_of_their_own_device(monkeypatch):
 
 
 def test_selections_under_way_are_dropped_where_ratios_start_again():
-    """Else a layer that relearns would run as what it had selected before."""
+    """A layer that relearns would else run as what it had selected before."""
     fresh = SSN(4).state_dict()
     for restart in (lambda m: set_selection(m, 'relearn'), lambda m: m.load_state_dict(fresh)):
         layer = SSN(4)

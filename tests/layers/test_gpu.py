@@ -23,7 +23,7 @@ SHAPES = [(4, 6, 5, 5), (4, 6, 1, 1), (1, 6, 1, 1), (4, 6)]
 
 @pytest.fixture(params=['reference', 'triton'])
 def gpu(request, monkeypatch):
-    """What runs as on a GPU that nobody waits for, in deterministic mode."""
+    """A mode in which operators run as on a deterministic GPU that nobody waits for."""
     mode = LikeGPU()
     if request.param == 'triton':
         kernels = pytest.importorskip('ssn_mm.ops.backends.triton')
@@ -99,7 +99,7 @@ class OnDevice(TorchDispatchMode):
 @pytest.mark.parametrize('shape', SHAPES)
 @pytest.mark.parametrize('kind', LAYERS)
 def test_a_step_makes_no_tensor_on_the_host(kind, shape, monkeypatch):
-    """One would be copied to the device, or be refused beside the device's."""
+    """A tensor of the host would be copied to the device, or be refused beside its tensors."""
     monkeypatch.setenv('SSN_MM_BACKEND', 'reference')
     layer = LAYERS[kind]().to('meta')  # a device without memory
     x = torch.empty(shape, device='meta', requires_grad=True)

@@ -15,7 +15,7 @@ def build(mean, var, dtype=torch.float32):
 
 
 def definition(norm, x):
-    """Eq. 1, slowly, in float64."""
+    """Eq. 1 computed slowly in float64."""
     wide = x.double()
     spatial, n = tuple(range(2, x.dim())), x.size(0)
     to_map = (slice(None), slice(None), *(None for _ in spatial))

@@ -1,4 +1,4 @@
-"""What every norm of ``torch.nn`` does, SSN, SN, SyncSSN and MixedNorm do."""
+"""SSN, SN, SyncSSN and MixedNorm do what every norm of ``torch.nn`` does."""
 
 import copy
 import io

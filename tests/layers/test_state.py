@@ -1,4 +1,4 @@
-"""What a state says of its normalizers, and what loading makes of other orders, sets and norms."""
+"""A state says which normalizers it is for; loading takes other orders, sets and norms."""
 
 import copy
 import importlib.util
@@ -27,7 +27,7 @@ ORDERS = (('IN', 'LN', 'BN', 'GN'), ('BN', 'GN', 'IN', 'LN'))
 
 
 def trained(kind, normalizers=ORDERS[0], **options):
-    """A layer, by itself in a network, of which no tensor has its start."""
+    """A network of one layer, none of whose tensors has its start."""
     generator = torch.Generator().manual_seed(0)
     layer = kind(6, normalizers, num_groups=3, **options)
     with torch.no_grad():

@@ -64,7 +64,7 @@ def test_a_process_without_samples_takes_part_and_waits_for_none(tmp_path):
 
 
 def compare_maps_of_different_size(rank):
-    """BN's mean and variance are those of all elements, whatever map they are of."""
+    """BN's mean and variance are those of all elements of all processes' maps."""
     maps = [torch.randn(2, 4, 3, 3).double(), torch.randn(3, 4, 5, 4).double()]
     grads = [torch.randn_like(x) for x in maps]
     for tensors in (maps, grads):
@@ -92,7 +92,7 @@ def test_maps_of_different_size_are_joined_by_their_elements(tmp_path):
 
 
 class Collectives:
-    """Counts what processes say to each other."""
+    """Counts the exchanges between processes."""
 
     NAMES = ('all_reduce', 'all_gather', 'all_gather_into_tensor', 'all_gather_single', 'broadcast')
 
@@ -169,7 +169,7 @@ def test_second_derivatives_of_the_joint_batch_are_exact(tmp_path):
 
 @pytest.fixture
 def two_processes():
-    """This one, and one that says nothing."""
+    """Sets up this process and another one that exchanges nothing."""
     dist.init_process_group('fake', store=FakeStore(), rank=0, world_size=2)
     yield
     dist.destroy_process_group()

@@ -96,7 +96,7 @@ def cases(draw, most=9, dtypes=DTYPES):
 
 
 def logit_rows(k):
-    """Free, with ties, close to ties, huge and tiny; (2, K)."""
+    """Logits (2, K) that are free, tied, nearly tied, huge or tiny."""
     row = st.tuples(*[st.floats(-2, 2, width=32)] * k)
     tied = st.tuples(*[st.sampled_from((0.0, 0.5, 1.0, 1.00001, 1.001))] * k)
     scaled = st.tuples(row, st.sampled_from((1e-30, 1e-6, 1e3, 1e30)))
@@ -105,14 +105,14 @@ def logit_rows(k):
 
 
 def ratio_rows(k):
-    """Points of the simplex, its edges and its vertices; (2, K)."""
+    """Ratios (2, K): points of the simplex, of its edges and its vertices."""
     weights = st.tuples(*[st.sampled_from((0.0, 1.0)) | st.floats(0.01, 1)] * k)
     row = weights.filter(any).map(lambda w: tuple(v / sum(w) for v in w))
     return st.tuples(row, row)
 
 
 def lay_out(t, layout):
-    """The same numbers in other places; 'expanded' has those of the first sample only."""
+    """The numbers of a map in another memory layout; 'expanded' repeats the first sample."""
     if layout == 'channels last':
         return t.movedim(1, -1).contiguous().movedim(-1, 1)
     if layout == 'transposed':
@@ -290,7 +290,7 @@ def ratios_of(case, z):
 
 @pytest.fixture(autouse=True)
 def _one_thread(_two_threads):
-    """Threads cost more than such maps."""
+    """Uses one thread, since more cost more time than such maps take."""
     torch.set_num_threads(1)
 
 

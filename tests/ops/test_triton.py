@@ -218,7 +218,7 @@ def select(z, radius):
 
 @pytest.mark.parametrize('k', [2, 3, 4])
 def test_sparsestmax_agrees_with_torch(k):
-    """Its gradient is compared as that of layers."""
+    """Solves alone; the gradient is compared in whole layers."""
     for kind in range(9):
         z = randn(2, k)
         if kind < 3:

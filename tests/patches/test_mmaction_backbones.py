@@ -74,7 +74,7 @@ def slow_only(path):
 
 
 def slow_fast(path):
-    """And its slow path, into which the fast one joins."""
+    """A network of two paths, and its slow one, into which the fast one joins."""
     from mmaction.models.backbones.resnet3d_slowfast import ResNet3dSlowFast
 
     shared = dict(type='resnet3d', **PATHS, **THIN) | dict(depth=50)  # what laterals are made for
@@ -120,7 +120,7 @@ def test_every_layer_of_the_backbone_starts_from_the_2d_one(tmp_path, backbone, 
 
 
 def first(flat, name):
-    """The 2D layer in the place of a backbone's."""
+    """The 2D layer that has the place of a backbone's."""
     for wrapped in ('.net2', '.net'):
         name = name.replace(wrapped, '')
     name = name.replace('downsample.conv', 'downsample.0').replace('downsample.bn', 'downsample.1')
