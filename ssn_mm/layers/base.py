@@ -222,7 +222,7 @@ class SwitchNorm(Corrected):
     ) -> None:
         state, logits = dict(state_dict), f'{prefix}ratio_logits'
         self.take_correction(state, prefix)
-        optional = [CODES]
+        optional = [CODES, 'correction']
         radius = self._buffers.get('radius')
         refusal = take_order(state, prefix, self.normalizers, self.num_groups, radius)
         if refusal is not None:

@@ -53,11 +53,8 @@ class Corrected(nn.Module):
         key = f'{prefix}correction'
         if key in state or f'{prefix}ratio_logits' in state:
             self.correction = int(state.get(key, 0))
-        own = self._buffers['correction']
-        if own is None:
+        if not self.correction:
             state.pop(key, None)
-        else:
-            state.setdefault(key, own)
 
     def extra_repr(self) -> str:
         return ', correction=1' if self.correction else ''

@@ -178,3 +178,12 @@ def test_under_autocast_it_computes_what_it_does_in_float32_and_rounds_once(kind
     layer.eval(), wide.eval()
     with torch.autocast('cpu', torch.bfloat16), torch.no_grad():
         assert torch.equal(layer(x), wide(x.float()).bfloat16())
+
+
+def test_a_state_without_the_layer_leaves_the_option_and_warns_of_nothing(recwarn):
+    layer = SN(4, correction=1)
+    missing, unexpected = layer.load_state_dict({}, strict=False)
+    assert (layer.correction, unexpected) == (1, [])
+    assert 'ratio_logits' in missing
+    assert 'correction' not in missing
+    assert not recwarn
