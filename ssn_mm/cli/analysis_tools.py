@@ -10,13 +10,9 @@ from ..files import check_folder, check_writes, write_atomically
 from ..suites.metafiles import render
 from ..suites.tables import fill_page, notes, tables
 from ..suites.unfinished import unselected
-from ..visualization.ratio_figures import (
-    plot_layers,
-    plot_network,
-    plot_progress,
-    plot_trajectory,
-)
+from ..visualization.ratio_figures import plot_layers, plot_network, plot_progress
 from ..visualization.report import write_report
+from ..visualization.trajectory import plot_trajectory
 from .results import read_source, work_dir_option
 
 

@@ -21,6 +21,7 @@ LABELS = {**COLOURS, 'SN': '#E69F00', 'SSN': '#000000'}
 OTHERS = ('#56B4E9', '#8C6D31', '#7F7F7F', '#F0E442')
 DASHES = ('-', '--', '-.', ':', (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)))
 MARKERS = 'os^vDP*X'
+ROWS = ('mean', 'variance')  # of a layer's ratios
 
 
 @dataclass(frozen=True)

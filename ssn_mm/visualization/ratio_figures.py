@@ -13,9 +13,8 @@ from ..ops import circumscribed_radius, inscribed_radius
 from ..suites.results import Results
 from ..suites.suite import row_name
 from ..suites.training import unpack
-from .picture import COLOURS, DASHES, HATCHES, Picture, new_figure, stack
-
-ROWS = ('mean', 'variance')
+from .picture import COLOURS, DASHES, HATCHES, ROWS, Picture, new_figure, stack
+from .trajectory import plot_trajectory
 
 
 def plot_average_ratios(results: Results) -> Picture | None:
@@ -123,53 +122,6 @@ def plot_progress(run: Ratios) -> Picture:
     return Picture('progress', 'Radius and selection', caption, figure, head, lines)
 
 
-def plot_trajectory(run: Ratios, layers: Sequence[str] | None = None) -> Picture:
-    """Paths of some layers' ratios on the simplex (Fig. 6).
-
-    Args:
-        run: The ratios of a training.
-        layers: Names of the layers; five, evenly spaced over the network, if None.
-
-    Raises:
-        ValueError: The layers do not have three normalizers, or a name is wrong.
-    """
-    if len(run.normalizers) != 3:
-        raise ValueError(
-            f'a simplex is drawn of three normalizers, the layers have {", ".join(run.normalizers)}'
-        )
-    if wrong := [name for name in layers or () if name not in run.layers]:
-        raise ValueError(f'no layer {wrong[0]!r}; there are {", ".join(run.layers)}')
-    evenly = np.linspace(0, len(run.layers) - 1, 5).round().astype(int).tolist()
-    shown = [list(run.layers).index(name) for name in layers] if layers else sorted(set(evenly))
-    figure = new_figure(2.5 * len(shown) + 0.8, 5.6)
-    grid = figure.subplots(2, len(shown), squeeze=False)
-    lines: list[list[object]] = []
-    for column, layer in enumerate(shown):
-        for row, what in enumerate(ROWS):
-            axes, path = grid[row, column], run.ratios[:, layer, row]
-            _draw_simplex(axes, run.normalizers)
-            x, y = _on_plane(path)
-            axes.plot(x, y, color='0.5', linewidth=0.8, zorder=2)
-            dots = axes.scatter(x, y, c=run.iters, cmap='viridis_r', s=14, zorder=3)
-            axes.plot(x[-1], y[-1], '*', color='black', markersize=11, zorder=4)
-            if row == 0:
-                axes.set_title(run.layers[layer], fontsize=8)
-            if column == 0:
-                axes.text(-0.25, 0.4, what, rotation=90, va='center', fontsize=9)
-            lines += [
-                [run.layers[layer], what, int(i), *map(float, p)]
-                for i, p in zip(run.iters, path, strict=True)
-            ]
-    figure.colorbar(dots, ax=grid, label='iteration', shrink=0.6)
-    head = ['layer', 'row', 'iteration', *run.normalizers]
-    caption = (
-        'Each dot is a record; the star is the end. Dashed: the inscribed circle, which the ratios '
-        'leave when the radius reaches r_i.'
-    )
-    title = 'Paths on the simplex (figure 6)'
-    return Picture('trajectory', title, caption, figure, head, lines)
-
-
 def plot_network(run: Ratios) -> Picture:
     """The network, a line a block: layers coloured by what they selected, mean over variance."""
     blocks: dict[str, list[tuple[str, int]]] = {}
@@ -247,28 +199,6 @@ def _columns(run: Ratios, normalizers: Sequence[str]) -> np.ndarray:
         ],
         -1,
     )
-
-
-def _on_plane(ratios: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Points of the simplex, (T, 3), on the plane: (1,0,0) left, (0,1,0) right, (0,0,1) above."""
-    return ratios[:, 1] + ratios[:, 2] / 2, ratios[:, 2] * np.sqrt(0.75)
-
-
-def _draw_simplex(axes: Axes, normalizers: Sequence[str]) -> None:
-    corners = _on_plane(np.eye(3)[[0, 1, 2, 0]])
-    axes.plot(*corners, color='black', linewidth=1)
-    angle = np.linspace(0, 2 * np.pi, 100)
-    # a distance of sqrt(2) between corners on the simplex is 1 on the plane
-    radius = inscribed_radius(3) / np.sqrt(2)
-    centre = np.sqrt(0.75) / 3
-    axes.plot(
-        0.5 + radius * np.cos(angle), centre + radius * np.sin(angle), '--', color='0.7', lw=0.8
-    )
-    places = ((0.0, -0.12), (1.0, -0.12), (0.5, np.sqrt(0.75) + 0.05))
-    for name, (x, y) in zip(normalizers, places, strict=True):
-        axes.text(x, y, name, ha='center', color=COLOURS.get(name), fontsize=9, weight='bold')
-    axes.set(aspect='equal', xlim=(-0.3, 1.2), ylim=(-0.2, 1.05))
-    axes.set_axis_off()
 
 
 def _draw_cell(

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 
 from ..suites.results import Results
 from ..suites.suite import row_name
@@ -33,13 +34,8 @@ def plot_curves(results: Results) -> Picture | None:
                 if not curves:
                     continue
                 at, values = _aligned(curves)
-                style = line_style(label, index)
-                if name == 'loss':
-                    style['marker'] = ''
-                axes.plot(at, values.mean(0), label=label, linewidth=1.3, **style)
-                axes.fill_between(
-                    at, values.min(0), values.max(0), color=style['color'], alpha=0.15, linewidth=0
-                )
+                marker = {'marker': ''} if name == 'loss' else {}
+                _draw_curve(axes, at, values, label, line_style(label, index) | marker)
                 for seed, own in enumerate(values):
                     lines += [
                         [label, variant, seed, name, int(i), float(v)]
@@ -59,6 +55,15 @@ def plot_curves(results: Results) -> Picture | None:
     head = ['label', results.variant or 'variant', 'run', 'curve', 'iteration', 'value']
     caption = 'Mean over the seeds; the shade spans from the lowest to the highest.'
     return Picture('curves', 'Training and validation (figure 3)', caption, figure, head, lines)
+
+
+def _draw_curve(
+    axes: Axes, at: np.ndarray, values: np.ndarray, label: str, style: dict[str, Any]
+) -> None:
+    """Draws the mean of curves, (S, T), and the range that they span."""
+    low, high = values.min(0), values.max(0)
+    axes.plot(at, values.mean(0), label=label, linewidth=1.3, **style)
+    axes.fill_between(at, low, high, color=style['color'], alpha=0.15, linewidth=0)
 
 
 def plot_metric(results: Results) -> Picture | None:

@@ -13,8 +13,9 @@ from PIL import Image
 
 from ssn_mm.suites.results import read_results, write_results
 from ssn_mm.visualization.picture import COLOURS
-from ssn_mm.visualization.ratio_figures import plot_layers, plot_network, plot_trajectory
+from ssn_mm.visualization.ratio_figures import plot_layers, plot_network
 from ssn_mm.visualization.report import figures, write_report
+from ssn_mm.visualization.trajectory import plot_trajectory
 
 ROOT = Path(__file__).parents[2]
 CHROMIUM = shutil.which('chromium')
