@@ -34,7 +34,7 @@ from ..deploy.verify import Program, verify_outputs
 from ..files import check_writes
 from ..layers import ssn_layers
 from ..timing.rounds import Competitor, interleave
-from ..timing.rows import table
+from ..timing.tables import table
 from ..weights.content import load_strictly
 from ..weights.files import check_checkpoint, read_weights
 

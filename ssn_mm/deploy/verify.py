@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..datasets.check.preflight import DatasetMissingError, check_datasets
 from ..datasets.pipelines import dataset_of_tests
-from ..timing.rows import table
+from ..timing.tables import table
 from .export import check_outputs
 from .networks import equal_labels, predictions, run_by
 

@@ -3,6 +3,7 @@
 import html
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,25 +29,30 @@ TASKS = {
 }
 
 
-def render_card(
-    name: str,
-    weights: str,
-    cfg: Config,
-    model: nn.Module,
-    meta: Mapping[str, Any],
-    metrics: Mapping[str, float],
-) -> str:
-    """A model card: Markdown under Hugging Face's front matter.
+@dataclass(frozen=True)
+class Network:
+    """A trained network that is published.
 
-    Args:
-        name: Name of the model.
-        weights: Name of the file of weights.
-        cfg: The config of the network.
+    Attributes:
+        name: Name of the network.
+        weights: Name of the file of its weights.
+        cfg: Its config.
         model: The network with these weights.
         meta: What is kept of the checkpoint's ``meta``.
         metrics: What the network reached, by name; may be empty.
     """
-    layers = dict(switch_norms(model))
+
+    name: str
+    weights: str
+    cfg: Config
+    model: nn.Module
+    meta: Mapping[str, Any]
+    metrics: Mapping[str, float]
+
+
+def render_card(network: Network) -> str:
+    """A model card: Markdown under Hugging Face's front matter."""
+    layers = dict(switch_norms(network.model))
     ratios = layer_ratios(layers) if layers else []
     environment = jinja2.Environment(
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
@@ -56,15 +62,15 @@ def render_card(
         Path(__file__).with_name('model_card.md.j2').read_text(encoding='utf-8')
     )
     return template.render(
-        name=name,
-        front_matter=_yaml(_front_matter(name, cfg, metrics)),
-        weights=weights,
-        norm=_norm(cfg),
-        data=_data(cfg),
-        task=_task(cfg)[1],
-        trained=[(key, meta[key]) for key in ('epoch', 'iter') if key in meta],
-        classes=(meta.get('dataset_meta') or {}).get('classes') or [],
-        metrics=metrics,
+        name=network.name,
+        front_matter=_yaml(_front_matter(network)),
+        weights=network.weights,
+        norm=_norm(network.cfg),
+        data=_data(network.cfg),
+        task=_task(network.cfg)[1],
+        trained=[(key, network.meta[key]) for key in ('epoch', 'iter') if key in network.meta],
+        classes=(network.meta.get('dataset_meta') or {}).get('classes') or [],
+        metrics=network.metrics,
         layers=[
             (key, type(m).__name__, *(_selected(m, row) for row in rows))
             for (key, m), rows in zip(layers.items(), ratios, strict=True)
@@ -75,32 +81,23 @@ def render_card(
     )
 
 
-def render_metafile(
-    name: str,
-    weights: str,
-    cfg: Config,
-    model: nn.Module,
-    meta: Mapping[str, Any],
-    metrics: Mapping[str, float],
-) -> str:
-    """An entry for a ``metafile.yml``, with the keys of those under configs/.
-
-    Its arguments are those of :func:`render_card`.
-    """
-    result = {'Task': _task(cfg)[1], 'Dataset': _data(cfg), 'Metrics': dict(metrics)}
+def render_metafile(network: Network) -> str:
+    """An entry for a ``metafile.yml``, with the keys of those under configs/."""
+    cfg, meta, metrics = network.cfg, network.meta, dict(network.metrics)
+    result = {'Task': _task(cfg)[1], 'Dataset': _data(cfg), 'Metrics': metrics}
     entry = {
-        'Name': name,
+        'Name': network.name,
         'Config': 'config.json',
         'Metadata': {
             'Training Data': _data(cfg),
             'Normalizer': _norm(cfg),
             'Samples per GPU': (cfg.get('train_dataloader') or {}).get('batch_size'),
-            'Parameters': sum(p.numel() for p in model.parameters()),
+            'Parameters': sum(p.numel() for p in network.model.parameters()),
             'Epochs': meta.get('epoch'),
             'Iterations': meta.get('iter'),
         },
         'Results': [result] if metrics else None,
-        'Weights': weights,
+        'Weights': network.weights,
     }
     return _yaml({'Models': [entry]})
 
@@ -111,14 +108,14 @@ def escape(text: object) -> str:
     return re.sub(r'([\\`*_{}\[\]()#+!|~:@$-])', r'\\\1', html.escape(line, quote=False))
 
 
-def _front_matter(name: str, cfg: Config, metrics: Mapping[str, float]) -> dict[str, Any]:
-    tag, task = _task(cfg)
+def _front_matter(network: Network) -> dict[str, Any]:
+    tag, task = _task(network.cfg)
     found: dict[str, Any] = dict(library_name='ssn_mm', pipeline_tag=tag)
-    if metrics:
-        data = dict(name=_data(cfg), type=_data(cfg))
-        reached = [dict(type=key, name=key, value=value) for key, value in metrics.items()]
+    if network.metrics:
+        data = dict(name=_data(network.cfg), type=_data(network.cfg))
+        reached = [dict(type=key, name=key, value=v) for key, v in network.metrics.items()]
         result = dict(task=dict(type=tag, name=task), dataset=data, metrics=reached)
-        found['model-index'] = [dict(name=name, results=[result])]
+        found['model-index'] = [dict(name=network.name, results=[result])]
     return found
 
 

@@ -15,7 +15,7 @@ from ..files import check_replaceable, write_folder
 from ..weights.content import load_strictly, state_and_meta
 from ..weights.files import check_checkpoint, read_weights
 from ..weights.safetensors import load_from_safetensors
-from .card import render_card
+from .card import Network, render_card
 from .configs import build_network, plain_config, read_config
 from .publish import kept_meta, weights_file
 
@@ -65,10 +65,11 @@ def save_pretrained(
     model = build_network(cfg, trust=True)  # the user's own
     load_strictly(model, state, 'what is to be saved')
     kept = kept_meta(found if meta is None else meta)
+    network = Network(folder.name, WEIGHTS, cfg, model, kept, metrics or {})
     files = {
         WEIGHTS: weights_file(state, kept, 'safetensors'),
         CONFIG: json.dumps(plain_config(cfg), indent=1).encode(),
-        CARD: render_card(folder.name, WEIGHTS, cfg, model, kept, metrics or {}).encode(),
+        CARD: render_card(network).encode(),
     }
     write_folder(folder, files)
     return folder

@@ -18,7 +18,7 @@ from ..records import read_lines
 from ..weights.content import load_strictly
 from ..weights.files import read_weights
 from ..weights.safetensors import to_safetensors
-from .card import render_card, render_metafile
+from .card import Network, render_card, render_metafile
 from .configs import build_network, parse_config, plain_config
 
 FORMATS = ('pth', 'safetensors')
@@ -79,12 +79,12 @@ def publish(
     content = weights_file(state, kept, file_format)
     weights = f'{name}-{hashlib.sha256(content).hexdigest()[:8]}.{file_format}'
     found = dict(metrics) if metrics else metrics_of(checkpoint)
-    about = dict(name=name, weights=weights, cfg=cfg, model=model, meta=kept, metrics=found)
+    network = Network(name, weights, cfg, model, kept, found)
     files = {
         weights: content,
         'config.json': json.dumps(plain_config(cfg), indent=1).encode(),
-        'README.md': render_card(**about).encode(),
-        'metafile.yml': render_metafile(**about).encode(),
+        'README.md': render_card(network).encode(),
+        'metafile.yml': render_metafile(network).encode(),
     }
     write_folder(folder, files)
     return folder

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from ..timing.rows import Table
+from ..timing.tables import Table
 from .results import Results
 from .training import average_ratio, unpack
 

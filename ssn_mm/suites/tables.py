@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..timing.rows import Table
+from ..timing.tables import Table
 from .provenance import LIBRARIES
 from .results import Results
 from .significance import difference_table, differences, trend

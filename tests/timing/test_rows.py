@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from ssn_mm.timing import rows
-from ssn_mm.timing.rows import Run, environment, mean_table, read_run, table, write_run
+from ssn_mm.timing import rows, tables
+from ssn_mm.timing.rows import Run, environment, read_run, write_run
+from ssn_mm.timing.tables import mean_table, table
 
 
 def row(competitor, shape, total, base=1.0):
@@ -120,4 +121,4 @@ def test_means_are_geometric_and_tell_who_missed_a_case():
 def test_figures_stay_three():
     numbers = [123456.0, 99.97, 12.345, 1.0, 0.9996, 0.012345, 0.0, None, 7, 'text']
     expected = ['123456', '100', '12.3', '1.00', '1.00', '0.0123', '0', '-', '7', 'text']
-    assert [rows._text(n) for n in numbers] == expected
+    assert [tables._text(n) for n in numbers] == expected

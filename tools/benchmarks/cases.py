@@ -14,16 +14,8 @@ from rich.progress import Progress
 from ssn_mm.commands import command, short
 from ssn_mm.files import check_writes
 from ssn_mm.timing.rounds import Competitor, measure
-from ssn_mm.timing.rows import (
-    Run,
-    case_table,
-    describe,
-    environment,
-    file_name,
-    grouped,
-    mean_table,
-    write_run,
-)
+from ssn_mm.timing.rows import Run, environment, file_name, write_run
+from ssn_mm.timing.tables import case_table, describe, grouped, mean_table
 
 
 def parse(

@@ -24,15 +24,8 @@ from ssn_mm.cli.tool import run_tool
 from ssn_mm.commands import command
 from ssn_mm.files import check_writes, write_atomically
 from ssn_mm.timing.rounds import TOTAL
-from ssn_mm.timing.rows import (
-    Run,
-    case_table,
-    grouped,
-    mean_ratio,
-    mean_table,
-    show_time,
-    table,
-)
+from ssn_mm.timing.rows import Run
+from ssn_mm.timing.tables import case_table, grouped, mean_ratio, mean_table, show_time, table
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = 'python tools/benchmarks/render.py'

@@ -10,7 +10,8 @@ from matplotlib.ticker import LogLocator, NullLocator
 from render_rows import INFERENCE, LAYER, PAPER, STEP, Row, by_device, competitors
 
 from ssn_mm.timing.rounds import TOTAL
-from ssn_mm.timing.rows import Run, grouped, mean_memory, mean_ratio
+from ssn_mm.timing.rows import Run
+from ssn_mm.timing.tables import grouped, mean_memory, mean_ratio
 
 DIGEST = 'Data'  # key of the picture's text that says which rows it shows
 PANELS = {LAYER: 'one layer', STEP: 'training step', INFERENCE: 'deployed network'}
