@@ -28,7 +28,7 @@ def call(monkeypatch, capsys):
         try:
             run_as_tool(module.main)
         except SystemExit as leaving:
-            code = leaving.code
+            code = leaving.code or 0  # None is 0
         said = capsys.readouterr()
         # the interpreter prints a text that a program exits with, and makes it code 1
         return (1, code) if isinstance(code, str) else (code, said.out + said.err)
