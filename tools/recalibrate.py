@@ -1,4 +1,4 @@
-"""Measure batch norm's statistics anew: python tools/recalibrate.py CONFIG CHECKPOINT"""
+"""Recalibrate batch norm's running statistics: python tools/recalibrate.py CONFIG CHECKPOINT"""
 
 import argparse
 from pathlib import Path
@@ -11,8 +11,8 @@ from ssn_mm.cli.tool import run_tool
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description="Measure the statistics of batch norm, and of SN's and SSN's part of it, on "
-        'training batches, the weights being fixed; writes the checkpoint with these.'
+        description='Measure the running statistics of batch norm, and of BN in SN and SSN, on '
+        'training batches with fixed weights, and write the checkpoint with these.'
     )
     parser.add_argument('config', help='config file the model was trained with')
     parser.add_argument('checkpoint', help='checkpoint file')

@@ -18,13 +18,15 @@ _OF_MMENGINE = {'runtime_info', 'timer', 'sampler_seed', 'logger', 'param_schedu
 def load_config(
     path: str, work_dir: str | None = None, options: dict | None = None, launcher: str = 'none'
 ) -> Config:
-    """Reads a config, with what holds for every tool.
+    """Reads a config as every tool does: its work dir, its processes, its loaders' workers.
 
     Args:
         path: The config file.
-        work_dir: Where results go; else the config's ``work_dir``, else work_dirs/<its name>.
+        work_dir: The folder that results go to; None is the config's ``work_dir``, else
+            work_dirs/<its name>.
         options: Overrides, as ``--cfg-options`` gives them.
-        launcher: 'none', 'pytorch', 'slurm' or 'mpi'. Without a GPU, processes talk over gloo.
+        launcher: Who starts the processes: 'none', 'pytorch', 'slurm' or 'mpi'. Without a GPU they
+            talk over gloo.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -62,7 +64,7 @@ def _fit_to_workers(loader: Any) -> None:
 
 
 def _distribute_over_cpus(cfg: Config) -> None:
-    """mmengine's launcher asks for CUDA; joined beforehand, it takes the group as it is."""
+    """Joins a group of processes without GPUs, which mmengine's launcher takes as it is."""
     cfg.merge_from_dict({'env_cfg.dist_cfg.backend': 'gloo'})
     wrapper = dict(type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False)
     wrapper['find_unused_parameters'] = cfg.get('find_unused_parameters', False)

@@ -38,13 +38,13 @@ def infer(
 
     Args:
         predictor: The network.
-        inputs: Pictures, videos, folders, numbers of webcams; folders of frames, where the
-            config's pipeline reads these.
+        inputs: Pictures, videos, folders, numbers of webcams; folders of frames, if the config's
+            pipeline reads these.
         out: Folder to write to.
-        batch_size: Pictures, frames or videos at a time.
-        top_k: Classes to name.
-        frames: Evenly spaced frames of a video that a picture's network sees, all if None; of a
-            webcam the first.
+        batch_size: Number of pictures, frames or videos at a time.
+        top_k: Number of classes to name.
+        frames: Number of evenly spaced frames of a video that a network for pictures sees, all if
+            None; of a webcam it is the number of first frames.
 
     Returns:
         The inputs that could not be read: ``input`` and ``error``.
@@ -87,7 +87,7 @@ def infer(
 
 
 class _Job:
-    """What is to be done, and what was."""
+    """A run over inputs: what is to be done, and the record of what was."""
 
     def __init__(
         self, predictor: Predictor, out: Path, batch_size: int, top_k: int, frames: int | None
@@ -191,7 +191,7 @@ class _Job:
         return words
 
     def _words(self, prediction: Prediction) -> Result:
-        """Names and scores; of a segmentation every class that is there, with its share."""
+        """Names and scores; of a segmentation every class that is there, with its part."""
         order = np.argsort(-prediction.scores, kind='stable')
         regions = prediction.label_map is not None
         order = order[prediction.scores[order] > 0] if regions else order[: self.top_k]

@@ -18,7 +18,7 @@ from ..files import check_folder, check_writes, write_atomically
 
 @METRICS.register_module()
 class DumpResultsAtomically(DumpResults):
-    """mmengine's, whose file is there whole or not at all."""
+    """mmengine's ``DumpResults``, whose file is there whole or not at all."""
 
     def compute_metrics(self, results: list) -> dict:
         """Writes the file; there is nothing to measure."""
@@ -27,11 +27,15 @@ class DumpResultsAtomically(DumpResults):
 
 
 def build_runner(cfg: Config, training: bool = True) -> Runner:
-    """The runner of a config, of whichever type it asks for.
+    """Builds the runner of a config, of the type that it asks for.
 
-    mmengine's writes the config, with its overrides, to the work dir under the name of its file.
-    Where that is a file that was read, or may be a training's and this is none, it goes to the
-    folder of this run's logs instead: :func:`written_config`.
+    mmengine's runner writes the config, with its overrides, to the work dir under the name of its
+    file. If that file was read, or if it may be a training's and this is no training, the config
+    goes to the folder of this run's logs instead, see :func:`written_config`.
+
+    Args:
+        cfg: The config.
+        training: Whether the runner will train.
 
     Raises:
         ValueError: The work dir is a file, or the config has no network.

@@ -23,18 +23,18 @@ def recalibrate(
     num_batches: int = 200,
     in_place: bool = False,
 ) -> list[str]:
-    """Measures batch norm's statistics for a checkpoint, and writes it with these, atomically.
+    """Measures batch norm's running statistics for a checkpoint, and writes one with these.
 
-    All else in it stays, so that it tests, deploys and resumes as the one it was made from. Of a
-    training with EMAHook it holds the averaged weights, and these are measured.
+    All else in it stays, so that it tests, deploys and resumes as the one it was made from. The
+    checkpoint of a training with EMAHook has the averaged weights, and is measured with these.
 
     Args:
         cfg: The config it was trained with, from ``load_config``.
-        checkpoint: The file.
+        checkpoint: The checkpoint file.
         out: File to write (default: <checkpoint>.recalibrated.pth).
-        num_batches: Training batches to measure, of all processes together, see
+        num_batches: How many training batches all processes measure together, see
             :class:`PreciseStatsHook`.
-        in_place: Write to ``checkpoint`` itself.
+        in_place: Whether to write to ``checkpoint`` itself.
 
     Returns:
         Names of the layers measured.

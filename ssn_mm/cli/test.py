@@ -23,9 +23,9 @@ def evaluate(
 
     Args:
         cfg: From :func:`ssn_mm.cli.config.load_config`.
-        checkpoint: File to load.
-        tta: Test with the config's ``tta_pipeline`` (multi-scale for segmentation).
-        out: Folder for predicted label maps (mmseg), or file for pickled results (others), .pkl.
+        checkpoint: Checkpoint file to load.
+        tta: Whether to test with the config's ``tta_pipeline`` (multi-scale for segmentation).
+        out: Folder for predicted label maps (mmseg), or .pkl file for pickled results (others).
         show_dir: Folder for pictures with the predictions painted over.
 
     Returns:

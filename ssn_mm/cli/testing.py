@@ -10,7 +10,8 @@ from mmengine.registry import TRANSFORMS
 from ..datasets.nested import data_loaders, replace_pipelines, scope_of, type_name
 from ..datasets.pipelines import averages_views, dataset_of_tests
 
-_HOOKS = {'SegVisualizationHook': 'draw', 'VisualizationHook': 'enable'}  # and their switches
+# hooks that paint predictions, and the options that switch them on
+_HOOKS = {'SegVisualizationHook': 'draw', 'VisualizationHook': 'enable'}
 _VISUALIZERS = {
     'mmseg': 'SegLocalVisualizer',
     'mmpretrain': 'UniversalVisualizer',
@@ -20,10 +21,10 @@ _VISUALIZERS = {
 
 @TRANSFORMS.register_module()
 class MirrorInputs(BaseTransform):
-    """Mirrors what was packed for a network, whatever it was packed from.
+    """A step that mirrors the inputs that were packed for a network.
 
     Args:
-        mirror: Whether it does.
+        mirror: Whether it mirrors them.
     """
 
     def __init__(self, mirror: bool) -> None:
@@ -35,7 +36,7 @@ class MirrorInputs(BaseTransform):
 
 
 def complete_test(cfg: Config) -> None:
-    """Lets validation data and metrics stand for those of the test that a config does not have.
+    """Lets validation data and metrics take the place of a test's that a config lacks.
 
     Raises:
         ValueError: It has neither test nor validation data.

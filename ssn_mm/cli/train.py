@@ -79,7 +79,7 @@ def _enable_amp(cfg: Config, dtype: str | None) -> None:
 
 
 def _how_to_go_on(runner: Runner) -> str:
-    """What to say of a training that was interrupted; its command on a line of its own."""
+    """What a user is told of an interrupted training; the command is a line of its own."""
     last = last_checkpoint(runner.work_dir)
     kept = f'the last checkpoint is {last}' if last else 'there is no checkpoint yet'
     told = f'\nInterrupted at iteration {runner.iter}; {kept}. Go on with '
@@ -96,28 +96,33 @@ def _closing_lines(runner: Runner) -> list[str]:
     if layers:
         ratios = layer_ratios(layers)
         counts = count_selected(layers, ratios)
-        chosen = ', '.join(f'{name} {count}' for name, count in counts.items())
+        selected = ', '.join(f'{name} {count}' for name, count in counts.items())
         rows = 2 * len(layers)
         lines.append(
             f'{sum(counts.values())} of {rows} ratios (mean and variance of {len(layers)} SSN '
-            f'layers) have chosen: {chosen}.'
+            f'layers) are selected: {selected}.'
         )
         lines += selection_by_stage(layers, ratios)
-    return [*lines, *_next_steps(runner, decided=sum(counts.values()) == rows if layers else None)]
+    return [*lines, *_next_steps(runner, sum(counts.values()) == rows if layers else None)]
 
 
-def _next_steps(runner: Runner, decided: bool | None) -> list[str]:
-    """Commands, each on a line of its own; ``decided``: whether every SSN has chosen, if any."""
+def _next_steps(runner: Runner, all_selected: bool | None) -> list[str]:
+    """What can be done with the trained network, each command on a line of its own.
+
+    Args:
+        runner: The runner, at the end of its training.
+        all_selected: Whether every SSN has selected; None if there is none.
+    """
     work_dir, config = Path(runner.work_dir), written_config(runner)
     checkpoint = last_checkpoint(runner.work_dir)
     steps = {}
     if checkpoint and runner.cfg.get('test_dataloader'):
         tta = ['--tta'] if 'tta_pipeline' in runner.cfg else []
         steps['test'] = command('test.py', config, Path(checkpoint), *tta)
-    if (work_dir / RATIOS_FILE).is_file():  # of SN, too
+    if (work_dir / RATIOS_FILE).is_file():  # SN has one, too
         steps['plot'] = command('analysis_tools/plot_ratios.py', work_dir)
-    if checkpoint and decided is not None:
-        force = [] if decided else ['--force']
+    if checkpoint and all_selected is not None:
+        force = [] if all_selected else ['--force']
         steps['deploy'] = command('deploy.py', config, Path(checkpoint), *force)
     then = f' Next, {", ".join(steps)}:' if steps else ''
     none = '' if checkpoint else ' No checkpoint was written.'

@@ -1,4 +1,4 @@
-"""What mmengine drives during a run: hooks, optimizers, the order of data, resuming."""
+"""What mmengine drives in a training: hooks, optimizers, the order of data, resuming."""
 
 from importlib import import_module
 from typing import Any

@@ -1,4 +1,4 @@
-"""Batch norm's statistics, measured with fixed weights: the published 'batch average' mode."""
+"""Batch norm's running statistics, recalibrated: the 'batch average' mode of the authors' code."""
 
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -16,9 +16,9 @@ from ..ops.moments import batch_moments, instance_moments
 
 
 class Moments(NamedTuple):
-    """Of a number of elements per channel, in float64."""
+    """Moments of a number of elements per channel, in float64."""
 
-    total: Tensor  # (1,)
+    total: Tensor  # (1,), number of elements
     mean: Tensor  # (C,)
     squares: Tensor  # (C,), sum of squared distances from the mean
 
@@ -38,9 +38,9 @@ class Moments(NamedTuple):
     def merge(self, other: 'Moments') -> 'Moments':
         """Moments of both together, centred (Chan et al.): E[x²] - E[x]² would cancel."""
         total, apart = self.total + other.total, other.mean - self.mean
-        share = other.total / total.clamp(min=1)
-        squares = self.squares + other.squares + apart.square() * (self.total * share)
-        return Moments(total, self.mean + apart * share, squares)
+        part = other.total / total.clamp(min=1)
+        squares = self.squares + other.squares + apart.square() * (self.total * part)
+        return Moments(total, self.mean + apart * part, squares)
 
 
 @torch.no_grad()
@@ -50,7 +50,7 @@ def measure_statistics(
     """Sets running statistics to the moments of what the layers see in all batches together.
 
     Measured are layers in training mode that use batch norm: ``nn.BatchNorm`` and its kin, SN, and
-    an SSN as long as BN has a share in one of its ratios; an SSN that chose otherwise keeps what
+    an SSN as long as one of its ratios of BN is above 0; an SSN that selected otherwise keeps what
     it has, and so do layers that are held in evaluation mode (``norm_eval``). In the forward
     passes these layers use the batch's own statistics, as in training, and all else works as in
     evaluation, since a value that dropout scaled is not what evaluation will see. Mean and
@@ -63,7 +63,7 @@ def measure_statistics(
 
     Args:
         model: Any module, not wrapped for distribution.
-        batches: What ``forward`` takes; the same number in each process.
+        batches: Batches that ``forward`` takes; the same number in each process.
         forward: Runs the network on a batch.
 
     Returns:
@@ -137,7 +137,7 @@ def _over_processes(measured: Mapping[str, Moments]) -> dict[str, Moments]:
 
 @contextmanager
 def _batch_statistics(model: nn.Module, layers: Iterable[nn.Module]) -> Iterator[None]:
-    """All in evaluation mode, but these layers use the batch's statistics, and update none."""
+    """Within it a network evaluates, and layers use each batch's statistics and keep none."""
     modes = [(module, module.training) for module in model.modules()]
     kept = [(layer, layer.running_mean, layer.running_var) for layer in layers]
     model.eval()

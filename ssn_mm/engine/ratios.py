@@ -24,7 +24,7 @@ _HEADER, _RECORD = {'layers', 'normalizers'}, {'iter', 'radius', 'ratios'}
 
 @dataclass(frozen=True)
 class Ratios:
-    """T records of L layers.
+    """The ratios of L layers in T records.
 
     Attributes:
         layers: L names.
@@ -46,8 +46,8 @@ def start_ratios(path: Path, normalizers: Mapping[str, Sequence[str]], start: in
 
     Args:
         path: The file.
-        normalizers: Of every layer, by its name.
-        start: Iterations done.
+        normalizers: The normalizers of every layer, by its name.
+        start: How many iterations are done.
     """
     header = dict(layers=list(normalizers), normalizers=[list(own) for own in normalizers.values()])
     kept: list[dict] = []
@@ -58,7 +58,7 @@ def start_ratios(path: Path, normalizers: Mapping[str, Sequence[str]], start: in
                     raise ValueError(f'{path} is of other layers')
                 if number and record['iter'] <= start:
                     kept.append(record)
-        except ValueError as error:  # of a full disk, say: no reason to stop a training
+        except ValueError as error:  # after a full disk, say: no reason to stop a training
             aside = _free(path)
             path.rename(aside)
             told = f'{error}. It is now {aside}; a new file has its first {len(kept)} records'
@@ -75,14 +75,14 @@ def append_ratios(path: Path, iteration: int, radius: float | None, ratios: Sequ
 
 
 def read_ratios(path: str | Path) -> Ratios:
-    """Reads a work dir's file; a line cut short by a crash ends it.
+    """Reads a work dir's file of ratios; a line cut short by a crash ends it.
 
     Args:
         path: The file, or the work dir.
 
     Raises:
         FileNotFoundError: There is none.
-        ValueError: It is not such a file, or has no record yet, or a record does not fit.
+        ValueError: It is no file of ratios, or has no record yet, or a record does not fit.
     """
     path = Path(path)
     path = path / RATIOS_FILE if path.is_dir() else path
@@ -148,7 +148,7 @@ def _is_header(content: Any) -> bool:
 
 
 def _free(path: Path) -> Path:
-    """A name beside a file that none has."""
+    """A name beside a file that no file has."""
     number = 1
     while (aside := path.with_name(f'{path.name}.damaged{number}')).exists():
         number += 1

@@ -8,7 +8,7 @@ from pathlib import Path
 from ..files import write_atomically
 
 _RESTARTS = ('TORCHELASTIC_RESTART_COUNT', 'SLURM_RESTART_COUNT')  # above 0 after a restart
-_LAUNCHERS = '.launchers'  # in the work dir: who started the training that goes on there
+_LAUNCHERS = '.launchers'  # a work dir's file of the launchers that started its training
 
 
 def is_restart(work_dir: Path, launchers: set[str]) -> bool:

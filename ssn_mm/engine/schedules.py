@@ -12,7 +12,7 @@ def linear(progress: float, end: float = 1.0) -> float:
     """From 0 to ``end`` linearly over the whole training (Sec. 4.1).
 
     Args:
-        progress: Share of the training that is done, in [0, 1].
+        progress: How much of the training is done, in [0, 1].
         end: Radius at the end, Euclidean distance on the simplex plane.
 
     Returns:
@@ -29,7 +29,7 @@ def linear_through(
     For the paper's schedules that reach r_i at epoch 40, 50, 60 or 70 of 100 (Sec. 4.1).
 
     Args:
-        progress: Share of the training that is done, in [0, 1].
+        progress: How much of the training is done, in [0, 1].
         at: Progress at which ``radius`` is reached, in (0, 1).
         radius: Euclidean distance on the simplex plane; r_i of three normalizers by default.
         end: Radius at the end.
@@ -45,14 +45,14 @@ def linear_through(
 
 
 def constant(progress: float, radius: float = 1.0) -> float:
-    """``radius`` throughout; beyond r_c each row is the vertex of its largest logit at once.
+    """The same radius throughout; beyond r_c each row is the vertex of its largest logit at once.
 
     For the paper's two stages (Sec. 4.1): a trained SN's checkpoint loaded into SSN layers is
     fixed to its argmax from the first iteration on, and only the weights go on learning. Layers
     whose logits are equal, as without such a checkpoint, are refused by the hook.
 
     Args:
-        progress: Share of the training that is done; does not matter.
+        progress: How much of the training is done; does not matter.
         radius: Euclidean distance on the simplex plane.
     """
     return radius
@@ -79,7 +79,7 @@ def build_schedule(schedule: str | dict | Schedule) -> Schedule:
     options = dict(schedule) if isinstance(schedule, dict) else {'type': schedule}
     kind = options.pop('type', None)
     if isinstance(kind, str) and kind not in SCHEDULES:
-        raise ValueError(f'unknown radius schedule {kind!r}; choose from {sorted(SCHEDULES)}')
+        raise ValueError(f'unknown radius schedule {kind!r}; there are {sorted(SCHEDULES)}')
     function = SCHEDULES[kind] if isinstance(kind, str) else kind
     if not callable(function):
         raise TypeError(
@@ -89,7 +89,11 @@ def build_schedule(schedule: str | dict | Schedule) -> Schedule:
 
 
 def check_schedule(schedule: Schedule, circumscribed: float) -> None:
-    """Raises ValueError unless the radius starts at 0 or above, never shrinks and reaches r_c."""
+    """Checks that the radius starts at 0 or above, never shrinks and reaches r_c.
+
+    Raises:
+        ValueError: It does not.
+    """
     radii = [schedule(step / 100) for step in range(101)]
     if not all(0 <= r < float('inf') for r in radii):
         raise ValueError(f'the radius must be a finite number >= 0, the schedule gives {radii}')
@@ -98,5 +102,5 @@ def check_schedule(schedule: Schedule, circumscribed: float) -> None:
     if radii[-1] < circumscribed:
         raise ValueError(
             f'the radius ends at {radii[-1]:.4g} and never reaches r_c = {circumscribed:.4g}, so '
-            'layers would stay undecided; let the schedule end at 1'
+            'layers would never select; let the schedule end at 1'
         )

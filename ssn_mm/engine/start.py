@@ -1,4 +1,4 @@
-"""What a training starts from: one decision for every tool, loop, launcher and restart."""
+"""What a training starts from, whichever tool, loop or launcher starts it."""
 
 import logging
 import os
@@ -40,7 +40,7 @@ class StartHook(Hook):
     priority = 'VERY_HIGH'
 
     def before_run(self, runner: Runner) -> None:
-        """Chooses, where it is a training that runs, and refuses one of nothing at all."""
+        """Chooses what a training starts from, and refuses a training without data or iteration."""
         if isinstance(runner._train_loop, BaseLoop):
             check_length(runner)
             choose_start(runner)
@@ -49,9 +49,10 @@ class StartHook(Hook):
             _check(runner._load_from)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Refuses to resume from weights alone; warns where less than all can go on.
+        """Refuses to resume from weights alone, and warns if a part of the state is missing.
 
-        Of another network it refuses to resume, and to evaluate layers without weights.
+        It refuses to resume from another network's checkpoint, and to evaluate layers that have no
+        weights in it.
         """
         check_content(checkpoint, str(runner._load_from))
         training = isinstance(runner._train_loop, BaseLoop)
@@ -86,27 +87,27 @@ def choose_start(runner: Runner) -> None:
 
     Raises:
         FileNotFoundError: The file is not there.
-        ValueError: It is damaged, or all of the work dir's are.
+        ValueError: It is damaged, or all checkpoints of the work dir are.
     """
     if runner._has_loaded or getattr(runner, '_start_is_chosen', False):
         return
     runner._start_is_chosen = True
-    choice: list[Any] = [None]
+    start: list[Any] = [None]
     launchers = all_gather_object(launcher())
     if runner.rank == 0:
-        try:  # an error of one process is one of all, which would wait for it
-            choice = [_choose(runner, {name for name in launchers if name})]
+        try:  # all raise it, as they would wait for the one that does
+            start = [_choose(runner, {name for name in launchers if name})]
         except (OSError, ValueError) as error:
-            choice = [error]
-    broadcast_object_list(choice)
-    if isinstance(choice[0], Exception):
-        raise choice[0]
-    runner._resume, runner._load_from = choice[0]
+            start = [error]
+    broadcast_object_list(start)
+    if isinstance(start[0], Exception):
+        raise start[0]
+    runner._resume, runner._load_from = start[0]
     _check_everywhere(runner._load_from)
 
 
 def _choose(runner: Runner, launchers: set[str]) -> tuple[bool, str | None]:
-    """Whether to resume, and from which file, or which to load."""
+    """Whether to resume, and the file to resume from, or to load."""
     place = _work_dir(runner)
     resume, file = runner._resume, runner._load_from
     named = _file(resume)
@@ -157,7 +158,7 @@ def _work_dir(runner: Runner) -> WorkDir:
 
 
 def _file(resume: Any) -> str | None:
-    """The file of ``resume=FILE``; None for what means the newest, or none."""
+    """The file that ``resume`` names; None if it asks for the newest, or for none."""
     if not isinstance(resume, str | Path) or str(resume).lower() in ('auto', 'none', ''):
         return None
     text = os.path.expanduser(resume)
@@ -165,10 +166,10 @@ def _file(resume: Any) -> str | None:
 
 
 def _is_meant_to_resume_from(file: str, place: WorkDir) -> bool:
-    """Whether ``load_from`` is a file to resume from, as mmengine has it, and no start.
+    """Whether ``load_from`` names a file to resume from, and not weights to start with.
 
-    mmpretrain's and mmaction2's ``--resume FILE`` arrive so, and ``resume=True`` beside a
-    checkpoint of the work dir.
+    mmpretrain's and mmaction2's tools hand ``--resume FILE`` on so, and a config has
+    ``resume=True`` beside a checkpoint of its work dir.
     """
     own = {one.resolve() for one in place.checkpoints(best=True)}
     told = f'--resume={file}' in sys.argv or ('--resume', file) in pairwise(sys.argv)
@@ -209,7 +210,11 @@ def _make_newest(runner: Runner, place: WorkDir, named: str) -> None:
 
 
 def _set_aside(runner: Runner, place: WorkDir, files: list[Path], why: str) -> dict[Path, str]:
-    """Moves checkpoints, and records beside them, which would be written over; tells where to."""
+    """Moves checkpoints that would be written over, and records beside them.
+
+    Returns:
+        Where each checkpoint is now, by where it was.
+    """
     named = [value for _, value in entries(runner.cfg.to_dict()) if isinstance(value, str)]
     used = {Path(text).expanduser().resolve() for text in named if text.endswith('.pth')}
     used.discard(Path(str(runner._load_from)).expanduser().resolve())  # follows them

@@ -14,7 +14,7 @@ POINTER = 'last_checkpoint'  # mmengine's file that names the one to resume from
 NAMES = ('iter_{}.pth', 'epoch_{}.pth')  # mmengine's, unless filename_tmpl says another
 _TEMPORARY = re.compile(
     rf'\.({POINTER}|ssn_ratios\.jsonl|.+\.pth)\.\d+\.tmp'
-)  # of write_atomically
+)  # what write_atomically had begun
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,10 @@ class WorkDir:
     def checkpoints(self, best: bool = False) -> list[Path]:
         """Checkpoints that can be resumed from, the newest first.
 
-        What tools made of one (iter_8.frozen.pth) is none. With ``best``, those are among them
-        that were kept for their metric, too.
+        A file that a tool has made of a checkpoint, such as iter_8.frozen.pth, is none.
+
+        Args:
+            best: Whether checkpoints that were kept for their metric are among them.
         """
         found = {
             file.resolve(): file
@@ -54,8 +56,8 @@ class WorkDir:
     def later_than(self, file: Path) -> list[Path]:
         """Checkpoints that a training which goes on from a file would write again, or not have.
 
-        They are newer, or of a higher number: clocks say little where files were copied. All, if
-        the file is none of them.
+        These are newer than the file, or of a higher number, as clocks say little where files were
+        copied. If the file is no checkpoint of the work dir, they are all of its checkpoints.
         """
         found, file = self.checkpoints(best=True), file.resolve()
         if file not in [one.resolve() for one in found]:
@@ -71,9 +73,9 @@ class WorkDir:
     def newest_intact(self) -> str | None:
         """The newest checkpoint that is intact, which ``last_checkpoint`` then names.
 
-        A training that was killed may leave the pointer empty, behind, or naming a file that is
-        damaged; and files that it had begun to write, which are removed. In a work dir that was
-        renamed or copied it names a place of old, where the file of that name here is meant.
+        A training that was killed may leave the pointer empty, behind, or naming a damaged file;
+        and files that it had begun to write, which are removed. In a work dir that was renamed or
+        copied the pointer names the old place, and the file of that name here is meant.
 
         Returns:
             The checkpoint, or None where there is none yet.
@@ -100,7 +102,7 @@ class WorkDir:
             print_log(f'{file} is damaged (cut short or altered) and left aside', 'current', 30)
         if found:
             raise ValueError(
-                f'all {len(found)} checkpoints in {self.path} are damaged; start anew without '
+                f'all {len(found)} checkpoints in {self.path} are damaged; start again without '
                 '--resume, or copy an intact one there'
             )
         (self.path / POINTER).unlink(missing_ok=True)
@@ -114,8 +116,8 @@ class WorkDir:
         """Moves files into a new folder beside them, so that nothing is written over them.
 
         Args:
-            files: In the work dir's folders.
-            name: Of the new folder; underscores are added where there is one.
+            files: Files in the work dir's folders.
+            name: Name of the new folder; underscores are added where one of this name exists.
 
         Returns:
             Where each file is now.

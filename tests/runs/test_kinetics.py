@@ -65,7 +65,7 @@ def test_the_kinetics_config_trains_the_whole_i3d_and_tests_it_on_10_clips(
 ):
     code, output = run_tool(*train(FRONT_DOOR, '--work-dir', 'run', *SMALL))
     assert code == 0, output[-3000:]
-    assert '106 of 106 ratios (mean and variance of 53 SSN layers) have chosen' in output
+    assert '106 of 106 ratios (mean and variance of 53 SSN layers) are selected' in output
     logits = torch.stack(list(logits_of(tmp_path / 'run/iter_2.pth').values()))
     assert logits.shape == (53, 2, 3)
     assert (logits.sort(-1).values == torch.tensor([0.0, 0, 1])).all()

@@ -64,9 +64,7 @@ def test_a_frozen_backbone_that_has_not_chosen_is_refused(run_tool, tmp_path):
     frozen = digits(tmp_path, 'model.backbone.frozen_stages=1')
     code, output = run_tool(*train(DEMO, '--work-dir', tmp_path / 'run', *frozen))
     assert code == 2
-    assert (
-        '5 SSN layers are frozen before they chose, backbone.bn1, backbone.layer1.0.bn1' in output
-    )
+    assert '5 SSN layers are frozen and not selected, backbone.bn1, backbone.layer1.0.bn1' in output
     assert 'frozen_stages=-1' in output
 
 

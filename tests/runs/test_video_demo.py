@@ -61,7 +61,7 @@ def test_a_demo_trains_and_validates(trained, norm):
 
 def test_ssn_alone_chooses_and_chooses_everywhere(trained):
     _, said = trained
-    assert [norm for norm in NORMS if 'SSN layers) have chosen' in said[norm]] == ['ssn']
+    assert [norm for norm in NORMS if 'SSN layers) are selected' in said[norm]] == ['ssn']
     assert '40 of 40 ratios' in said['ssn']
 
 

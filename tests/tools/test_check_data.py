@@ -10,7 +10,7 @@ DEMO = ROOT / 'configs/demo/deeplab_ssn_digits.py'
 
 
 @pytest.fixture(scope='module')
-def world(tmp_path_factory):
+def digits(tmp_path_factory):
     """Options of the demo's data, drawn small."""
     root = tmp_path_factory.mktemp('data') / 'ade'
     return root, [
@@ -20,8 +20,8 @@ def world(tmp_path_factory):
     ]
 
 
-def test_the_demos_data_is_drawn_counted_and_without_fault(run_tool, world, tmp_path):
-    root, options = world
+def test_the_demos_data_is_drawn_counted_and_without_fault(run_tool, digits, tmp_path):
+    root, options = digits
     code, output = run_tool(
         *TOOL, DEMO, '--json', 'found.json', '--workers', 2, '--cfg-options', *options
     )
@@ -36,8 +36,8 @@ def test_the_demos_data_is_drawn_counted_and_without_fault(run_tool, world, tmp_
     assert (root / 'meta.json').is_file()
 
 
-def test_faults_are_lines_in_the_output_and_exit_code_1(run_tool, world, tmp_path):
-    root, options = world
+def test_faults_are_lines_in_the_output_and_exit_code_1(run_tool, digits, tmp_path):
+    root, options = digits
     run_tool(*TOOL, DEMO, '--split', 'val', '--limit', 1, '--cfg-options', *options)
     scenes = sorted((root / 'images/validation').iterdir())
     kept = [scene.read_bytes() for scene in scenes]

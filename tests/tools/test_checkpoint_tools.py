@@ -26,7 +26,7 @@ def tool():
             f'{loader}_dataloader.{key}={value}'
             for loader in ('train', 'val', 'test')
             for key, value in {
-                'dataset.data_root': folder / 'world',
+                'dataset.data_root': folder / 'digits',
                 'dataset.num_train': 20,
                 'dataset.num_val': 10,
                 'num_workers': 0,

@@ -40,7 +40,7 @@ def test_every_target_of_the_converter_and_what_it_refuses(folder, run_tools):
     small = [
         f'{loader}_dataloader.dataset.{key}={value}'
         for loader in ('train', 'val', 'test')
-        for key, value in (('data_root', folder / 'world'), ('num_train', 64), ('num_val', 10))
+        for key, value in (('data_root', folder / 'digits'), ('num_train', 64), ('num_val', 10))
     ]
     sn, half = folder / 'sn.pth', folder / 'half.pth'
     results = run_tools(

@@ -34,7 +34,7 @@ def small(folder):
     data = [
         f'{loader}_dataloader.dataset.{key}={value}'
         for loader in ('train', 'val', 'test')
-        for key, value in (('data_root', folder / 'world'), ('num_train', 10), ('num_val', 10))
+        for key, value in (('data_root', folder / 'digits'), ('num_train', 10), ('num_val', 10))
     ]
     return ['--cfg-options', *data]
 

@@ -88,7 +88,7 @@ RECALIBRATE = ['recalibrate.py', 'mine.py', 'iter_8.pth', '--work-dir', 'run']
 )
 def test_no_tool_writes_over_what_it_reads(files, run_tool, command, message):
     (files / 'epoch_1.pth').write_bytes(b'start')
-    data = [f'{loader}_dataloader.dataset.data_root=world' for loader in ('train', 'val', 'test')]
+    data = [f'{loader}_dataloader.dataset.data_root=digits' for loader in ('train', 'val', 'test')]
     if command[0] in ('train.py', 'test.py', 'check_data.py', 'recalibrate.py'):
         command = [*command, *([] if '--cfg-options' in command else ['--cfg-options']), *data]
     before = bytes_of(files)

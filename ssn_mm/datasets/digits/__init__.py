@@ -1,4 +1,4 @@
-"""Data that needs no download; the datasets over it are imported by the configs that use them."""
+"""The digits dataset, which needs no download; configs import the class for their library."""
 
 from .drawing import CLASSES, PALETTE, write_segmentation
 

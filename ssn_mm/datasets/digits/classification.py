@@ -1,4 +1,4 @@
-"""The digits' classification world, and the mmpretrain dataset over it."""
+"""The digits dataset for image classification: its pictures, and its class for mmpretrain."""
 
 from pathlib import Path
 
@@ -6,15 +6,14 @@ import cv2
 import numpy as np
 from mmpretrain.datasets import ImageNet
 from mmpretrain.registry import DATASETS
-from rich.console import Console
-from rich.progress import track
 
 from .drawing import (
     CLASSES,
-    SPLITS,
+    TASK,
     VERSION,
     checked,
     draw_background,
+    draws,
     expose,
     place_glyph,
     split_glyphs,
@@ -22,7 +21,7 @@ from .drawing import (
     write_once,
 )
 
-FOLDERS = {'train': 'training', 'val': 'validation'}  # ImageNet's names of the splits
+FOLDERS = {'training': 'train', 'validation': 'val'}  # ImageNet's names of the splits
 
 
 def write_classification(
@@ -33,17 +32,18 @@ def write_classification(
     size: int = 64,
     progress: bool = True,
 ) -> Path:
-    """Writes the classification world in ImageNet's layout, unless it is there already.
+    """Writes the digits dataset for classification as ImageNet lies on disk, unless it is there.
 
     ``root`` then holds ``{train,val}/digit{0..9}/*.JPEG``, as many of each class as of the others
     (one more of the first, where the number is not divisible by ten), and ``meta.json``. Any
     number of processes may call this at once: one writes, the others wait for it.
 
     Args:
-        root: Folder of this world alone, the ``data_root`` of its dataset.
-        seed: 0..2**32-1; chooses the glyphs of each split and everything in the pictures.
-        num_train: Training pictures, at least 10.
-        num_val: Validation pictures, at least 10, of glyphs that no training picture shows.
+        root: Folder of this dataset alone, the ``data_root`` of its class.
+        seed: 0..2**32-1; the glyphs of each split and everything in the pictures follow from it.
+        num_train: Number of training pictures, at least 10.
+        num_val: Number of validation pictures, at least 10, of glyphs that no training picture
+            shows.
         size: Height and width of a picture in pixels, at least 40; digits grow with it.
         progress: Whether the process that writes shows a progress bar (on stderr).
 
@@ -52,11 +52,11 @@ def write_classification(
 
     Raises:
         ValueError: An argument is out of range, or ``root`` holds something else, such as a
-            world made with other settings.
+            dataset written with other settings.
         OSError: ``root`` cannot be written.
     """
     settings = {
-        'world': 'classification',
+        TASK: 'classification',
         'version': VERSION,
         'seed': checked('seed', seed, 0, 2**32 - 1),
         'num_train': checked('num_train', num_train, 10),  # mmpretrain wants a folder a class
@@ -66,18 +66,13 @@ def write_classification(
 
     def fill(folder: Path) -> None:
         glyphs = split_glyphs(seed)
-        jobs = [('train', i) for i in range(num_train)] + [('val', i) for i in range(num_val)]
-        for split in FOLDERS:
+        for name in FOLDERS.values():
             for digit in range(10):
-                (folder / split / f'digit{digit}').mkdir(parents=True)
-        for split, i in track(
-            jobs, 'Drawing digits', console=Console(stderr=True), disable=not progress
-        ):
-            rng = np.random.default_rng([seed, SPLITS[FOLDERS[split]], i])
-            images, digits = glyphs[FOLDERS[split]]
-            digit = i % 10
+                (folder / name / f'digit{digit}').mkdir(parents=True)
+        for split, i, rng in draws(seed, num_train, num_val, progress):
+            (images, digits), name, digit = glyphs[split], FOLDERS[split], i % 10
             image = draw_picture(rng, images[rng.choice(np.flatnonzero(digits == digit))], size)
-            path = folder / split / f'digit{digit}' / f'digits_{split}_{i:08d}.JPEG'
+            path = folder / name / f'digit{digit}' / f'digits_{name}_{i:08d}.JPEG'
             write_image(path, image[..., ::-1])  # to BGR
 
     return write_once(root, settings, fill)
@@ -115,12 +110,12 @@ class DigitsClsDataset(ImageNet):
     """Handwritten digits on textures, written to ``data_root`` when first loaded.
 
     Args:
-        data_root: See :func:`write_classification`, as for the next four.
-        seed: Of the world.
-        num_train: Training pictures.
-        num_val: Validation pictures.
+        data_root: The folder that :func:`write_classification` writes.
+        seed: What the pictures follow from.
+        num_train: Number of training pictures.
+        num_val: Number of validation pictures.
         size: Height and width of a picture in pixels.
-        **kwargs: Of ``ImageNet``; ``split`` is 'train' or 'val'.
+        **kwargs: Arguments of ``ImageNet``; ``split`` is 'train' or 'val'.
     """
 
     METAINFO = {'classes': CLASSES[1:]}  # noqa: RUF012, mmengine's own form
@@ -134,10 +129,10 @@ class DigitsClsDataset(ImageNet):
         size: int = 64,
         **kwargs,
     ) -> None:
-        self._world = (seed, num_train, num_val, size)
+        self._settings = (seed, num_train, num_val, size)
         super().__init__(data_root=data_root, **kwargs)
 
     def load_data_list(self) -> list[dict]:
-        """Writes the world if need be: here, so that ``lazy_init`` leaves the disk alone."""
-        write_classification(self.data_root, *self._world)
+        """Writes the pictures if need be: here, so that ``lazy_init`` leaves the disk alone."""
+        write_classification(self.data_root, *self._settings)
         return super().load_data_list()

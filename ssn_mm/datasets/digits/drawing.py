@@ -1,13 +1,13 @@
-"""Digit worlds: small data from scikit-learn's handwritten digits, in the standard layouts.
+"""The digits dataset: pictures of scikit-learn's handwritten digits, in the standard layouts.
 
 No download: the 1797 8x8 digits of UCI's *Optical Recognition of Handwritten Digits* come inside
-scikit-learn. Each image is drawn from its own random generator, so a world depends on its
+scikit-learn. Each image is drawn from its own random generator, so what is written depends on its
 settings and on the library versions alone, not on the order or the process that drew it.
 """
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from operator import index
 from pathlib import Path
 
@@ -22,9 +22,10 @@ CLASSES = ('background', *(f'digit {d}' for d in range(10)))
 PALETTE = [[0, 0, 0], [230, 159, 0], [86, 180, 233], [0, 158, 115], [240, 228, 66], [0, 114, 178]]
 PALETTE += [[213, 94, 0], [204, 121, 167], [136, 34, 85], [238, 238, 238], [51, 34, 136]]
 
-SPLITS = {'training': 1, 'validation': 2}  # the id is part of the seed; 0 is the glyph split's
-VERSION = 1  # of the drawing: raise it when the pixels change, so that no old world is reused
-VAL_FRACTION = 0.2  # of each class's glyphs
+SPLITS = {'training': 1, 'validation': 2}  # numbers in the seed; 0 is that of splitting glyphs
+VERSION = 1  # raise it when the pixels change, so that no folder of earlier ones is reused
+VAL_FRACTION = 0.2  # how many of each class's glyphs are for validation
+TASK = 'world'  # the key in meta.json, as 0.1 wrote it, whose folders are used on
 CELL = 8  # pixels that one of a glyph's 8x8 becomes before it is warped into the scene
 
 
@@ -36,7 +37,7 @@ def write_segmentation(
     size: int = 128,
     progress: bool = True,
 ) -> Path:
-    """Writes the segmentation world in ADE20K's layout, unless it is there already.
+    """Writes the digits dataset for segmentation in ADE20K's layout, unless it is there already.
 
     ``root`` then holds ``images/{training,validation}/*.jpg``,
     ``annotations/{training,validation}/*.png`` (uint8, read with ``reduce_zero_label=True``:
@@ -44,10 +45,10 @@ def write_segmentation(
     call this at once: one writes, the others wait for it.
 
     Args:
-        root: Folder of this world alone, the ``data_root`` of its dataset.
-        seed: 0..2**32-1; chooses the glyphs of each split and everything in the scenes.
-        num_train: Training scenes.
-        num_val: Validation scenes, drawn from glyphs that no training scene shows.
+        root: Folder of this dataset alone, the ``data_root`` of its class.
+        seed: 0..2**32-1; the glyphs of each split and everything in the scenes follow from it.
+        num_train: Number of training scenes.
+        num_val: Number of validation scenes, drawn from glyphs that no training scene shows.
         size: Height and width of a scene in pixels, at least 64; digits grow with it.
         progress: Whether the process that writes shows a progress bar (on stderr).
 
@@ -56,11 +57,11 @@ def write_segmentation(
 
     Raises:
         ValueError: An argument is out of range, or ``root`` holds something else, such as a
-            world made with other settings.
+            dataset written with other settings.
         OSError: ``root`` cannot be written.
     """
     settings = {
-        'world': 'segmentation',
+        TASK: 'segmentation',
         'version': VERSION,
         'seed': checked('seed', seed, 0, 2**32 - 1),
         'num_train': checked('num_train', num_train, 1),
@@ -70,15 +71,10 @@ def write_segmentation(
 
     def fill(folder: Path) -> None:
         glyphs = split_glyphs(seed)
-        jobs = [('training', i) for i in range(num_train)]
-        jobs += [('validation', i) for i in range(num_val)]
         for kind in ('images', 'annotations'):
             for split in SPLITS:
                 (folder / kind / split).mkdir(parents=True)
-        for split, i in track(
-            jobs, 'Drawing digits', console=Console(stderr=True), disable=not progress
-        ):
-            rng = np.random.default_rng([seed, SPLITS[split], i])
+        for split, i, rng in draws(seed, num_train, num_val, progress):
             image, label = draw_scene(rng, glyphs[split], size)
             stem = f'digits_{split}_{i:08d}'
             write_image(folder / 'images' / split / f'{stem}.jpg', image[..., ::-1])  # to BGR
@@ -88,41 +84,55 @@ def write_segmentation(
 
 
 def write_once(root: str | Path, settings: dict, fill: Callable[[Path], None]) -> Path:
-    """Fills the folder ``root`` completely or not at all, once, whoever asks.
+    """Fills a folder completely or not at all, and once, however many processes ask for it.
 
     Args:
         root: The folder to make; hidden files beside it, ``.<root>.ssn_mm*``, are used too.
-        settings: What defines the content; JSON types. Kept in ``meta.json``.
+        settings: What the content follows from, of JSON's types; kept in ``meta.json``.
         fill: Writes the content into the empty folder it is given.
 
     Returns:
         ``root`` as a Path.
 
     Raises:
-        ValueError: ``root`` holds other settings, or files that are not a world.
+        ValueError: ``root`` was filled with other settings, or holds other files.
         OSError: ``root`` cannot be written.
     """
-    world = Path(root).resolve()  # through a link, or the rename would hit the link
-    if _is_written(world, settings):  # needs no lock: a world appears complete
+    place = Path(root).resolve()  # through a link, or the rename would hit the link
+    if _is_written(place, settings):  # needs no lock: the folder appears complete
         return Path(root)
     try:
-        world.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(world.with_name(f'.{world.name}.ssn_mm.lock')):
-            if _is_written(world, settings):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(place.with_name(f'.{place.name}.ssn_mm.lock')):
+            if _is_written(place, settings):
                 return Path(root)
-            partial = world.with_name(f'.{world.name}.ssn_mm.tmp')
-            shutil.rmtree(partial, ignore_errors=True)  # of a writer that was killed
+            partial = place.with_name(f'.{place.name}.ssn_mm.tmp')
+            shutil.rmtree(partial, ignore_errors=True)  # a writer was killed
             partial.mkdir()
             try:
                 fill(partial)
                 (partial / 'meta.json').write_text(json.dumps(settings, indent=2) + '\n')
-                partial.replace(world)
+                partial.replace(place)
             finally:
                 shutil.rmtree(partial, ignore_errors=True)
     except OSError as error:
-        message = f'cannot write a digit world to {str(root)!r} ({error}); choose another folder'
+        message = f'cannot write the digits dataset to {str(root)!r} ({error}); name another folder'
         raise OSError(error.errno, message) from error
     return Path(root)
+
+
+def draws(
+    seed: int, num_train: int, num_val: int, progress: bool
+) -> Iterator[tuple[str, int, np.random.Generator]]:
+    """Yields what each picture, or video, is drawn from, and shows a progress bar.
+
+    Yields:
+        The split, 'training' or 'validation'; the number in it; and a random generator of its own.
+    """
+    jobs = [('training', i) for i in range(num_train)] + [('validation', i) for i in range(num_val)]
+    console = Console(stderr=True)
+    for split, i in track(jobs, 'Drawing digits', console=console, disable=not progress):
+        yield split, i, np.random.default_rng([seed, SPLITS[split], i])
 
 
 def split_glyphs(seed: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -163,7 +173,7 @@ def draw_scene(
     mixed = rng.random() < 0.15  # both polarities in one image
     label = np.ones((size, size), np.uint8)
     edge: np.ndarray = np.zeros_like(label)
-    brush = np.ones((2 * max(1, size // 128) + 1,) * 2, np.uint8)  # of the ambiguous border
+    brush = np.ones((2 * max(1, size // 128) + 1,) * 2, np.uint8)  # draws the ambiguous border
     for _ in range(rng.integers(2, 6)):
         pick = rng.choice(np.flatnonzero(glyphs[1] == rng.choice(digits)))
         placed = place_glyph(rng, glyphs[0][pick], label > 1)
@@ -188,7 +198,7 @@ def place_glyph(
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """Puts a glyph (8, 8) at a random place, scale and slant where little is ``taken`` (S, S).
 
-    Its longer side becomes a share of S between the two of ``extent``: 32 to 72 of 128 pixels.
+    Its longer side becomes a part of S between the two of ``extent``: 32 to 72 of 128 pixels.
 
     Returns:
         Stroke opacity (S, S), float32 in [0, 1], and body (S, S), uint8 0 or 1; None if there is
@@ -259,7 +269,11 @@ def expose(rng: np.random.Generator, scene: np.ndarray) -> np.ndarray:
 
 
 def checked(name: str, value: int, least: int, most: int | None = None) -> int:
-    """``value`` as an int in these bounds; ValueError if it is not."""
+    """An argument as an int within bounds.
+
+    Raises:
+        ValueError: It is no integer, below ``least`` or above ``most``.
+    """
     try:
         value = index(value)
     except TypeError:
@@ -270,22 +284,22 @@ def checked(name: str, value: int, least: int, most: int | None = None) -> int:
     return value
 
 
-def _is_written(world: Path, settings: dict) -> bool:
-    """Whether ``world`` is there with these settings; ValueError if something else is."""
+def _is_written(place: Path, settings: dict) -> bool:
+    """Whether a folder was filled with these settings; ValueError if it holds something else."""
     # existence first: what exists is complete, so a rename by another process cannot get between
-    if not world.exists() or (world.is_dir() and not any(world.iterdir())):
+    if not place.exists() or (place.is_dir() and not any(place.iterdir())):
         return False
     try:
-        found = json.loads((world / 'meta.json').read_text())
+        found = json.loads((place / 'meta.json').read_text())
     except (OSError, ValueError) as error:
         raise ValueError(
-            f'{str(world)!r} exists and is not a complete digit world ({error}): '
-            'delete it if it was one, or choose another folder'
+            f'{str(place)!r} exists and is no complete digits dataset ({error}): '
+            'delete it if it was one, or name another folder'
         ) from error
     if found != settings:
         raise ValueError(
-            f'{str(world)!r} was made with {found}, but now asked for is {settings}: '
-            'delete the folder or choose another one'
+            f'{str(place)!r} was written with {found}, but now asked for is {settings}: '
+            'delete the folder or name another one'
         )
     return True
 

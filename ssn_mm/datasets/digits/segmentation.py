@@ -1,4 +1,4 @@
-"""The digits' segmentation world as an mmsegmentation dataset."""
+"""The digits dataset for segmentation: its class for mmsegmentation."""
 
 from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
@@ -11,15 +11,13 @@ class DigitsSegDataset(BaseSegDataset):
     """Handwritten digits on textures, written to ``data_root`` when first loaded.
 
     Args:
-        data_root: See :func:`write_segmentation`, as for the next four.
-        seed: Of the world.
-        num_train: Training scenes.
-        num_val: Validation scenes.
+        data_root: The folder that :func:`write_segmentation` writes.
+        seed: What the scenes follow from.
+        num_train: Number of training scenes.
+        num_val: Number of validation scenes.
         size: Height and width of a scene in pixels.
-        img_suffix: Of the images.
-        seg_map_suffix: Of the annotations.
-        reduce_zero_label: As for ADE20K, 0 in the files is not a class.
-        **kwargs: Of ``BaseSegDataset``; ``data_prefix`` chooses the split.
+        **kwargs: Arguments of ``BaseSegDataset``; ``data_prefix`` says the split. By default, as
+            for ADE20K, pictures are .jpg, annotations .png, and 0 in these is no class.
     """
 
     METAINFO = {'classes': CLASSES, 'palette': PALETTE}  # noqa: RUF012, mmengine's own form
@@ -31,21 +29,13 @@ class DigitsSegDataset(BaseSegDataset):
         num_train: int = 800,
         num_val: int = 200,
         size: int = 128,
-        img_suffix: str = '.jpg',
-        seg_map_suffix: str = '.png',
-        reduce_zero_label: bool = True,
         **kwargs,
     ) -> None:
-        self._world = (seed, num_train, num_val, size)
-        super().__init__(
-            data_root=data_root,
-            img_suffix=img_suffix,
-            seg_map_suffix=seg_map_suffix,
-            reduce_zero_label=reduce_zero_label,
-            **kwargs,
-        )
+        self._settings = (seed, num_train, num_val, size)
+        ade20k = dict(img_suffix='.jpg', seg_map_suffix='.png', reduce_zero_label=True)
+        super().__init__(data_root=data_root, **{**ade20k, **kwargs})
 
     def load_data_list(self) -> list[dict]:
-        """Writes the world if need be: here, so that ``lazy_init`` leaves the disk alone."""
-        write_segmentation(self.data_root, *self._world)
+        """Writes the scenes if need be: here, so that ``lazy_init`` leaves the disk alone."""
+        write_segmentation(self.data_root, *self._settings)
         return super().load_data_list()

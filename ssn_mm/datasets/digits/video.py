@@ -1,4 +1,4 @@
-"""The digits' video world, where a class is a way to move, and the mmaction2 dataset over it."""
+"""The digits dataset for video, where a class is a way to move, and its class for mmaction2."""
 
 from pathlib import Path
 
@@ -6,10 +6,9 @@ import cv2
 import numpy as np
 from mmaction.datasets import VideoDataset
 from mmaction.registry import DATASETS
-from rich.console import Console
-from rich.progress import track
 
-from .drawing import SPLITS, VERSION, checked, draw_background, split_glyphs, write_once
+from ...renamed import refuse_renamed
+from .drawing import TASK, VERSION, checked, draw_background, draws, split_glyphs, write_once
 
 MOTIONS = {  # which part of a pose runs, and in which direction; y points down
     'move_left': (0, -1),
@@ -21,14 +20,16 @@ MOTIONS = {  # which part of a pose runs, and in which direction; y points down
     'grow': (3, 1),
     'shrink': (3, -1),
 }
-FOLDERS = {'train': 'training', 'val': 'validation'}  # Kinetics' names of the splits
+FOLDERS = {'training': 'train', 'validation': 'val'}  # Kinetics' names of the splits
 LOOP = (14, 22)  # frames that a motion takes before it starts over
-WAY = 0.4  # share of the picture that a digit moves through
-HEIGHTS = (0.28, 0.6)  # of a digit, as a share of the picture's
+WAY = 0.4  # part of the picture that a digit moves through
+HEIGHTS = (0.28, 0.6)  # least and largest height of a digit, the picture's being 1
 FPS = 15
 
+__getattr__ = refuse_renamed(__name__, {'write_video_world': 'write_videos'})
 
-def write_video_world(
+
+def write_videos(
     root: str | Path = 'data/digits/kinetics',
     seed: int = 0,
     num_train: int = 1600,
@@ -37,7 +38,7 @@ def write_video_world(
     frames: int = 24,
     progress: bool = True,
 ) -> Path:
-    """Writes the video world in Kinetics' layout, unless it is there already.
+    """Writes the digits dataset for video in Kinetics' layout, unless it is there already.
 
     ``root`` then holds ``videos_{train,val}/MOTION/*.mp4``, as many of each motion as of the
     others (one more of the first, where the number is not divisible by eight), the lists
@@ -45,12 +46,12 @@ def write_video_world(
     number of processes may call this at once: one writes, the others wait for it.
 
     Args:
-        root: Folder of this world alone, the ``data_root`` of its dataset.
-        seed: 0..2**32-1; chooses the glyphs of each split and everything in the videos.
-        num_train: Training videos.
-        num_val: Validation videos, of glyphs that no training video shows.
+        root: Folder of this dataset alone, the ``data_root`` of its class.
+        seed: 0..2**32-1; the glyphs of each split and everything in the videos follow from it.
+        num_train: Number of training videos.
+        num_val: Number of validation videos, of glyphs that no training video shows.
         size: Height and width of a video in pixels, a multiple of 32; digits grow with it.
-        frames: Of a video, at least 2.
+        frames: Number of frames of a video, at least 2.
         progress: Whether the process that writes shows a progress bar (on stderr).
 
     Returns:
@@ -58,11 +59,11 @@ def write_video_world(
 
     Raises:
         ValueError: An argument is out of range, or ``root`` holds something else, such as a
-            world made with other settings.
+            dataset written with other settings.
         OSError: ``root`` cannot be written.
     """
     settings = {
-        'world': 'video',
+        TASK: 'video',
         'version': VERSION,
         'seed': checked('seed', seed, 0, 2**32 - 1),
         'num_train': checked('num_train', num_train, 1),
@@ -75,23 +76,19 @@ def write_video_world(
 
     def fill(folder: Path) -> None:
         glyphs = split_glyphs(seed)
-        jobs = [('train', i) for i in range(num_train)] + [('val', i) for i in range(num_val)]
-        lists: dict[str, list[str]] = {split: [] for split in FOLDERS}
-        for split in FOLDERS:
+        lists: dict[str, list[str]] = {name: [] for name in FOLDERS.values()}
+        for name in lists:
             for motion in MOTIONS:
-                (folder / f'videos_{split}' / motion).mkdir(parents=True)
-        for split, i in track(
-            jobs, 'Drawing digits', console=Console(stderr=True), disable=not progress
-        ):
-            rng = np.random.default_rng([seed, SPLITS[FOLDERS[split]], i])
-            label = i % len(MOTIONS)
+                (folder / f'videos_{name}' / motion).mkdir(parents=True)
+        for split, i, rng in draws(seed, num_train, num_val, progress):
+            name, label = FOLDERS[split], i % len(MOTIONS)
             motion = list(MOTIONS)[label]
-            name = f'{motion}/digits_{split}_{i:08d}.mp4'
-            video = draw_video(rng, rng.choice(glyphs[FOLDERS[split]][0]), motion, size, frames)
-            _write_video(folder / f'videos_{split}' / name, video)
-            lists[split].append(f'{name} {label}\n')
-        for split, lines in lists.items():
-            (folder / f'digits_{split}_list_videos.txt').write_text(''.join(lines))
+            file = f'{motion}/digits_{name}_{i:08d}.mp4'
+            video = draw_video(rng, rng.choice(glyphs[split][0]), motion, size, frames)
+            _write_video(folder / f'videos_{name}' / file, video)
+            lists[name].append(f'{file} {label}\n')
+        for name, lines in lists.items():
+            (folder / f'digits_{name}_list_videos.txt').write_text(''.join(lines))
 
     return write_once(root, settings, fill)
 
@@ -167,13 +164,13 @@ class DigitsVideoDataset(VideoDataset):
     """Handwritten digits that move, written to ``data_root`` when first loaded.
 
     Args:
-        data_root: See :func:`write_video_world`, as for the next five.
-        seed: Of the world.
-        num_train: Training videos.
-        num_val: Validation videos.
+        data_root: The folder that :func:`write_videos` writes.
+        seed: What the videos follow from.
+        num_train: Number of training videos.
+        num_val: Number of validation videos.
         size: Height and width of a video in pixels.
-        frames: Of a video.
-        **kwargs: Of ``VideoDataset``; ``ann_file`` and ``data_prefix`` choose the split.
+        frames: Number of frames of a video.
+        **kwargs: Arguments of ``VideoDataset``; ``ann_file`` and ``data_prefix`` say the split.
     """
 
     METAINFO = {'classes': tuple(MOTIONS)}  # noqa: RUF012, mmengine's own form
@@ -188,10 +185,10 @@ class DigitsVideoDataset(VideoDataset):
         frames: int = 24,
         **kwargs,
     ) -> None:
-        self._world = (seed, num_train, num_val, size, frames)
+        self._settings = (seed, num_train, num_val, size, frames)
         super().__init__(data_root=data_root, **kwargs)
 
     def load_data_list(self) -> list[dict]:
-        """Writes the world if need be: here, so that ``lazy_init`` leaves the disk alone."""
-        write_video_world(self.data_root, *self._world)
+        """Writes the videos if need be: here, so that ``lazy_init`` leaves the disk alone."""
+        write_videos(self.data_root, *self._settings)
         return super().load_data_list()

@@ -1,1 +1,1 @@
-"""What a training reads, as a pure function of its iteration."""
+"""What a training reads, as a pure function of its iteration, and checks of it."""

@@ -1,4 +1,4 @@
-"""What a training reads as a function of where it stands, and nothing else."""
+"""The order of a training's data, as a function of where the training stands."""
 
 import random
 from collections.abc import Callable, Iterator
@@ -23,11 +23,11 @@ class Draws(Batches):
 
     Args:
         batch_sampler: Over a finite sampler, or mmengine's endless one.
-        first: The batch to begin with.
-        seed: Of the order of the data.
-        number: Tells how many passes are over.
-        iteration: Tells how many batches the training has had.
-        generators: Of the sampler, each with the seed that it was given.
+        first: Index of the batch to begin with.
+        seed: What the order of the data follows from.
+        number: Returns how many passes are over.
+        iteration: Returns how many batches the training has had.
+        generators: The sampler's own generators, each with the seed that it was given.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Draws(Batches):
     def __iter__(self) -> Iterator[list]:
         sampler: Any = getattr(self.batch_sampler, 'sampler', None)
         if is_endless(sampler):
-            sampler.indices = sampler._indices_of_rank()  # one for all passes elsewhere
+            sampler.indices = sampler._indices_of_rank()  # mmengine keeps one for all passes
         for generator, seed in self.generators:
             generator.manual_seed(_number(seed, self.number()))
         batches = _drawn_apart(self.batch_sampler, _number(self.seed, self.number()))
@@ -60,12 +60,12 @@ class TrainingReader(Reader):
     Args:
         samples: Wraps a dataset, its items being those of :class:`Draws`.
         collate: Wraps a collate function.
-        seed: Of the order of the data, the same in all processes.
-        loop: The training's, with ``dataloader``.
-        iteration: Tells how many batches the training has had.
+        seed: What the order of the data follows from, the same in all processes.
+        loop: The training's loop, with ``dataloader``.
+        iteration: Returns how many batches the training has had.
 
     Attributes:
-        number: Passes that are over.
+        number: How many passes are over.
         began: The iteration in which the pass that runs began, with its first batch.
     """
 
@@ -84,14 +84,14 @@ class TrainingReader(Reader):
         self._generators: WeakKeyDictionary[torch.Generator, int] = WeakKeyDictionary()
 
     def successor(self, loader: DataLoader) -> DataLoader | None:
-        """What the loop has now."""
+        """The data loader that the loop has now."""
         return self.loop.dataloader
 
     def batches(self, loader: DataLoader, first: int) -> Draws:
         """The batches of a pass, from one on."""
         sampler = sampler_of(loader)
         if hasattr(sampler, 'seed') and sampler not in self._seeded:
-            sampler.seed = self.seed  # a resumed training's, which was not known when it was built
+            sampler.seed = self.seed  # a resumed training's seed, unknown when this was built
             self._seeded.add(sampler)
         owned = [*_attributes(loader.batch_sampler), *_attributes(sampler)]
         generators = [each for each in owned if isinstance(each, torch.Generator)]
@@ -151,7 +151,7 @@ class Endless(_InfiniteDataloaderIterator):
 
 
 def is_endless(sampler: Any) -> bool:
-    """Whether it is mmengine's InfiniteSampler, or one that is built as it."""
+    """Whether a sampler is mmengine's InfiniteSampler, or one that is built like it."""
     return isinstance(sampler, InfiniteSampler) or hasattr(sampler, '_indices_of_rank')
 
 

@@ -1,4 +1,4 @@
-"""Passes over a loader, in which whatever hooks exchange takes effect, and resuming is exact."""
+"""Passes over a data loader that can begin at any batch and follow what hooks exchange in it."""
 
 import copy
 import logging
@@ -12,14 +12,14 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset
 
-_FEW = 100  # entries of a list, such as a pipeline, that are compared one by one
+_FEW = 100  # entries of a list, such as a pipeline, are compared one by one up to here
 
 
 class Reader:
-    """Opens the passes over loaders: through ``samples``, from a batch on.
+    """Opens passes over loaders, whose datasets it wraps, at any batch.
 
-    A loader that is read so keeps its dataset, samplers and collate function, and hooks find,
-    change and exchange them as without us. What they are is asked when a pass begins, and before
+    A loader that is read by it keeps its dataset, samplers and collate function, and hooks find,
+    change and exchange them as ever. What they are is asked when a pass begins, and before
     each batch: once one has changed, the pass goes on with the new one, whether or not workers
     have copies of the old one and have read ahead.
 
@@ -37,7 +37,7 @@ class Reader:
         self._first: WeakKeyDictionary[DataLoader, int] = WeakKeyDictionary()
 
     def take(self, loader: Any) -> bool:
-        """Has every iterator over a loader opened here.
+        """Has every iterator over a loader opened by this reader.
 
         Returns:
             Whether it can be: streams, and loaders without batches, are left alone.
@@ -48,7 +48,7 @@ class Reader:
         opened_by = getattr(own.get('_get_iterator'), 'reader', None)
         if opened_by is not self:
             own['_get_iterator'] = _Opener(self, loader)
-            own['_iterator'] = None  # of persistent workers
+            own['_iterator'] = None  # persistent workers have the old one
         return True
 
     def begin(self, loader: DataLoader, first: int) -> None:
@@ -93,9 +93,9 @@ class Pass:
     """An iterator over a loader that goes on with what has been exchanged in it.
 
     Args:
-        reader: What reads it.
-        loader: The loader, of a dataset with indices and with batches.
-        first: The batch to begin with.
+        reader: The reader that opens it.
+        loader: A loader of batches, of a dataset with indices.
+        first: Index of the batch to begin with.
     """
 
     def __init__(self, reader: Reader, loader: DataLoader, first: int) -> None:
@@ -212,7 +212,7 @@ def _collect(owner: Any, found: list, seen: set[int]) -> None:
 
 
 def _may_read(item: Any) -> bool:
-    """Whether it is a dataset or a transform, by what it can do."""
+    """Whether something is a dataset or a transform, by what it can do."""
     if isinstance(item, type | FunctionType | Tensor | nn.Module) or not hasattr(item, '__dict__'):
         return False
     return hasattr(item, '__getitem__') or callable(item)

@@ -1,4 +1,4 @@
-"""Samples of a training as a pure function of its iteration, and the file of a broken one."""
+"""Samples that follow from the iteration alone, and the name of the file of a broken one."""
 
 import random
 from collections.abc import Callable, Mapping
@@ -15,10 +15,10 @@ _TRIES = 20  # samples in a row that may be broken before it is no accident
 
 
 class Samples(Dataset):
-    """A dataset whose random choices are fixed by ``seed`` and by where in a training it is read.
+    """A dataset whose random numbers follow from ``seed`` and from where in a training it is read.
 
     Args:
-        dataset: Of any of the libraries.
+        dataset: A dataset of any of the libraries.
         check: Raises a ValueError for a sample, already through the pipeline, that is wrong.
         seed: See :func:`seed_everything`; None leaves all generators alone (evaluation).
         broken: 'stop': a broken sample raises; 'skip': it is logged, and another one, drawn at
@@ -68,7 +68,7 @@ class NamingCollate:
     """A data loader's ``collate_fn`` that names samples which cannot be one batch.
 
     Args:
-        collate: Of the loader.
+        collate: The loader's own function.
     """
 
     def __init__(self, collate: Callable[[list], Any]) -> None:

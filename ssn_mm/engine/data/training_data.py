@@ -24,13 +24,13 @@ class TrainingData:
 
     Args:
         runner: About to train.
-        broken: 'stop' or 'skip', see :class:`Samples`.
+        broken: What becomes of a broken sample, 'stop' or 'skip', see :class:`Samples`.
         place: Where the training stood, from :meth:`place_after`; None if it begins, or if the
             checkpoint does not say.
 
     Attributes:
-        seed: Of what is random in an iteration: the runner's, and the rank.
-        order: The seed that processes share, of the order of the data.
+        seed: The runner's seed and the rank, from which all that is random in an iteration follows.
+        order: The seed that processes share, from which the order of the data follows.
     """
 
     def __init__(self, runner: Runner, broken: str, place: dict[str, int] | None) -> None:
@@ -67,17 +67,20 @@ class TrainingData:
         self.offset, self.first = self.first, 0
 
     def begin_pass(self) -> None:
-        """Has whatever loaders the loop has now read so."""
+        """Has the loaders that the loop has now read as the iteration says."""
         for loader in loaders_of(self.loop):
             if self.reader.take(loader) and not isinstance(self._iterator, Endless):
                 self.reader.begin(loader, self.first)
 
     def place_after(self, epoch: int, iteration: int) -> dict[str, int]:
-        """Passes that are over, batches of the one that runs, and how many it has.
+        """The place in the data that a checkpoint keeps.
 
         Args:
-            epoch: The checkpoint's, which is the next after an epoch.
-            iteration: The checkpoint's.
+            epoch: The checkpoint's epoch, which is the next one after an epoch has ended.
+            iteration: The checkpoint's iteration.
+
+        Returns:
+            ``passes`` that are over, ``batches`` of the pass that runs, and ``of`` how many.
         """
         passes, batches = self.reader.number, iteration - self.reader.began
         if self.by_epoch and epoch != passes:
@@ -85,7 +88,7 @@ class TrainingData:
         return dict(passes=passes, batches=batches, of=_length(self.loop.dataloader))
 
     def _fit_length(self) -> None:
-        """Keeps the share of a pass where it has other batches than when it was stopped."""
+        """Goes on at the same part of a pass if it now has another number of batches."""
         length, of = _length(self.loop.dataloader), self.of
         self.of = 0
         if of in (0, length) or is_endless(sampler_of(self.loop.dataloader)):
@@ -107,7 +110,7 @@ class TrainingData:
 
 
 def evaluation_reader(runner: Runner) -> Reader:
-    """What names a broken sample of a loop that evaluates."""
+    """A reader that names a broken sample of a loop that evaluates."""
     check = SampleCheck.of(runner.cfg, training=False)
     return Reader(partial(Samples, check=check), NamingCollate)
 
@@ -115,14 +118,14 @@ def evaluation_reader(runner: Runner) -> Reader:
 def check_length(runner: Runner) -> None:
     """Checks that a training has a batch and an iteration.
 
-    mmengine builds a scheduler of none, or waits for a batch, and raises without a word of it.
+    Where there is none, mmengine fails at a scheduler, or waits for a batch, and does not say why.
 
     Raises:
-        ValueError: It has none, or a dataset without samples.
+        ValueError: There is no batch, no iteration, or a dataset without samples.
     """
     for each in filter(is_readable, loaders_of(runner.train_loop)):
         data: Any = each.dataset
-        if hasattr(data, '__len__') and not len(data):  # waited for without end, by some samplers
+        if hasattr(data, '__len__') and not len(data):  # some samplers would wait without end
             raise ValueError(
                 f'there is nothing to train on: {type(data).__name__}, the dataset of '
                 'train_dataloader, has no samples; look at its data_root, data_prefix and ann_file'
@@ -146,10 +149,10 @@ def loaders_of(loop: Any) -> Iterator[DataLoader]:
 
 
 def _place_in(loop: Any, place: dict | None, by_epoch: bool) -> tuple[int, int, int]:
-    """Passes that are over, batches of the one that runs, and of how many it was."""
+    """How many passes are over, how many batches of the next, and how many batches it had."""
     if place is not None:
         return place['passes'], place['batches'], place['of']
-    length = _length(loop.dataloader)  # of a training without these records
+    length = _length(loop.dataloader)  # the checkpoint has no such record
     if is_endless(sampler_of(loop.dataloader)):
         return 0, loop.iter, length
     if not by_epoch:

@@ -1,4 +1,4 @@
-"""Hooks of a run; a file each."""
+"""Hooks of mmengine's Runner, one file each."""
 
 from .finite_check_hook import FiniteCheckHook
 from .precise_stats_hook import PreciseStatsHook

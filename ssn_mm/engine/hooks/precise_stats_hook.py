@@ -1,4 +1,4 @@
-"""The hook that measures batch norm's statistics before each validation, and its data."""
+"""The hook that recalibrates batch norm before each validation, and the batches for it."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -21,8 +21,8 @@ from .reliability_hook import ReliabilityHook
 class PreciseStatsHook(Hook):
     """Recomputes batch norm's running statistics from training batches, weights being fixed.
 
-    The published code's 'batch average' mode, for ``nn.BatchNorm`` and what uses it of SN and SSN,
-    see :func:`ssn_mm.engine.precise_bn.measure_statistics`. It takes place before the
+    The 'batch average' mode of the authors' code, for ``nn.BatchNorm`` and for the BN of SN and
+    SSN, see :func:`ssn_mm.engine.precise_bn.measure_statistics`. It takes place before the
     checkpoint is written and validation begins, so that both have the new statistics. Weights,
     ratios, random numbers and the order of the training's data stay as they are without it, and
     what is measured follows from weights and seed alone, so that resuming is exact. With mmengine's
@@ -35,10 +35,10 @@ class PreciseStatsHook(Hook):
     mmseg's auxiliary heads.
 
     Args:
-        num_batches: Training batches to measure, of all processes together, at most one pass over
-            the data. Always the same ones.
-        interval: Iterations between two measurements, with an epoch-based loop epochs; None: the
-            interval of validation. There is one at the end in any case.
+        num_batches: How many training batches all processes measure together, at most one pass
+            over the data; the same ones each time.
+        interval: Iterations between two measurements, epochs if the loop counts these; None is
+            the interval of validation. The last iteration measures in any case.
 
     Raises:
         ValueError: A number is below 1; or, when training begins, the dataset is a stream.
@@ -88,9 +88,9 @@ def recalibrate_model(runner: Runner, model: nn.Module, num_batches: int) -> lis
     """Measures a network's statistics on training batches of the runner's config.
 
     Args:
-        runner: Knows data and seed.
-        model: The runner's, without its distributed wrapper, or a copy of it.
-        num_batches: Of all processes together.
+        runner: The runner, which has data and seed.
+        model: Its network without the distributed wrapper, or a copy of that.
+        num_batches: How many batches all processes measure together.
 
     Returns:
         Names of the layers measured.
@@ -129,9 +129,10 @@ def check_dataset(runner: Runner) -> None:
 
 
 def _calibration_loader(runner: Runner, num_batches: int) -> DataLoader:
-    """This process's share of the batches: of all samples in an order that the seed alone says.
+    """Loads the batches that this process measures.
 
-    What is random in a sample follows from its place, whichever process reads it.
+    All processes together measure samples of the whole dataset, in an order that follows from the
+    seed. What is random in a sample follows from its place, whichever process reads it.
     """
     check_dataset(runner)
     loader, seed = runner.train_dataloader, int(runner.seed or 0)
@@ -145,11 +146,11 @@ def _calibration_loader(runner: Runner, num_batches: int) -> DataLoader:
         [(batch, place, index) for place, index in enumerate(order[batch * size :][:size])]
         for batch in range(number)
     ]
-    rank, world = get_dist_info()
-    each = max(number // world, 1)  # the same in all: a synchronised layer waits for the others
+    rank, processes = get_dist_info()
+    each = max(number // processes, 1)  # equally many, as synchronised layers wait for each other
     return DataLoader(
         dataset,
-        batch_sampler=[batches[(turn * world + rank) % number] for turn in range(each)],
+        batch_sampler=[batches[(turn * processes + rank) % number] for turn in range(each)],
         num_workers=loader.num_workers,
         collate_fn=loader.collate_fn,
         worker_init_fn=loader.worker_init_fn,

@@ -35,12 +35,12 @@ class SSNRadiusHook(RatiosHook):
         selection: What becomes of rows that the loaded checkpoint (``load_from``) has selected:
             'keep', 'relearn' or 'fix', see :func:`ssn_mm.set_selection`. A resumed training goes
             on with what it had, whichever it is.
-        choices: Its name in configs of 0.1, which had 'freeze' for 'fix'; warns.
+        choices: The name of ``selection`` in configs of 0.1, which had 'freeze' for 'fix'; warns.
 
     Raises:
         ValueError: ``selection`` is none of the three, or layers to fix have not selected; the
-            schedule shrinks, is negative or never reaches r_c; ``interval`` is below
-            1; undecided SSN layers are frozen (``frozen_stages``, ``requires_grad=False``); the
+            schedule shrinks, is negative or never reaches r_c; ``interval`` is below 1; SSN layers
+            that have not selected are frozen (``frozen_stages``, ``requires_grad=False``); the
             radius is beyond r_c from the start and layers prefer nothing; FSDP1 has flattened the
             ratio logits; or what :class:`RatiosHook` raises.
     """
@@ -113,14 +113,14 @@ def _check_trainable(layers: dict[str, SSN]) -> None:
     ]
     if frozen:
         raise ValueError(
-            f'{len(frozen)} SSN layers are frozen before they chose, {", ".join(frozen[:3])}...: '
-            'the radius would choose for them by chance. Set frozen_stages=-1 (and no '
-            'requires_grad=False in norm_cfg), or load a checkpoint whose layers have chosen'
+            f'{len(frozen)} SSN layers are frozen and not selected, {", ".join(frozen[:3])}...: '
+            'the radius would select for them by chance. Set frozen_stages=-1 (and no '
+            'requires_grad=False in norm_cfg), or load a checkpoint whose layers have selected'
         )
 
 
 def _check_preferences(layers: dict[str, SSN], radius: float) -> None:
-    """Equal logits beyond r_c make a choice by position: of a checkpoint that was not loaded."""
+    """Refuses equal logits beyond r_c: they were not loaded, and the first normalizer would win."""
     tied = []
     for name, layer in layers.items():
         first, second = whole(layer.ratio_logits.detach()).topk(2).values.unbind(-1)
@@ -128,7 +128,7 @@ def _check_preferences(layers: dict[str, SSN], radius: float) -> None:
             tied.append(name)
     if tied:
         raise ValueError(
-            f'the radius starts at {radius}, where every layer has chosen, but {len(tied)} SSN '
+            f'the radius starts at {radius}, where layers select at once, but {len(tied)} SSN '
             f'layers prefer nothing, {", ".join(tied[:3])}...: load a trained SN or SSN '
             "(load_from, or a 3D backbone's pretrained), or let the radius grow: schedule='linear'"
         )

@@ -13,10 +13,10 @@ from ..ratios import RATIOS_FILE, append_ratios, start_ratios
 
 
 class RatiosHook(Hook):
-    """Records the ratios of every SSN and SN layer; ``SSNRadiusHook`` does, too.
+    """Records the ratios of every SSN and SN layer; ``SSNRadiusHook`` does so, too.
 
-    At an interval it logs, to all of mmengine's visualisation backends, ``ssn/selected`` (share of
-    rows that are one-hot) and how many rows chose each normalizer, and appends every layer's
+    At an interval it logs, to all of mmengine's visualisation backends, ``ssn/selected`` (the part
+    of rows that is one-hot) and how many rows selected each normalizer, and appends every layer's
     ratios to ``ssn_ratios.jsonl`` in the work dir, see :mod:`ssn_mm.engine.ratios`.
 
     Args:
@@ -37,7 +37,7 @@ class RatiosHook(Hook):
         self.interval = interval
 
     def before_train(self, runner: Runner) -> None:
-        """Settles what the run asks of batch norms; opens the file of ratios."""
+        """Extends to SSN and SN what is asked of batch norms; opens the file of ratios."""
         extend_to_switch_norms(runner, unwrapped(runner.model))
         self.recorded = dict(switch_norms(unwrapped(runner.model)))
         self.has_record = False

@@ -22,10 +22,10 @@ class SyncStatisticsHook(Hook):
     priority = 'LOW'
 
     def __init__(self) -> None:
-        self.agree = False  # averaging equal numbers anew could change their last bit
+        self.agree = False  # averaging equal numbers again could change their last bit
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
-        """Notes that the statistics are about to part."""
+        """Notes that the processes' statistics are about to differ."""
         self.agree = False
 
     def after_train_iter(

@@ -17,15 +17,15 @@ class SSNOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     Ratio logits learn at a tenth of the rate that their layer has, without weight decay
     (Sec. 4.1), and their gradients are clipped on their own: ``clip_grad`` neither counts nor
     touches them. To the other constructor SSN and SN are norms, for ``norm_decay_mult`` and the
-    bias rules too. Parameters with equal options share a group, which keeps the optimizer fast.
+    bias rules too. Parameters with equal options are one group, which keeps the optimizer fast.
 
     Args:
-        optim_wrapper_cfg: As for the default constructor.
-        paramwise_cfg: As for the other constructor (``custom_keys``, ``norm_decay_mult``, ...),
-            and ``base``, its name, such as 'TSMOptimWrapperConstructor';
-            ``ratio_lr_mult`` (0.1), multiplied with the rate that it gives the layer;
-            ``ratio_max_norm`` (1.0), the largest norm of all ratio logits' gradients together,
-            None for no clipping.
+        optim_wrapper_cfg: The optimizer wrapper, as mmengine's default constructor takes it.
+        paramwise_cfg: Options of the other constructor (``custom_keys``, ``norm_decay_mult``, ...)
+            and three of this one: ``base``, the name of the other constructor, such as
+            'TSMOptimWrapperConstructor'; ``ratio_lr_mult`` (0.1), the learning rate of ratio
+            logits relative to that of their layer; ``ratio_max_norm`` (1.0), the largest norm of
+            all ratio logits' gradients together, None for no clipping.
 
     Raises:
         ValueError: One of the two numbers is not positive; or ``fc_lr5``, which TSM's constructor
@@ -57,7 +57,7 @@ class SSNOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     def add_params(self, params: list[dict], module: nn.Module, *args, **kwargs) -> None:
         layers = [layer for _, layer in switch_norms(module)]
         found: list[dict] = []
-        if self.is_plain:  # all, as mmengine without options; frozen ones may be released later
+        if self.is_plain:  # mmengine without options takes all; frozen ones may learn later
             found.append(dict(params=list(module.parameters())))
         else:
             with _counted_as_group_norms(layers):

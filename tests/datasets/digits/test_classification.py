@@ -1,4 +1,4 @@
-"""The classification world made of scikit-learn's digits."""
+"""The classification pictures made of scikit-learn's digits."""
 
 import cv2
 import mmpretrain.datasets  # noqa: F401, registers the transforms
@@ -15,7 +15,7 @@ FOLDERS = [f'digit{digit}' for digit in range(10)]
 
 
 @pytest.fixture(scope='module')
-def world(tmp_path_factory):
+def written(tmp_path_factory):
     return write_classification(tmp_path_factory.mktemp('w') / 'imagenet', **TINY, progress=False)
 
 
@@ -43,11 +43,11 @@ def drawn(monkeypatch):
     return glyphs
 
 
-def test_layout_is_that_of_imagenet(world):
-    assert {path.name for path in world.iterdir()} == {'train', 'val', 'meta.json'}
+def test_layout_is_that_of_imagenet(written):
+    assert {path.name for path in written.iterdir()} == {'train', 'val', 'meta.json'}
     for split in ('train', 'val'):
-        assert sorted(path.name for path in (world / split).iterdir()) == FOLDERS
-    files = [path for path in world.rglob('*') if path.is_file() and path.name != 'meta.json']
+        assert sorted(path.name for path in (written / split).iterdir()) == FOLDERS
+    files = [path for path in written.rglob('*') if path.is_file() and path.name != 'meta.json']
     assert len(files) == len({path.name for path in files}) == 33
     assert {path.suffix for path in files} == {'.JPEG'}
     assert {path.read_bytes()[:3] for path in files} == {b'\xff\xd8\xff'}  # JPEG's own mark
@@ -61,10 +61,10 @@ def test_pictures_are_square_colour_images_of_the_asked_size(tmp_path, size, spl
     assert all(np.ptp(p.mean((0, 1))) > 0.5 for p in pictures)  # none is grey
 
 
-def test_classes_have_the_same_number_of_pictures(world):
-    counts = [len(list((world / 'train' / folder).iterdir())) for folder in FOLDERS]
+def test_classes_have_the_same_number_of_pictures(written):
+    counts = [len(list((written / 'train' / folder).iterdir())) for folder in FOLDERS]
     assert counts == [3, 3, 3, 2, 2, 2, 2, 2, 2, 2]
-    assert {len(list((world / 'val' / folder).iterdir())) for folder in FOLDERS} == {1}
+    assert {len(list((written / 'val' / folder).iterdir())) for folder in FOLDERS} == {1}
 
 
 def test_mmpretrain_reads_the_drawn_digit_as_the_label(tmp_path, drawn):
@@ -80,7 +80,7 @@ def test_mmpretrain_reads_the_drawn_digit_as_the_label(tmp_path, drawn):
     }
     assert len(drawn) == len(labels) == 33
     for (name, i), glyph in zip(order, drawn, strict=True):
-        images, truth = split[classification.FOLDERS[name]]
+        images, truth = split[{'train': 'training', 'val': 'validation'}[name]]
         (place,) = np.flatnonzero((images == glyph).all((1, 2)))  # in its own split only
         assert truth[place] == labels[i + 100 * (name == 'val')]
 
@@ -122,15 +122,15 @@ def test_pictures_differ_in_place_and_size_of_the_digit(monkeypatch):
     assert np.ptp(y) > 8
 
 
-def test_same_seed_gives_the_same_bytes_and_another_seed_others(world, tmp_path):
+def test_same_seed_gives_the_same_bytes_and_another_seed_others(written, tmp_path):
     again = contents(write_classification(tmp_path / 'a', **TINY, progress=False))
-    assert again == contents(world)
+    assert again == contents(written)
     other = contents(write_classification(tmp_path / 'b', 1, **TINY, progress=False))
     assert other.keys() == again.keys()
     assert all(other[name] != again[name] for name in again)
 
 
-def test_a_writer_that_dies_leaves_no_world_and_the_next_succeeds(monkeypatch, tmp_path, world):
+def test_a_writer_that_dies_leaves_nothing_and_the_next_succeeds(monkeypatch, tmp_path, written):
     draw, left = classification.draw_picture, iter([1] * 7)
 
     def failing(*args):
@@ -144,7 +144,7 @@ def test_a_writer_that_dies_leaves_no_world_and_the_next_succeeds(monkeypatch, t
             write_classification(tmp_path / 'w', **TINY, progress=False)
     assert {path.name for path in tmp_path.iterdir()} <= {'.w.ssn_mm.lock'}
     root = write_classification(tmp_path / 'w', **TINY, progress=False)
-    assert contents(root) == contents(world)
+    assert contents(root) == contents(written)
 
 
 def test_a_lazy_dataset_leaves_the_disk_alone_and_a_loaded_one_writes(tmp_path):
@@ -155,7 +155,7 @@ def test_a_lazy_dataset_leaves_the_disk_alone_and_a_loaded_one_writes(tmp_path):
     assert lazy[3]['img'].shape == (40, 40, 3)
 
 
-def test_another_worlds_folder_is_refused(tmp_path):
+def test_a_folder_of_another_task_is_refused(tmp_path):
     root = digits.write_segmentation(tmp_path / 'w', num_train=1, num_val=1, size=64)
     with pytest.raises(ValueError, match=r"'segmentation'.*'classification'.*delete the folder"):
         write_classification(root, **TINY)

@@ -1,4 +1,4 @@
-"""The segmentation world made of scikit-learn's digits."""
+"""The segmentation scenes made of scikit-learn's digits."""
 
 import json
 import subprocess
@@ -19,7 +19,7 @@ TINY = {'num_train': 4, 'num_val': 2, 'size': 64, 'progress': False}
 
 
 @pytest.fixture(scope='module')
-def world(tmp_path_factory):
+def written(tmp_path_factory):
     return write_segmentation(tmp_path_factory.mktemp('digits') / 'ade', **SMALL)
 
 
@@ -54,10 +54,10 @@ def test_same_seed_gives_the_same_bytes(tmp_path):
     assert one == two
 
 
-def test_a_scene_does_not_depend_on_how_many_there_are(world, tmp_path):
+def test_a_scene_does_not_depend_on_how_many_there_are(written, tmp_path):
     few = contents(write_segmentation(tmp_path / 'ade', **TINY))
     del few['meta.json']
-    many = contents(world)
+    many = contents(written)
     assert few == {name: many[name] for name in few}
 
 
@@ -92,22 +92,25 @@ def test_scenes_show_only_glyphs_of_their_split(monkeypatch, tmp_path):
     assert {0, 1} < val <= {0, 1, *range(7, 12)}
 
 
-def test_layout_is_that_of_ade20k(world):
-    assert {path.name for path in world.iterdir()} == {'images', 'annotations', 'meta.json'}
+def test_layout_is_that_of_ade20k(written):
+    assert {path.name for path in written.iterdir()} == {'images', 'annotations', 'meta.json'}
     for split, count in [('training', 60), ('validation', 30)]:
-        images = sorted((world / 'images' / split).iterdir())
-        labels = sorted((world / 'annotations' / split).iterdir())
+        images = sorted((written / 'images' / split).iterdir())
+        labels = sorted((written / 'annotations' / split).iterdir())
         assert [p.stem for p in images] == [p.stem for p in labels]
         assert {p.suffix for p in images} == {'.jpg'}
         assert {p.suffix for p in labels} == {'.png'}
-        pixels, values = read(world / 'images' / split), read(world / 'annotations' / split)
+        pixels, values = (
+            read(written / 'images' / split),
+            read(written / 'annotations' / split),
+        )
         assert (pixels.shape, values.shape) == ((count, 64, 64, 3), (count, 64, 64))
         assert values.dtype == np.uint8
 
 
 @pytest.mark.parametrize('split', digits.SPLITS)
-def test_every_class_occurs_in_both_splits(world, split):
-    assert set(np.unique(read(world / 'annotations' / split))) == set(range(12))
+def test_every_class_occurs_in_both_splits(written, split):
+    assert set(np.unique(read(written / 'annotations' / split))) == set(range(12))
 
 
 def test_labels_are_blobs_that_an_output_stride_of_8_can_hold(tmp_path):
@@ -134,8 +137,8 @@ def test_all_between_the_strokes_is_labelled_as_the_digit():
     assert (stroke[body > 0] < 0.1).mean() > 0.1  # while the stroke has one
 
 
-def test_images_differ_in_contrast_brightness_and_colour(world):
-    pixels = read(world / 'images' / 'training').astype(float)
+def test_images_differ_in_contrast_brightness_and_colour(written):
+    pixels = read(written / 'images' / 'training').astype(float)
     mean, std = pixels.mean((1, 2, 3)), pixels.std((1, 2)).mean(1)
     assert np.percentile(std, 90) > 2.5 * np.percentile(std, 10)
     assert np.percentile(mean, 90) > 2 * np.percentile(mean, 10)
@@ -143,14 +146,14 @@ def test_images_differ_in_contrast_brightness_and_colour(world):
     assert (colour.std(0) > 0.1).all()
 
 
-def test_digits_are_both_brighter_and_darker_than_their_surroundings(world):
-    pixels = read(world / 'images' / 'training').mean(3)
-    labels = read(world / 'annotations' / 'training')
+def test_digits_are_both_brighter_and_darker_than_their_surroundings(written):
+    pixels = read(written / 'images' / 'training').mean(3)
+    labels = read(written / 'annotations' / 'training')
     brighter = [p[y > 1].mean() > p[y == 1].mean() for p, y in zip(pixels, labels, strict=True)]
     assert 0.25 < np.mean(brighter) < 0.75
 
 
-def test_mmseg_reads_the_labels_as_0_to_10_and_255(world):
+def test_mmseg_reads_the_labels_as_0_to_10_and_255(written):
     from mmseg.registry import DATASETS
 
     import ssn_mm.datasets.digits.segmentation  # noqa: F401
@@ -158,7 +161,7 @@ def test_mmseg_reads_the_labels_as_0_to_10_and_255(world):
     dataset = DATASETS.build(
         {
             'type': 'DigitsSegDataset',
-            'data_root': str(world),
+            'data_root': str(written),
             'data_prefix': {
                 'img_path': 'images/validation',
                 'seg_map_path': 'annotations/validation',
@@ -170,7 +173,7 @@ def test_mmseg_reads_the_labels_as_0_to_10_and_255(world):
     assert len(dataset) == 30
     assert dataset.metainfo['classes'] == CLASSES
     seen = np.stack([dataset[i]['gt_seg_map'] for i in range(30)])
-    raw = read(world / 'annotations' / 'validation')
+    raw = read(written / 'annotations' / 'validation')
     assert set(np.unique(seen)) == {*range(11), 255}
     np.testing.assert_array_equal(seen, raw - 1)  # in uint8, 0 becomes 255
 
@@ -191,7 +194,7 @@ def test_palette_has_a_colour_for_each_class():
     assert len(CLASSES) == len(PALETTE) == len({tuple(rgb) for rgb in PALETTE}) == 11
 
 
-def test_a_writer_that_dies_leaves_no_world_and_the_next_succeeds(monkeypatch, tmp_path):
+def test_a_writer_that_dies_leaves_nothing_and_the_next_succeeds(monkeypatch, tmp_path):
     root = tmp_path / 'ade'
     with monkeypatch.context() as patch:
         fail_at(patch, call=3)
@@ -235,7 +238,7 @@ print(len(drawn))
 def test_of_two_processes_at_once_one_writes(tmp_path):
     root = tmp_path / 'ade'
     lock = tmp_path / '.ade.ssn_mm.lock'
-    with FileLock(lock):  # so that both find no world and have to wait
+    with FileLock(lock):  # so that both find nothing and have to wait
         command = [sys.executable, '-c', WRITER, str(Path(digits.__file__).parent), str(root)]
         writers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
         assert [writer.stdout.readline() for writer in writers] == ['ready\n'] * 2
@@ -246,29 +249,29 @@ def test_of_two_processes_at_once_one_writes(tmp_path):
     assert contents(root) == contents(write_segmentation(tmp_path / 'alone', **TINY))
 
 
-def test_a_finished_world_is_left_alone(monkeypatch, world):
+def test_a_finished_folder_is_left_alone(monkeypatch, written):
     fail_at(monkeypatch, call=0)
-    assert write_segmentation(world, **SMALL) == world
+    assert write_segmentation(written, **SMALL) == written
 
 
-def test_other_settings_are_refused_naming_both(world):
+def test_other_settings_are_refused_naming_both(written):
     with pytest.raises(ValueError, match=r"'seed': 0.*'seed': 7.*delete the folder") as raised:
-        write_segmentation(world, **SMALL, seed=7)
-    assert str(world) in str(raised.value)
-    assert json.loads((world / 'meta.json').read_text())['seed'] == 0
+        write_segmentation(written, **SMALL, seed=7)
+    assert str(written) in str(raised.value)
+    assert json.loads((written / 'meta.json').read_text())['seed'] == 0
 
 
 @pytest.mark.parametrize('name', ['notes.txt', 'meta.json'])
-def test_a_folder_that_is_no_world_is_refused_and_kept(tmp_path, name):
+def test_a_folder_that_is_nothing_is_refused_and_kept(tmp_path, name):
     (tmp_path / name).write_text('mine')
-    with pytest.raises(ValueError, match='not a complete digit world'):
+    with pytest.raises(ValueError, match='no complete digits dataset'):
         write_segmentation(tmp_path, **TINY)
     assert (tmp_path / name).read_text() == 'mine'
 
 
 def test_a_path_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / 'file').touch()
-    with pytest.raises(OSError, match=r'cannot write .*file/ade.* choose another folder'):
+    with pytest.raises(OSError, match=r'cannot write .*file/ade.* name another folder'):
         write_segmentation(tmp_path / 'file' / 'ade', **TINY)
 
 

@@ -1,4 +1,4 @@
-"""The video world made of scikit-learn's digits."""
+"""The videos made of scikit-learn's digits."""
 
 from collections import Counter
 from pathlib import Path
@@ -14,7 +14,7 @@ from sklearn.ensemble import RandomForestClassifier
 from ssn_mm.datasets.check.checks import check
 from ssn_mm.datasets.digits import video
 from ssn_mm.datasets.digits.drawing import split_glyphs
-from ssn_mm.datasets.digits.video import MOTIONS, DigitsVideoDataset, draw_poses, write_video_world
+from ssn_mm.datasets.digits.video import MOTIONS, DigitsVideoDataset, draw_poses, write_videos
 
 CONFIG = Path(__file__).parents[3] / 'configs/_base_/datasets/digits_video.py'
 TINY = {'num_train': 9, 'num_val': 3, 'size': 32, 'frames': 6, 'progress': False}
@@ -41,21 +41,21 @@ def decode(path):
 
 
 @pytest.fixture(scope='module')
-def world(tmp_path_factory):
+def written(tmp_path_factory):
     """Digits on plain grey, so that they are easily found."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(video, 'draw_background', lambda _, s: np.zeros((s, s, 3), np.float32))
         root = tmp_path_factory.mktemp('digits') / 'kinetics'
-        return write_video_world(root, num_train=320, num_val=8, progress=False)
+        return write_videos(root, num_train=320, num_val=8, progress=False)
 
 
 @pytest.fixture(scope='module')
-def inks(world):
+def inks(written):
     """How far each training frame is from the grey, (N, T, H, W), and the labels (N,)."""
-    names, labels = zip(*listed(world, 'train'), strict=True)
+    names, labels = zip(*listed(written, 'train'), strict=True)
     inks = []
     for name in names:
-        frames = decode(world / 'videos_train' / name).astype(np.float32)
+        frames = decode(written / 'videos_train' / name).astype(np.float32)
         ink = np.abs(frames - frames[0, 0, 0]).mean(-1)  # no digit comes into the corner
         inks.append(ink / ink.max())
     return np.stack(inks), np.array(labels)
@@ -69,21 +69,23 @@ def lie(ink):
     return [x.mean(), y.mean(), np.sqrt(a + c), np.cos(turn), np.sin(turn)]
 
 
-def test_the_layout_is_that_of_kinetics(world):
+def test_the_layout_is_that_of_kinetics(written):
     names = {'videos_train', 'videos_val', 'meta.json'}
     names |= {f'digits_{split}_list_videos.txt' for split in ('train', 'val')}
-    assert {path.name for path in world.iterdir()} == names
+    assert {path.name for path in written.iterdir()} == names
     for split, count in (('train', 320), ('val', 8)):
-        files = [p.relative_to(world / f'videos_{split}') for p in world.rglob(f'*{split}_*.mp4')]
-        rows = listed(world, split)
+        files = [
+            p.relative_to(written / f'videos_{split}') for p in written.rglob(f'*{split}_*.mp4')
+        ]
+        rows = listed(written, split)
         assert sorted(map(str, files)) == sorted(name for name, _ in rows)
         assert [name.split('/')[0] for name, _ in rows] == [list(MOTIONS)[k] for _, k in rows]
         assert set(Counter(label for _, label in rows).values()) == {count // 8}
 
 
-def test_every_video_decodes_to_all_its_frames(world):
-    for name, _ in listed(world, 'val'):
-        frames = decode(world / 'videos_val' / name)
+def test_every_video_decodes_to_all_its_frames(written):
+    for name, _ in listed(written, 'val'):
+        frames = decode(written / 'videos_val' / name)
         assert frames.shape == (24, 64, 64, 3)
         assert frames.dtype == np.uint8
 
@@ -149,7 +151,7 @@ def test_one_decoded_frame_tells_nothing_of_the_class_and_two_do(inks):
 
 def test_the_same_seed_gives_the_same_bytes_and_another_does_not(tmp_path):
     one, two, other = (
-        contents(write_video_world(tmp_path / name, seed, **TINY))
+        contents(write_videos(tmp_path / name, seed, **TINY))
         for name, seed in (('a', 0), ('b', 0), ('c', 1))
     )
     assert len(one) == 9 + 3 + 2 + 1
@@ -158,8 +160,8 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not(tmp_path):
 
 
 def test_a_video_does_not_depend_on_how_many_there_are(tmp_path):
-    few = contents(write_video_world(tmp_path / 'few', **{**TINY, 'num_train': 2}))
-    many = contents(write_video_world(tmp_path / 'many', **TINY))
+    few = contents(write_videos(tmp_path / 'few', **{**TINY, 'num_train': 2}))
+    many = contents(write_videos(tmp_path / 'many', **TINY))
     names = [name for name in few if name.endswith('.mp4')]
     assert len(names) == 2 + 3
     assert all(few[name] == many[name] for name in names)
@@ -171,7 +173,7 @@ def test_validation_shows_no_glyph_of_training(monkeypatch, tmp_path):
     monkeypatch.setattr(
         video, 'draw_video', lambda rng, glyph, *a: shown.append(glyph) or draw(rng, glyph, *a)
     )
-    write_video_world(tmp_path / 'kinetics', **TINY)
+    write_videos(tmp_path / 'kinetics', **TINY)
     split = split_glyphs(0)
     assert len(shown) == 12
     for name, glyphs in (('training', shown[:9]), ('validation', shown[9:])):
@@ -179,7 +181,7 @@ def test_validation_shows_no_glyph_of_training(monkeypatch, tmp_path):
         assert all(glyph.tobytes() in ours for glyph in glyphs)
 
 
-def test_a_writer_that_dies_leaves_no_world_and_the_next_succeeds(monkeypatch, tmp_path):
+def test_a_writer_that_dies_leaves_nothing_and_the_next_succeeds(monkeypatch, tmp_path):
     root = tmp_path / 'kinetics'
     write, calls = video._write_video, iter(range(4))
 
@@ -192,9 +194,9 @@ def test_a_writer_that_dies_leaves_no_world_and_the_next_succeeds(monkeypatch, t
     with monkeypatch.context() as patch:
         patch.setattr(video, '_write_video', failing)
         with pytest.raises(KeyboardInterrupt):
-            write_video_world(root, **TINY)
+            write_videos(root, **TINY)
     assert {path.name for path in tmp_path.iterdir()} <= {'.kinetics.ssn_mm.lock'}
-    files = contents(write_video_world(root, **TINY))
+    files = contents(write_videos(root, **TINY))
     assert b'half' not in files.values()
 
 
@@ -218,7 +220,7 @@ def test_a_video_that_opencv_cannot_write_is_named(tmp_path):
 )
 def test_bad_arguments_are_quoted(tmp_path, argument, value, bound):
     with pytest.raises(ValueError, match=rf'{argument} must be {bound}, got {value}'):
-        write_video_world(tmp_path / 'kinetics', **{**TINY, argument: value})
+        write_videos(tmp_path / 'kinetics', **{**TINY, argument: value})
     assert not any(tmp_path.iterdir())
 
 
@@ -234,7 +236,7 @@ def test_the_pipelines_take_clips_in_the_models_form(tmp_path):
 
     register_all_modules(init_default_scope=False)
     with DefaultScope.overwrite_default_scope('mmaction'):
-        train, val = (DATASETS.build(settings(s, tmp_path / 'world')) for s in ('train', 'val'))
+        train, val = (DATASETS.build(settings(s, tmp_path / 'digits')) for s in ('train', 'val'))
     assert (len(train), len(val)) == (16, 8)
     assert train.metainfo['classes'] == tuple(MOTIONS)
     assert train[9]['inputs'].shape == (1, 3, 8, 32, 32)
@@ -250,7 +252,7 @@ def test_no_pipeline_flips():
 
 
 def test_a_lazy_dataset_leaves_the_disk_alone_and_a_loaded_one_writes(tmp_path):
-    node = settings('train', tmp_path / 'world')
+    node = settings('train', tmp_path / 'digits')
     del node['type'], node['pipeline']
     dataset = DigitsVideoDataset(**node, pipeline=[], lazy_init=True)
     assert not any(tmp_path.iterdir())
@@ -262,7 +264,7 @@ def test_the_data_checker_finds_nothing_to_complain_about(tmp_path):
     cfg = Config.fromfile(CONFIG)
     cfg.default_scope = 'mmaction'
     for split in ('train', 'val', 'test'):
-        cfg[f'{split}_dataloader'].dataset = settings(split, tmp_path / 'world')
+        cfg[f'{split}_dataloader'].dataset = settings(split, tmp_path / 'digits')
     train, val, _ = check(cfg, workers=1, progress=False)
     assert (train.task, train.faults, val.faults) == ('video', [], [])
     assert train.classes == list(MOTIONS)

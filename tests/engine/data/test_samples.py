@@ -12,7 +12,7 @@ from mmengine.registry import DATASETS, DefaultScope
 from torch.utils.data import DataLoader
 
 from ssn_mm.datasets.check.sample_check import SampleCheck
-from ssn_mm.datasets.digits.video import MOTIONS, write_video_world
+from ssn_mm.datasets.digits.video import MOTIONS, write_videos
 from ssn_mm.engine.data.samples import BrokenSampleError, NamingCollate, Samples, seed_everything
 
 CHECK = SampleCheck(classes=4, channels=3)
@@ -166,7 +166,7 @@ def test_a_video_without_frames_is_named(tmp_path):
     import mmaction.datasets  # noqa: F401
 
     scope('mmaction')
-    write_video_world(tmp_path, num_train=8, num_val=8, frames=8, progress=False)
+    write_videos(tmp_path, num_train=8, num_val=8, frames=8, progress=False)
     (video, *_) = sorted((tmp_path / 'videos_train').rglob('*.mp4'))
     reader = cv2.VideoWriter(str(video), cv2.VideoWriter.fourcc(*'mp4v'), 15, (64, 64))
     reader.release()  # a container, no frame

@@ -196,7 +196,7 @@ def test_four_normalizers_need_a_larger_radius(tmp_path):
 def test_undecided_layers_that_are_frozen_are_refused(tmp_path):
     model = Net()
     model.norm.requires_grad_(False)
-    with pytest.raises(ValueError, match=r'1 SSN layers are frozen before they chose, norm\.\.\.'):
+    with pytest.raises(ValueError, match=r'1 SSN layers are frozen and not selected, norm\.\.\.'):
         run(tmp_path, model=model)
     with torch.no_grad():
         model.norm.ratio_logits.copy_(torch.tensor([[0.0, 1, 0], [0, 0, 1]]))

@@ -80,7 +80,7 @@ def test_only_damaged_checkpoints_are_an_error(tmp_path):
     train(tmp_path, 'iterations', stop=2)
     for file in tmp_path.glob('iter_*.pth'):
         file.write_bytes(file.read_bytes()[:-10])
-    with pytest.raises(ValueError, match=r'all 2 checkpoints in .* are damaged; start anew'):
+    with pytest.raises(ValueError, match=r'all 2 checkpoints in .* are damaged; start again'):
         train(tmp_path, 'iterations', resume=True)
     with pytest.raises(ValueError, match=r'iter_2\.pth is damaged'):
         train(tmp_path, 'iterations', load_from=str(tmp_path / 'iter_2.pth'))
