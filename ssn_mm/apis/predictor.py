@@ -16,7 +16,7 @@ from ..config_files import files_of
 from ..datasets.nested import scope_of
 from ..datasets.pipelines import Preparation, Prepared, class_of
 from ..deploy import OnnxProgram, load_frozen
-from ..deploy.networks import build_network, head_of, run_by, task_of, with_views
+from ..deploy.networks import build_network, head_of, task_of, with_program, with_views
 from ..weights.content import load_strictly
 from ..weights.files import check_checkpoint, read_weights
 
@@ -115,7 +115,7 @@ class Predictor:
         """Fills the network, or lets onnxruntime run it; returns what is known of its classes."""
         if Path(weights).suffix == '.onnx':
             program = OnnxProgram(weights)
-            self._model = run_by(self._model, program)
+            self._model = with_program(self._model, program)
             return program.meta
         state, meta = read_weights(weights)
         if 'frozen' in meta:

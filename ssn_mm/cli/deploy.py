@@ -29,7 +29,7 @@ from ..deploy.networks import (
     task_of,
 )
 from ..deploy.onnx_program import OnnxProgram, require_onnx
-from ..deploy.unselected import how_much, unselected_rows
+from ..deploy.unselected import forced_change, unselected_rows
 from ..deploy.verify import Program, verify_outputs
 from ..files import check_writes
 from ..layers import ssn_layers
@@ -161,7 +161,7 @@ def _frozen(model: nn.Module, inputs: Tensor, unselected: str, force: bool) -> n
         warnings.simplefilter('ignore')  # a line for each forced layer, which the table has, too
         frozen = freeze(copy.deepcopy(model), force)
     if unselected:
-        print(f'warning: {unselected}{how_much(model, frozen, inputs)}\n')
+        print(f'warning: {unselected}{forced_change(model, frozen, inputs)}\n')
     return frozen
 
 

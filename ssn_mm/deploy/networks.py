@@ -107,7 +107,7 @@ def with_views(cfg: Config, network: Any) -> Any:
     return MODELS.build(wrapper)
 
 
-def run_by(model: Any, program: Callable[[Tensor], Tensor]) -> Any:
+def with_program(model: Any, program: Callable[[Tensor], Tensor]) -> Any:
     """A model with a program in its network's place; predictions stay the library's work.
 
     Args:
@@ -179,7 +179,7 @@ def check_program(model: Any, inputs: Tensor) -> None:
         raise ValueError(
             f'{name} returns {type(outputs).__name__}, no tensor; it cannot be exported'
         )
-    served = run_by(model, TensorMode(model))
+    served = with_program(model, TensorMode(model))
     equal, total = equal_labels(predictions(model, inputs), predictions(served, inputs))
     if equal < 0.999 * total:
         raise ValueError(

@@ -24,7 +24,7 @@ def unselected_rows(
         meta: What that file says of them, such as the iteration.
 
     Returns:
-        Sentences, the last of which :func:`how_much` ends; '' where all ratios have selected.
+        Sentences, the last of which :func:`forced_change` ends; '' where all ratios have selected.
     """
     layers = dict(ssn_layers(model))
     names = [name for name, layer in layers.items() if None in layer.selected]
@@ -42,7 +42,7 @@ def unselected_rows(
     return told + 'With --force they take their largest ratios; outputs then differ'
 
 
-def how_much(model: nn.Module, frozen: nn.Module, inputs: Tensor) -> str:
+def forced_change(model: nn.Module, frozen: nn.Module, inputs: Tensor) -> str:
     """Says by how much forced selections change a network's outputs, as the end of a sentence."""
     expected, found = TensorMode(model)(inputs), TensorMode(frozen)(inputs)
     change = ((found - expected).abs().max() / expected.abs().max()).item()

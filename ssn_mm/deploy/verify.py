@@ -17,7 +17,7 @@ from ..datasets.check.preflight import DatasetMissingError, check_datasets
 from ..datasets.pipelines import dataset_of_tests
 from ..timing.tables import table
 from .export import check_outputs
-from .networks import equal_labels, predictions, run_by
+from .networks import equal_labels, predictions, with_program
 
 Program = Callable[[Tensor], Tensor]
 
@@ -48,12 +48,12 @@ def verify_outputs(
     equal, total, seen = dict.fromkeys(networks, 0), 0, 0
     source, batches = _batches(cfg, model, shape, count)
     for inputs, samples in batches:
-        expected = predictions(run_by(model, networks['trained']), inputs, samples)
+        expected = predictions(with_program(model, networks['trained']), inputs, samples)
         total, seen = total + equal_labels(expected, expected)[1], seen + len(inputs)
         for name, network in networks.items():
             difference = check_outputs(network, networks['trained'], inputs, f'the {name} network')
             worst[name] = max(worst[name], difference)
-            found = predictions(run_by(model, network), inputs, samples)
+            found = predictions(with_program(model, network), inputs, samples)
             equal[name] += equal_labels(found, expected)[0]
     lines = [[name, f'{worst[name]:.1e}', f'{equal[name]} of {total}'] for name in networks]
     head = ['network', 'largest difference, relative', 'labels equal']
