@@ -7,19 +7,8 @@ import numpy as np
 from mmpretrain.datasets import ImageNet
 from mmpretrain.registry import DATASETS
 
-from .drawing import (
-    CLASSES,
-    TASK,
-    VERSION,
-    checked,
-    draw_background,
-    draws,
-    expose,
-    place_glyph,
-    split_glyphs,
-    write_image,
-    write_once,
-)
+from .drawing import CLASSES, draw_background, expose, place_glyph, split_glyphs
+from .writing import TASK, VERSION, checked, draws, write_image, write_once
 
 FOLDERS = {'training': 'train', 'validation': 'val'}  # ImageNet's names of the splits
 

@@ -5,27 +5,19 @@ scikit-learn. Each image is drawn from its own random generator, so what is writ
 settings and on the library versions alone, not on the order or the process that drew it.
 """
 
-import json
-import shutil
-from collections.abc import Callable, Iterator
-from operator import index
 from pathlib import Path
 
 import cv2
 import numpy as np
-from filelock import FileLock
-from rich.console import Console
-from rich.progress import track
+
+from .writing import SPLITS, TASK, VERSION, checked, draws, write_image, write_once
 
 CLASSES = ('background', *(f'digit {d}' for d in range(10)))
 # Okabe and Ito's colour-blind safe colours, and three that differ from them in lightness too
 PALETTE = [[0, 0, 0], [230, 159, 0], [86, 180, 233], [0, 158, 115], [240, 228, 66], [0, 114, 178]]
 PALETTE += [[213, 94, 0], [204, 121, 167], [136, 34, 85], [238, 238, 238], [51, 34, 136]]
 
-SPLITS = {'training': 1, 'validation': 2}  # numbers in the seed; 0 is that of splitting glyphs
-VERSION = 1  # raise it when the pixels change, so that no folder of earlier ones is reused
 VAL_FRACTION = 0.2  # how many of each class's glyphs are for validation
-TASK = 'world'  # the key in meta.json, as 0.1 wrote it, whose folders are used on
 CELL = 8  # pixels that one of a glyph's 8x8 becomes before it is warped into the scene
 
 
@@ -81,58 +73,6 @@ def write_segmentation(
             write_image(folder / 'annotations' / split / f'{stem}.png', label)
 
     return write_once(root, settings, fill)
-
-
-def write_once(root: str | Path, settings: dict, fill: Callable[[Path], None]) -> Path:
-    """Fills a folder completely or not at all, and once, however many processes ask for it.
-
-    Args:
-        root: The folder to make; hidden files beside it, ``.<root>.ssn_mm*``, are used too.
-        settings: What the content follows from, of JSON's types; kept in ``meta.json``.
-        fill: Writes the content into the empty folder it is given.
-
-    Returns:
-        ``root`` as a Path.
-
-    Raises:
-        ValueError: ``root`` was filled with other settings, or holds other files.
-        OSError: ``root`` cannot be written.
-    """
-    place = Path(root).resolve()  # through a link, or the rename would hit the link
-    if _is_written(place, settings):  # needs no lock: the folder appears complete
-        return Path(root)
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(place.with_name(f'.{place.name}.ssn_mm.lock')):
-            if _is_written(place, settings):
-                return Path(root)
-            partial = place.with_name(f'.{place.name}.ssn_mm.tmp')
-            shutil.rmtree(partial, ignore_errors=True)  # a writer was killed
-            partial.mkdir()
-            try:
-                fill(partial)
-                (partial / 'meta.json').write_text(json.dumps(settings, indent=2) + '\n')
-                partial.replace(place)
-            finally:
-                shutil.rmtree(partial, ignore_errors=True)
-    except OSError as error:
-        message = f'cannot write the digits dataset to {str(root)!r} ({error}); name another folder'
-        raise OSError(error.errno, message) from error
-    return Path(root)
-
-
-def draws(
-    seed: int, num_train: int, num_val: int, progress: bool
-) -> Iterator[tuple[str, int, np.random.Generator]]:
-    """Yields what each picture, or video, is drawn from, and shows a progress bar.
-
-    Yields:
-        The split, 'training' or 'validation'; the number in it; and a random generator of its own.
-    """
-    jobs = [('training', i) for i in range(num_train)] + [('validation', i) for i in range(num_val)]
-    console = Console(stderr=True)
-    for split, i in track(jobs, 'Drawing digits', console=console, disable=not progress):
-        yield split, i, np.random.default_rng([seed, SPLITS[split], i])
 
 
 def split_glyphs(seed: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -266,46 +206,3 @@ def expose(rng: np.random.Generator, scene: np.ndarray) -> np.ndarray:
     black = rng.uniform(0, 1 - contrast) * rng.uniform(0.75, 1, 3).astype(np.float32)
     scene = (contrast * scene + black) * rng.uniform(0.6, 1, 3).astype(np.float32)
     return np.clip(255 * scene, 0, 255).astype(np.uint8)
-
-
-def checked(name: str, value: int, least: int, most: int | None = None) -> int:
-    """An argument as an int within bounds.
-
-    Raises:
-        ValueError: It is no integer, below ``least`` or above ``most``.
-    """
-    try:
-        value = index(value)
-    except TypeError:
-        raise ValueError(f'{name} must be an integer, got {value!r}') from None
-    if value < least or (most is not None and value > most):
-        bound = f'at least {least}' if most is None else f'in {least}..{most}'
-        raise ValueError(f'{name} must be {bound}, got {value}')
-    return value
-
-
-def _is_written(place: Path, settings: dict) -> bool:
-    """Whether a folder was filled with these settings; ValueError if it holds something else."""
-    # existence first: what exists is complete, so a rename by another process cannot get between
-    if not place.exists() or (place.is_dir() and not any(place.iterdir())):
-        return False
-    try:
-        found = json.loads((place / 'meta.json').read_text())
-    except (OSError, ValueError) as error:
-        raise ValueError(
-            f'{str(place)!r} exists and is no complete digits dataset ({error}): '
-            'delete it if it was one, or name another folder'
-        ) from error
-    if found != settings:
-        raise ValueError(
-            f'{str(place)!r} was written with {found}, but now asked for is {settings}: '
-            'delete the folder or name another one'
-        )
-    return True
-
-
-def write_image(path: Path, image: np.ndarray) -> None:
-    """Writes an image (H, W, 3), BGR, or (H, W), uint8."""
-    params = [cv2.IMWRITE_JPEG_QUALITY, 92] if path.suffix.lower() in ('.jpg', '.jpeg') else []
-    _, data = cv2.imencode(path.suffix, np.ascontiguousarray(image), params)
-    path.write_bytes(data.tobytes())  # raises on a full disk, where cv2.imwrite returns False

@@ -8,7 +8,8 @@ from mmaction.datasets import VideoDataset
 from mmaction.registry import DATASETS
 
 from ...renamed import refuse_renamed
-from .drawing import TASK, VERSION, checked, draw_background, draws, split_glyphs, write_once
+from .drawing import draw_background, split_glyphs
+from .writing import TASK, VERSION, checked, draws, write_once
 
 MOTIONS = {  # which part of a pose runs, and in which direction; y points down
     'move_left': (0, -1),

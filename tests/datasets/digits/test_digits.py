@@ -224,9 +224,11 @@ def test_files_beside_the_dataset_are_left_alone(tmp_path):
 
 
 WRITER = """
-import sys
-sys.path.insert(0, sys.argv[1])  # the module alone: the package takes seconds to import
-import drawing as digits
+import sys, types
+package = types.ModuleType('package')  # the folder alone: ssn_mm takes seconds to import
+package.__path__ = [sys.argv[1]]
+sys.modules['package'] = package
+from package import drawing as digits
 drawn, draw = [], digits.draw_scene
 digits.draw_scene = lambda *args: drawn.append(1) or draw(*args)
 print('ready', flush=True)
