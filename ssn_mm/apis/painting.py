@@ -47,7 +47,7 @@ class Painter:
         return np.asarray(sheet)[..., ::-1]
 
     def contact_sheet(self, frames: Sequence[np.ndarray], prediction: Prediction) -> np.ndarray:
-        """Frames of a clip in rows of three, beside what the network says of it."""
+        """Frames of a clip in rows of three, beside the prediction for it."""
         columns = min(3, len(frames))
         height, width = frames[0].shape[:2]
         rows = -(-len(frames) // columns)

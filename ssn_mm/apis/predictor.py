@@ -23,7 +23,7 @@ from ..weights.files import check_checkpoint, read_weights
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a network says of one picture or video.
+    """A network's prediction for one picture or video.
 
     Attributes:
         scores: A number for each class, (classes,), as the library's post-processing gives it,

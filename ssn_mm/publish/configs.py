@@ -51,7 +51,7 @@ def read_config(path: str | Path) -> Config:
     except ValueError as error:
         raise ValueError(f'{path} is not JSON: {error}') from error
     if not isinstance(content, dict):
-        raise ValueError(f'{path} holds {type(content).__name__}, a config is an object')
+        raise ValueError(f'{path} holds a {type(content).__name__}, expected an object')
     return Config(content)
 
 

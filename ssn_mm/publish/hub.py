@@ -158,7 +158,9 @@ def _download(source: str, revision: str | None) -> Path:
     except hub.errors.HFValidationError as error:
         raise ValueError(f"{source!r} is no folder here, and no 'owner/name' on the Hub") from error
     except (hub.errors.LocalEntryNotFoundError, hub.errors.RepositoryNotFoundError) as error:
-        raise ValueError(f'{source!r} is no folder here, and was not had from the Hub') from error
+        raise ValueError(
+            f'{source!r} is no folder here, and could not be downloaded from the Hub'
+        ) from error
 
 
 def _hub() -> Any:
@@ -167,5 +169,5 @@ def _hub() -> Any:
         import huggingface_hub.errors
     except ImportError as error:
         install = pip_install('ssn-mm[hub]')
-        raise ImportError(f'the Hub needs a package more: {install}') from error
+        raise ImportError(f'the Hub needs huggingface_hub: {install}') from error
     return huggingface_hub

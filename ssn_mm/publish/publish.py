@@ -32,7 +32,7 @@ def publish(
     metrics: Mapping[str, float] | None = None,
     force: bool = False,
 ) -> Path:
-    """Makes a folder to give away of a checkpoint; it is complete or not there.
+    """Publishes a checkpoint as a folder, which is complete or not there.
 
     In it are the weights, ``<name>-<first 8 hex digits of their SHA-256>.pth``, which PyTorch reads
     as weights only, with the classes' names and no more; the config as plain data; a model card,

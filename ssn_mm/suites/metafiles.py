@@ -16,6 +16,8 @@ PAPER = {
 NOTE = '# Made by tools/analysis_tools/make_metafiles.py from configs/results.yml, not by hand.\n'
 # keys of an entry for a folder, and for a model, with the kinds of their values
 FAMILY = dict(title=str, task=str, architecture=list, models=dict)
+WORDS: dict[Any, str] = {str: 'a text', list: 'a list', dict: 'entries by name'}
+WORDS |= {(int, str): 'a number or a text', (str, list): 'a name or a list of names'}
 MODEL = dict(norm=str, data=str, table=(int, str), metric=(str, list), paper=object, ours=object)
 TABLE = re.compile(r'(<!-- results -->\n).*?(<!-- /results -->)', re.DOTALL)
 
@@ -63,7 +65,7 @@ def _check_entry(where: str, entry: Any, kinds: Mapping[str, Any] | None = None)
         raise ValueError(f'{where} has {sorted(entry)}, expected {sorted(kinds)}')
     for key, kind in kinds.items():
         if not isinstance(entry[key], kind):
-            raise ValueError(f'{where}: {key} is {entry[key]!r}, which is of the wrong kind')
+            raise ValueError(f'{where}: {key} is {entry[key]!r}, expected {WORDS[kind]}')
 
 
 def _check_value(where: str, key: str, value: Any, metric: str | list[str]) -> None:

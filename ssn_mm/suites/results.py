@@ -22,7 +22,7 @@ _MEASURED = ('metrics', 'curves', 'seconds_per_iteration', 'memory', 'ratios')  
 
 @dataclass(frozen=True)
 class Results:
-    """What tables and figures are made of.
+    """Results of a suite, or of one training, which tables and figures show.
 
     Attributes:
         name: The name of the suite, or of the training.
@@ -75,7 +75,9 @@ def results_of_suite(suite: Suite, rows: Sequence[Mapping[str, Any]]) -> Results
 
 
 def results_of_training(work_dir: Path) -> Results:
-    """The result of a training that no suite started, complete or not; its ``notes`` say which.
+    """The result of a training that no suite started, complete or not.
+
+    The ``notes`` of its row say what it lacks.
 
     Raises:
         FileNotFoundError: Nothing was trained there.
@@ -87,7 +89,7 @@ def results_of_training(work_dir: Path) -> Results:
 
 
 def write_results(path: Path, results: Results) -> None:
-    """Writes JSON Lines, atomically: a header, then a row a run; null is what was NaN."""
+    """Writes JSON Lines, atomically: a header, then a row for each run; NaN becomes null."""
     header = dict(
         name=results.name,
         title=results.title,
@@ -134,7 +136,7 @@ def _check_header(path: Path, line: int, header: Mapping[str, Any]) -> None:
 
 
 def _check_row(path: Path, line: int, row: Mapping[str, Any]) -> None:
-    """Checks what tables and figures count with."""
+    """Checks the values that tables and figures count with."""
     if row['status'] not in ('done', 'failed'):
         raise wrong(path, line, 'status', row['status'], "'done' or 'failed'")
     if row['status'] == 'failed':
@@ -172,7 +174,7 @@ def _is_value(value: Any) -> bool:
 
 
 def _finite(node: Any) -> Any:
-    """Numbers that JSON lacks as None."""
+    """A value with None for the numbers that JSON lacks."""
     if isinstance(node, Mapping):
         return {key: _finite(value) for key, value in node.items()}
     if isinstance(node, list | tuple):

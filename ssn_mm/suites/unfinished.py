@@ -32,7 +32,7 @@ def missing(work_dir: Path) -> list[str]:
 
 
 def unselected(ratios: Ratios) -> list[str]:
-    """How many rows of SSN layers have selected nothing at the end, and of which; not of SN's."""
+    """Which SSN layers have rows that have selected nothing at the end, and how many, in words."""
     radius = float(ratios.radius[-1])
     open_rows = ~(ratios.ratios[-1] == 1).any(-1)  # (L, 2)
     if math.isnan(radius) or not open_rows.any():

@@ -21,7 +21,7 @@ from .rounds import QUANTILES
 
 @dataclass(frozen=True)
 class Run:
-    """What a tool that times wrote.
+    """The rows that a timing tool wrote, and how they were measured.
 
     Attributes:
         tool: Name of the tool.
@@ -92,7 +92,7 @@ def read_run(path: str | Path) -> Run:
 
 
 def _check_row(path: str | Path, line: int, row: Mapping[str, Any]) -> None:
-    """Checks what tables count with."""
+    """Checks the values that tables count with."""
     if not isinstance(row['case'], dict):
         raise wrong(path, line, 'case', row['case'], 'what was measured, by name')
     if not isinstance(row['competitor'], str):

@@ -159,7 +159,7 @@ def plot_network(run: Ratios) -> Picture:
 
 
 def ratio_figures(results: Results) -> Iterator[Picture]:
-    """The figures of this module that there is data for; of one run, the first SSN's if any."""
+    """The figures of this module that there is data for; figures of one run show the first SSN."""
     if (averages := plot_average_ratios(results)) is not None:
         yield averages
     first: dict[str, Mapping[str, Any]] = {}

@@ -132,7 +132,7 @@ def test_what_is_missing_or_damaged_is_named(saved, tmp_path):
     pytest.importorskip('huggingface_hub')
     with pytest.raises(ValueError, match="is no folder here, and no 'owner/name'"):
         from_pretrained(tmp_path / 'none')
-    with pytest.raises(ValueError, match="'owner/none' is no folder here, and was not had"):
+    with pytest.raises(ValueError, match="'owner/none' is no folder here, and could not be"):
         from_pretrained('owner/none')
     with pytest.raises(ValueError, match=r'saved exists; name another folder'):
         save_pretrained(*reversed(network('resnet_ssn')), saved)

@@ -79,8 +79,8 @@ def test_our_column_stays_empty_until_run(tmp_path):
 @pytest.mark.parametrize(
     ('change', 'message'),
     [
-        (dict(norm=None), 'norm is None, which is of the wrong kind'),
-        (dict(metric=5), 'metric is 5, which is of the wrong kind'),
+        (dict(norm=None), 'norm is None, expected a text'),
+        (dict(metric=5), 'metric is 5, expected a name or a list of names'),
         (dict(paper='high'), "paper is 'high', expected a number for mIoU, or null"),
         (dict(ours=[1, 2]), r'ours is \[1, 2\], expected a number for mIoU, or null'),
         (dict(ours=True), 'ours is True, expected a number'),

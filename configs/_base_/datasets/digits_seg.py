@@ -1,5 +1,5 @@
 # The digits dataset in ADE20K's layout: 64x64 scenes, written on first use.
-world = dict(type='DigitsSegDataset', data_root='data/digits/ade', num_train=1600, size=64)
+digits = dict(type='DigitsSegDataset', data_root='data/digits/ade', num_train=1600, size=64)
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations'),
@@ -27,7 +27,7 @@ train_dataloader = dict(
     persistent_workers=True,
     sampler=dict(type='InfiniteSampler', shuffle=True),
     dataset=dict(
-        **world,
+        **digits,
         data_prefix=dict(img_path='images/training', seg_map_path='annotations/training'),
         pipeline=train_pipeline,
     ),
@@ -38,7 +38,7 @@ val_dataloader = dict(
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
-        **world,
+        **digits,
         data_prefix=dict(img_path='images/validation', seg_map_path='annotations/validation'),
         pipeline=test_pipeline,
     ),

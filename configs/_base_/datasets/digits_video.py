@@ -1,7 +1,7 @@
 # The digits dataset in Kinetics' layout: 64x64 videos of 24 frames, written on first use.
 # Clips of 8 frames with a one-frame gap, cropped to 32x32; none is flipped, which would change the
 # class.
-world = dict(type='DigitsVideoDataset', data_root='data/digits/kinetics')
+digits = dict(type='DigitsVideoDataset', data_root='data/digits/kinetics')
 train_pipeline = [
     dict(type='DecordInit', num_threads=1),
     dict(type='SampleFrames', clip_len=8, frame_interval=2, num_clips=1),
@@ -25,7 +25,7 @@ train_dataloader = dict(
     persistent_workers=True,
     sampler=dict(type='InfiniteSampler', shuffle=True),
     dataset=dict(
-        **world,
+        **digits,
         ann_file='digits_train_list_videos.txt',
         data_prefix=dict(video='videos_train'),
         pipeline=train_pipeline,
@@ -37,7 +37,7 @@ val_dataloader = dict(
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
-        **world,
+        **digits,
         ann_file='digits_val_list_videos.txt',
         data_prefix=dict(video='videos_val'),
         pipeline=test_pipeline,
