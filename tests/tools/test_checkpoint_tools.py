@@ -43,7 +43,7 @@ def tool():
         try:
             runpy.run_path(str(ROOT / 'tools' / name), run_name='__main__')
         except SystemExit as error:
-            return error.code
+            return error.code or 0  # None is success, too
         return 0
 
     yield run
