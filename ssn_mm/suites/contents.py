@@ -1,12 +1,14 @@
 """What source files define, wherever it stands and however it is written.
 
 A file that was moved, a module that was renamed, imports, docstrings, comments and formatting make
-no difference. Which of two definitions of one name an import means is not seen.
+no difference. A name that is imported from the package stands with a hash of its definition, so
+that another definition of the same name does.
 """
 
 import ast
+import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -28,26 +30,67 @@ def contents(file: Path, package: Path) -> Iterator[str]:
         package: The folder of the package that it belongs to, or the file itself if it is a module
             of its own. Where modules lie in it makes no difference.
     """
-    text = file.read_text('utf-8', 'replace')
-    try:
-        tree = ast.parse(text) if file.suffix == '.py' else None
-    except SyntaxError:
-        tree = None
+    tree = _parsed(file)
     if tree is None:
-        yield ' '.join(m[0] for m in _TOKENS.finditer(text) if m['left_out'] is None)
+        words = _TOKENS.finditer(file.read_text('utf-8', 'replace'))
+        yield ' '.join(word[0] for word in words if word['left_out'] is None)
         return
-    writer = _Writer(file.relative_to(package.parent).parent.parts, _modules(package))
+    writer = _Writer(file, package)
     writer.read_imports(tree)
     for statement in _statements(tree.body):
         yield writer.text(statement)
 
 
+def _parsed(file: Path) -> ast.Module | None:
+    """The syntax tree of a Python file; None of another one, or a broken one."""
+    try:
+        return ast.parse(file.read_text('utf-8', 'replace')) if file.suffix == '.py' else None
+    except SyntaxError:
+        return None
+
+
 @cache
-def _modules(package: Path) -> frozenset[str]:
-    """Dotted names of a package and all its modules."""
+def _modules(package: Path) -> Mapping[str, Path]:
+    """The files of a package by the dotted names of its modules."""
     files = package.rglob('*.py') if package.is_dir() else [package]
-    places = (file.relative_to(package.parent).with_suffix('').parts for file in files)
-    return frozenset('.'.join(parts).removesuffix('.__init__') for parts in places)
+    found = {}
+    for file in files:
+        parts = file.relative_to(package.parent).with_suffix('').parts
+        found['.'.join(parts).removesuffix('.__init__')] = file
+    return found
+
+
+def _definition(package: Path, target: str) -> str:
+    """A hash of the definition that a dotted name of a package leads to; '' if it has none."""
+    seen = set()
+    while target and target not in seen:
+        seen.add(target)
+        module, _, name = target.rpartition('.')
+        if module not in _modules(package):
+            return ''
+        hashes, targets = _module(package, module)
+        if name in hashes:
+            return hashes[name]
+        target = targets.get(name, '')
+    return ''
+
+
+@cache
+def _module(package: Path, module: str) -> tuple[Mapping[str, str], Mapping[str, str]]:
+    """Hashes of the definitions in a module, and what its imports bind, both by name."""
+    file = _modules(package)[module]
+    tree = _parsed(file)
+    if tree is None:
+        return {}, {}
+    writer = _Writer(file, package, plain=True)
+    writer.read_imports(tree)
+    hashes: dict[str, str] = {}
+    for node in _statements(tree.body):
+        stated = getattr(node, 'targets', [getattr(node, 'target', node)])
+        for name in (getattr(to, 'name', getattr(to, 'id', '')) for to in stated):
+            text = hashes.get(name, '') + writer.text(node)
+            hashes[name] = hashlib.sha256(text.encode()).hexdigest()[:12]
+    return hashes, writer.targets
 
 
 def _statements(body: list[ast.stmt]) -> list[ast.stmt]:
@@ -66,28 +109,47 @@ def _is_silent(node: ast.stmt) -> bool:
 
 
 class _Writer:
-    """Nodes of one file as text."""
+    """Writes nodes of a file as text.
 
-    def __init__(self, folder: tuple[str, ...], modules: frozenset[str]) -> None:
-        self._folder, self._modules = folder, modules
-        # what imports bind, by the last part of what it stands for; '' for modules of the package
-        self._names: dict[str, str] = {}
+    Args:
+        file: The file.
+        package: The package that it belongs to.
+        plain: Whether imported names stand without hashes of their definitions.
+
+    Attributes:
+        targets: What imports bind, as dotted names.
+    """
+
+    def __init__(self, file: Path, package: Path, plain: bool = False) -> None:
+        self._folder = file.relative_to(package.parent).parent.parts
+        self._package, self._plain = package, plain
+        self._modules = _modules(package)
+        self.targets: dict[str, str] = {}
 
     def read_imports(self, tree: ast.Module) -> None:
-        """Takes note of all imports of the file, so that their lines make no difference."""
+        """Takes note of all imports of the file."""
         for node in ast.walk(tree):
             if isinstance(node, ast.Import):
-                for alias in node.names:
-                    if alias.asname:
-                        self._bind(alias.asname, alias.name)
+                self.targets |= {a.asname: a.name for a in node.names if a.asname}
             elif isinstance(node, ast.ImportFrom):
                 base = self._folder[: len(self._folder) - node.level + 1] if node.level else ()
                 module = '.'.join([*base, *([node.module] if node.module else [])])
-                for alias in node.names:
-                    self._bind(alias.asname or alias.name, f'{module}.{alias.name}')
+                self.targets |= {a.asname or a.name: f'{module}.{a.name}' for a in node.names}
 
-    def _bind(self, name: str, target: str) -> None:
-        self._names[name] = '' if target in self._modules else target.rpartition('.')[2]
+    def _name(self, target: str) -> str:
+        """What stands for a dotted name: its last part, and a hash of what it leads to."""
+        found = '' if self._plain else _definition(self._package, target)
+        name = target.rpartition('.')[2]
+        return f'{name}@{found}' if found else name
+
+    def _module_of(self, node: ast.expr) -> str:
+        """The module of the package that an expression names; '' if it names something else."""
+        full = ''
+        if isinstance(node, ast.Name):
+            full = self.targets.get(node.id, '')
+        elif isinstance(node, ast.Attribute) and (outer := self._module_of(node.value)):
+            full = f'{outer}.{node.attr}'
+        return full if full in self._modules else ''
 
     def text(self, node: Any) -> str:
         """A node as text, the same in each version of Python: without places and what is empty."""
@@ -96,11 +158,14 @@ class _Writer:
             return f'[{" ".join(map(self.text, own))}]'
         if isinstance(node, ast.Constant):
             return repr(self._without_module(node.value))
+        if isinstance(node, ast.Name | ast.Attribute) and self._module_of(node):
+            return ''
         if isinstance(node, ast.Name):
-            return self._names.get(node.id, node.id)
+            return self._name(self.targets[node.id]) if node.id in self.targets else node.id
         if isinstance(node, ast.Attribute):
-            of = self.text(node.value)  # '' of a module of the package
-            return f'{of}.{node.attr}' if of else node.attr
+            module = self._module_of(node.value)
+            attribute = f'{self.text(node.value)}.{node.attr}'
+            return self._name(f'{module}.{node.attr}') if module else attribute
         if not isinstance(node, ast.AST):
             return repr(node)
         parts = [

@@ -10,7 +10,7 @@ import torch
 from mmengine.config import Config
 
 from ssn_mm.suites import provenance as module
-from ssn_mm.suites.contents import _modules, contents
+from ssn_mm.suites.contents import _module, _modules, contents
 from ssn_mm.suites.provenance import (
     data_digest,
     differences,
@@ -37,6 +37,7 @@ def changed(cfg, edit):
     edit()
     module._code.cache_clear()
     _modules.cache_clear()
+    _module.cache_clear()
     return set(differences(before, provenance_of(cfg)))
 
 
@@ -145,6 +146,34 @@ def test_what_code_does_makes_a_difference(tmp_path, file, text):
     for old, new in (('1', '2'), ('+', '-'), ('x', 'y'), ('f', 'g')):
         (tmp_path / file).write_text(text.replace(old, new))
         assert list(contents(tmp_path / file, tmp_path)) != first, (old, new)
+
+
+def test_another_definition_of_an_imported_name_makes_a_difference(tmp_path):
+    package = tmp_path / 'mine'
+    package.mkdir()
+    for name, text in dict(
+        a='def f():\n    return 1\n',
+        b='def f():\n    return 2\n',
+        shown='from .a import f\n',
+        moved='def f():\n    return 1\n',
+    ).items():
+        (package / f'{name}.py').write_text(text)
+
+    def written(text):
+        (package / 'c.py').write_text(text)
+        _modules.cache_clear()
+        _module.cache_clear()
+        return list(contents(package / 'c.py', package))
+
+    first = written('from .a import f\ndef g():\n    return f()\n')
+    for same in ('from mine.a import f as h\ndef g():\n    return h()\n',
+                 'from . import a\ndef g():\n    return a.f()\n',
+                 'import mine.moved as m\ndef g():\n    return m.f()\n',
+                 'from .shown import f\ndef g():\n    return f()\n'):  # fmt: skip
+        assert written(same) == first
+    for other in ('from .b import f\ndef g():\n    return f()\n',
+                  'from . import b as a\ndef g():\n    return a.f()\n'):  # fmt: skip
+        assert written(other) != first
 
 
 def test_modules_that_a_config_imports_are_told_apart(tmp_path, monkeypatch):
