@@ -45,7 +45,8 @@ def _once_a_text(function):
 if loops:
     loops.time = SimpleNamespace(sleep=lambda seconds: None)
     # at every checkpoint it asks git for its version and formats the config, each time the same
-    config.FormatCode = _once_a_text(config.FormatCode)
+    if hasattr(config, 'FormatCode'):  # upstream imports it at the top
+        config.FormatCode = _once_a_text(config.FormatCode)
     runner.get_git_hash = functools.cache(runner.get_git_hash)
     # compilers tell their versions in the trainings that are processes of their own
     runner.collect_env = lambda: dict()
