@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from ssn_mm.suites.provenance import versions
+from ssn_mm.suites.provenance import provenance_of
 from ssn_mm.suites.suite import read_suite
 
 SUITES = Path(__file__).parents[2] / 'configs/suites'
@@ -36,7 +36,7 @@ def test_suites_are_read_and_their_overrides_fit(name, runs):
         cfg = Config.fromfile(run.config)
         cfg.merge_from_dict(dict(run.options))
         assert cfg.randomness.seed == run.seed
-        assert len(versions(cfg)['config']) == 12
+        assert len(provenance_of(cfg)['config']) == 12
 
 
 @pytest.mark.parametrize('name', [n for n in FULL if n != 'table5_kinetics400'])
