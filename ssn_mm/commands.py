@@ -9,7 +9,7 @@ from pathlib import Path
 
 OWN = 'ssn_mm'
 STAMP = re.compile(r'\[\d\d:\d\d:\d\d\] \S+:\d+: ')  # time and source line, in decord's errors
-_NAMED = 3  # of many
+_NAMED = 3  # names of many that a message has
 _ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -20,10 +20,11 @@ def command(tool: str, *arguments: object) -> str:
     wheel, it is ``python -m ssn_mm ssn_mm::TOOL``. ``python`` is the interpreter that runs now.
 
     Args:
-        tool: Its path below tools/, such as 'analysis_tools/report.py'; or PACKAGE::TOOL of another
-            library.
-        *arguments: A ``Path`` is shortened and never taken for an option; a string stays as it
-            is. 'ssn_mm::demo/deeplab_ssn_digits.py' names a config that the package ships.
+        tool: The tool's path below tools/, such as 'analysis_tools/report.py'; or PACKAGE::TOOL of
+            another library.
+        *arguments: The words after it. A ``Path`` is shortened and never taken for an option, a
+            string stays as it is. 'ssn_mm::demo/deeplab_ssn_digits.py' names a config that the
+            package ships.
     """
     script = _ROOT / 'tools' / tool
     below = script.is_file() and script.is_relative_to(Path.cwd())
@@ -62,13 +63,13 @@ def in_a_line(error: BaseException) -> str:
 
 
 def listed(names: list[str]) -> str:
-    """A few names, and how many more there are."""
+    """The first names of many, and how many more there are."""
     more = len(names) - _NAMED
     return ', '.join(names[:_NAMED]) + (f' and {more} more' if more > 0 else '')
 
 
 def _as_path(text: str) -> str:
-    """Neither an option nor a name like ``package::config``."""
+    """A path as a word that is neither an option nor a name like ``package::config``."""
     special = text.startswith('-') or ('::' in text and not text.startswith('/'))
     return f'./{text}' if special else text
 

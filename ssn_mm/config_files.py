@@ -1,4 +1,4 @@
-"""Config files as tools read them: what is wrong with one, and which files it is made of."""
+"""Config files as tools read them: what is wrong with one, what it holds, which files it names."""
 
 import os
 import traceback
@@ -9,7 +9,7 @@ from typing import Any
 from mmengine.config import Config
 
 SUFFIXES = ('.py', '.yaml', '.yml', '.json')
-_READERS = ('_file2dict', '_parse_lazy_import')  # mmengine's, one call a file
+_READERS = ('_file2dict', '_parse_lazy_import')  # mmengine calls one for each file
 
 
 def read_config(
@@ -21,15 +21,15 @@ def read_config(
     """Reads a Python, YAML or JSON config with all that it inherits.
 
     Args:
-        path: The file.
+        path: The config file.
         options: Overrides, as ``--cfg-options`` gives them.
-        kind: What messages call it.
-        folder: Where files of this kind ship.
+        kind: What messages call the file.
+        folder: The folder where files of this kind ship, for messages.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It, or a file that it inherits from, cannot be read as a config; says which,
-            the line and why. Or the overrides do not fit it.
+        ValueError: The file, or one that it inherits from, cannot be read as a config; the message
+            says which, the line and why. Or the overrides do not fit it.
     """
     path = Path(path)
     if not path.is_file():
@@ -57,7 +57,7 @@ def check_parts(cfg: Config, *parts: str) -> None:
     """Checks that a config has a network, and other parts that a tool needs.
 
     Raises:
-        ValueError: It lacks one; of a suite, or of a fragment that others inherit from.
+        ValueError: It lacks one, as a suite does, or a fragment that others inherit from.
     """
     name = f' {cfg.filename}' if cfg.filename else ''
     if missing := [part for part in parts if not cfg.get(part)]:
@@ -69,9 +69,9 @@ def check_parts(cfg: Config, *parts: str) -> None:
 
 
 def files_of(cfg: Config) -> list[str]:
-    """Files that a config was read from, or names (lists of data, weights), as far as they exist.
+    """The files that a config was read from or names (lists of data, weights) and that exist.
 
-    Nothing that a tool makes of the config may be written over them.
+    A tool must not write over them.
     """
     lines = (cfg.text or '').splitlines()  # mmengine begins each part with its file's name
     read = [line for line in lines if line.startswith(os.sep) and line.endswith(SUFFIXES)]
@@ -91,7 +91,7 @@ def entries(node: Any, key: Any = '') -> Iterator[tuple[Any, Any]]:
 
 
 def _strings(node: Any, root: str) -> Iterator[str]:
-    """Every string in nested containers, also as a path below the ``data_root`` beside it."""
+    """Yields each string in nested containers, also as a path below the ``data_root`` beside it."""
     if isinstance(node, str) and '\0' not in node:
         yield os.path.expanduser(node)
         yield os.path.join(root, node)
@@ -106,7 +106,7 @@ def _strings(node: Any, root: str) -> Iterator[str]:
 
 
 def _told(error: Exception, path: Path) -> str:
-    """The error, with the file and line that it comes from."""
+    """An error in words, with the file and line that it comes from."""
     frames = list(traceback.walk_tb(error.__traceback__))
     read = [f.f_locals.get('filename') for f, _ in frames if f.f_code.co_name in _READERS]
     file = next((str(name) for name in reversed(read) if name), str(path))

@@ -97,14 +97,14 @@ def check_replaceable(folder: PathLike, force: bool, inputs: Iterable[PathLike] 
 
 @contextmanager
 def replacing(path: PathLike, suffix: str = '') -> Iterator[Path]:
-    """A file beside ``path`` to write to, which takes its place when the block ends.
+    """Gives a file beside ``path`` to write to, which takes its place when the block ends.
 
     After an error, or Ctrl-C, ``path`` is as it was. Its folder is made. A link stays one, the
     file that it leads to is replaced; a device is written to directly.
 
     Args:
-        path: The file.
-        suffix: Of the temporary file, for writers that go by it, such as '.mp4'.
+        path: The file to write.
+        suffix: Suffix of the temporary file, for writers that go by it, such as '.mp4'.
     """
     if _is_device(path):
         yield Path(path)
@@ -141,7 +141,11 @@ def write_atomically(path: PathLike, content: bytes) -> None:
 def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
     """Writes a folder of files that is there whole or not at all, in the place of an earlier one.
 
-    Whether that may go, :func:`check_replaceable` says.
+    :func:`check_replaceable` says whether the earlier one may go.
+
+    Args:
+        folder: The folder.
+        files: Content of each file by its name.
     """
     folder = Path(os.path.realpath(folder))
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -164,7 +168,7 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
 
 
 def _identity(path: PathLike) -> Identity:
-    """What two names of one file share."""
+    """What all names of one file have in common."""
     try:
         found = os.stat(path)
     except OSError:  # not there yet: its name, as its file system compares it
@@ -177,7 +181,7 @@ def _identity(path: PathLike) -> Identity:
 
 @cache
 def _ignores_case(folder: Path) -> bool:
-    """Whether cases are one on the file system of a folder, or of the one it will be made in."""
+    """Whether the file system that a folder is on, or will be, does not tell cases apart."""
     while not folder.exists():
         folder = folder.parent
     other = folder.with_name(folder.name.swapcase()) if folder.name else folder

@@ -1,7 +1,8 @@
-"""Makes the package known to OpenMMLab: `type='SSN'` resolves from every MM library.
+"""Makes the package's types known to OpenMMLab: `type='SSN'` resolves from every MM library.
 
-What needs PyTorch alone is registered at once. The rest is registered by its place, and imported
-when a config names it, so that `import ssn_mm` loads nothing that `import mmengine` does not.
+Layers, which need PyTorch alone, are registered at once. The rest is registered by its place, and
+imported when a config names it, so that `import ssn_mm` loads nothing that `import mmengine` does
+not.
 """
 
 from importlib import import_module
@@ -21,7 +22,7 @@ from .engine.atomic_backend import AtomicBackend
 from .layers import SN, SSN, SyncSSN
 from .patches.importing import after_import
 
-# mmengine's root registries: a library's own registry falls back to them
+# in mmengine's root registries, to which those of the libraries fall back
 PLACES = {
     HOOKS: {
         'SSNRadiusHook': 'engine.hooks.radius_hook',
@@ -41,7 +42,7 @@ PLACES = {
 
 
 class _Place(str):
-    """A module of this package, in the place of the class of a registry that it holds."""
+    """The name of a module of this package, which stands for the class that the module holds."""
 
 
 class _Modules(dict):

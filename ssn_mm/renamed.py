@@ -1,4 +1,4 @@
-"""What 0.1 called otherwise: names in Python raise and say the new one, names in configs go on."""
+"""Changed names of 0.1: in Python they raise and say the new one, in configs they go on."""
 
 import sys
 import warnings
@@ -43,7 +43,7 @@ MOVED = {
     'ops.backends.loading': 'ssn_mm.ops.dispatch',
     'ops.backends.update': 'ssn_mm.ops.running_stats',
 }
-# those that configs name, by custom_imports or by type, which training has dumped into work dirs
+# modules that configs name, by custom_imports or by type, as training has dumped them
 IN_CONFIGS = {
     'datasets.classification': 'ssn_mm.datasets.digits.classification',
     'datasets.segmentation': 'ssn_mm.datasets.digits.segmentation',
@@ -65,8 +65,8 @@ def refuse_renamed(module: str, names: Mapping[str, str]) -> Callable[[str], NoR
     """The ``__getattr__`` of a module whose names have changed.
 
     Args:
-        module: Name of the module.
-        names: Old names with the new ones.
+        module: The module's name.
+        names: New names by the old ones.
     """
 
     def refuse(name: str) -> NoReturn:
@@ -78,13 +78,13 @@ def refuse_renamed(module: str, names: Mapping[str, str]) -> Callable[[str], NoR
 
 
 def refuse_moved() -> None:
-    """Has imports of modules that have moved say where they are; those of configs go on."""
+    """Has the import of a module that has moved say where it is; modules of configs are found."""
     if not any(isinstance(finder, _MovedFinder) for finder in sys.meta_path):
         sys.meta_path.append(_MovedFinder())  # asked for what no other finds
 
 
 def selection_of(choices: str | None) -> str | None:
-    """What the option ``choices`` of a config of 0.1 is as ``selection``; None if it is None."""
+    """Translates the option ``choices`` of a config of 0.1 into ``selection``; None stays None."""
     if choices is None:
         return None
     selection = 'fix' if choices == 'freeze' else choices

@@ -11,9 +11,9 @@ def shipped(package: str, kind: str, name: str) -> Path:
     """The path of a file that an installed package ships for its users.
 
     Args:
-        package: Its import name, such as 'mmseg'.
+        package: The package's import name, such as 'mmseg'.
         kind: 'configs' or 'tools'.
-        name: Path within these, with its suffix.
+        name: The file's path within these, with its suffix.
 
     Raises:
         FileNotFoundError: There is no such package or file; names files that are called alike.

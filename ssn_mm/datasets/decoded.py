@@ -1,4 +1,4 @@
-"""What can be told of a picture by its bytes: whether it was turned, and whether it lost values."""
+"""What the bytes of a picture tell: whether it was turned, and whether it has lost values."""
 
 import io
 from collections.abc import Callable
@@ -17,9 +17,9 @@ class Decoded:
 
     Args:
         content: Bytes of the file.
-        pixels: (H, W) or (H, W, C); None where they are not kept.
-        flag: How mmcv was asked to read it, such as 'color'.
-        decode: Reads it again, by another flag.
+        pixels: The picture, (H, W) or (H, W, C); None where it is not kept.
+        flag: The flag that mmcv was asked to read it by, such as 'color'.
+        decode: Reads the file again, by another flag.
     """
 
     content: bytes | memoryview = b''

@@ -20,7 +20,7 @@ from mmengine.registry import DATASETS, MODELS, TRANSFORMS, DefaultScope, Regist
 from .nested import datasets_of, loading_steps, scope_of, type_name
 from .sample_info import check_readers
 
-SHOWN_FRAMES = 6  # of a video
+SHOWN_FRAMES = 6  # frames of a video that are kept to look at
 _ANNOTATIONS = re.compile(r'Load\w*(Annotation|Label)')
 _PICTURES = re.compile(r'Load\w*Image|InferencerLoader')
 _VIDEOS = ('DecordInit', 'OpenCVInit', 'PyAVInit', 'PIMSInit')
@@ -34,8 +34,8 @@ _OTHERS = re.compile(  # what they read is neither a picture nor a video nor a f
 def dataset_of_tests(cfg: Config) -> dict[str, Any]:
     """The dataset that a config is tested on: its settings, with ``pipeline`` and ``_scope_``.
 
-    It is the first of ``test_dataloader``, inside whatever wraps it, whose steps follow its own,
-    else of ``val_dataloader``; of a config without either, the pipeline alone, ``test_pipeline``
+    It is the first dataset of ``test_dataloader``, else of ``val_dataloader``, whose own steps
+    its wrappers' follow. Of a config without either it is the pipeline alone, ``test_pipeline``
     or ``val_pipeline``.
 
     Raises:
@@ -72,12 +72,12 @@ def steps_of_tests(cfg: Config) -> dict[str, Mapping]:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What a network sees of an input.
+    """An input as a network sees it, and as people do.
 
     Attributes:
-        sample: What the dataset would give to the data loader: ``inputs`` and ``data_samples``.
+        sample: What a dataset would give to the data loader: ``inputs`` and ``data_samples``.
         loaded: The picture as its loading step gave it, (H, W) or (H, W, C) of any dtype; of a
-            video some of the frames that were decoded, (H, W, C) in RGB.
+            video some of the frames that were decoded, each (H, W, C) in RGB.
         note: What is unusual about the input, for people.
     """
 
@@ -130,8 +130,8 @@ class Preparation:
         """Prepares a file, a folder of frames or an array.
 
         Args:
-            item: Path of what ``reads`` says; or a picture, (H, W, 3) uint8 in BGR. Any other array
-                is taken for what the loading step gives.
+            item: The path of what ``reads`` says; or a picture, (H, W, 3) uint8 in BGR. Any other
+                array is taken for what the loading step gives.
             reader: An open video, as decord's ``VideoReader``, in place of the one that the
                 pipeline opens and decodes by, of whichever package.
 

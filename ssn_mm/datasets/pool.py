@@ -1,7 +1,9 @@
 """Maps a function over items in processes that may die, as a broken file can kill a decoder.
 
-concurrent.futures gives up a whole pool when one of its processes dies, and cannot say at which
-item. Here a process holds one item at a time, so that its death is that item's result.
+concurrent.futures gives up a whole pool when one of its processes dies, cannot say at which item,
+and has no time limit for an item; multiprocessing.Pool waits for ever for a process that died.
+pebble knows both, and makes a future for each of a million items at once. Here a process holds one
+item at a time, so that its death is that item's result.
 """
 
 import faulthandler
@@ -22,7 +24,7 @@ CONTEXT: Any = get_context('fork' if 'fork' in get_all_start_methods() else 'spa
 
 @dataclass(frozen=True)
 class Failure:
-    """In place of a result: why there is none."""
+    """What takes the place of a result that there is not: the reason."""
 
     reason: str
 
@@ -34,9 +36,9 @@ def map_in_processes(
 
     Args:
         function: Runs in the processes; what it writes to stderr is dropped.
-        items: Its arguments; small, as they travel through a pipe.
+        items: The function's arguments; small, as they travel through a pipe.
         workers: Number of processes, at least 1.
-        timeout: Seconds after which a process is killed that has not finished its item.
+        timeout: Seconds after which a process that has not finished its item is killed.
 
     Yields:
         Item and result, or :class:`Failure` where the function raised, took too long, or took
@@ -64,7 +66,7 @@ def map_in_processes(
 
 
 class _Worker:
-    """A process, replaced when it has died, and the item it is at."""
+    """A process, replaced when it has died, and the item that it works on."""
 
     def __init__(self, function: Callable[[Any], Any], item: Any) -> None:
         self.function = function

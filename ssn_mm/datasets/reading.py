@@ -1,10 +1,9 @@
-"""Reads samples as a training does, and refuses what would be read wrongly without a word."""
+"""Reads samples as a training does, and refuses what would silently be read wrongly."""
 
 import os
-import re
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,8 @@ from typing import Any
 import numpy as np
 
 from ..commands import in_a_line
+from .damage import damage_in, damage_of, read_otherwise
 from .decoded import Decoded, is_lossy, orientation_applied
-
-# of a JPEG: not in its pixels, where FF is followed by 00 or by a restart marker
-_MARKER = re.compile(rb'\xff([^\x00\xff\xd0-\xd7])', re.DOTALL)
-_END, _BARE = b'\xd9', b'\x01'  # of the picture; the one marker that has no length
 
 
 @dataclass(frozen=True)
@@ -29,7 +25,7 @@ class Fault:
 
 
 class FaultError(ValueError):
-    """What is wrong with a sample, of a ``kind``, and in which ``file`` if that is known."""
+    """A sample has a fault of a ``kind``, in a ``file`` if that is known."""
 
     def __init__(self, kind: str, what: str, file: str = '') -> None:
         super().__init__(what)
@@ -37,7 +33,7 @@ class FaultError(ValueError):
 
 
 class BrokenSampleError(ValueError):
-    """A sample cannot be used; says which file and why, and its attributes say it apart."""
+    """A sample cannot be used; the message says which file and why, attributes hold the parts."""
 
     def __init__(self, message: str, kind: str = '', file: str = '', what: str = '') -> None:
         super().__init__(message)
@@ -49,8 +45,8 @@ class Annotation:
     """A label map that was read.
 
     Args:
-        labels: As the loading step gives it, (H, W).
-        raw: As the file has it, before labels are mapped; None if that was not seen.
+        labels: The map as the loading step gives it, (H, W).
+        raw: The map as the file has it, before labels are mapped; None if that was not seen.
         lossy: Whether the file's format does not keep values as they are.
         turned: The EXIF orientation by which its picture, of the same size, was turned; else 1.
     """
@@ -61,28 +57,9 @@ class Annotation:
     turned: int = 1
 
 
-def damage_of(content: bytes | memoryview) -> str:
-    """Why bytes are no whole picture, where a decoder does not say so itself; else ''.
-
-    That is a JPEG cut short: OpenCV 4 paints the missing part grey. What counts is the end marker
-    of the main picture, found segment by segment: thumbnails have their own, and padding, previews
-    or a video may follow it.
-    """
-    if bytes(content[:2]) != b'\xff\xd8':
-        return ''
-    place = 2
-    while found := _MARKER.search(content, place):
-        if found[1] == _END:
-            return ''
-        place = found.end()
-        if found[1] != _BARE:
-            place += int.from_bytes(content[place : place + 2], 'big')
-    return f'the file is cut short at {len(content)} bytes'
-
-
 @contextmanager
 def checked_reading(found: list[Annotation] | None = None) -> Iterator[None]:
-    """Within it, mmcv refuses what it would otherwise read wrongly without a word.
+    """Within it, mmcv refuses what it would otherwise silently read wrongly.
 
     These are pictures that are cut short, wherever their bytes come from; and annotations of
     another size than their picture, of several channels, or of values that 8 bits do not hold.
@@ -94,47 +71,19 @@ def checked_reading(found: list[Annotation] | None = None) -> Iterator[None]:
     Raises:
         FaultError: From the loading step, which may handle it (``ignore_empty``).
     """
-    last: list[Decoded] = []  # in the current loading step
-    pictures: dict[str, Decoded] = {}  # the last one, by its file
     names = ('mmcv', 'mmcv.image', 'mmcv.image.io')
     modules = [sys.modules[name] for name in names if name in sys.modules]
     if not modules:
         yield
         return
-    decode = modules[-1].imfrombytes
-
-    def decode_whole(content: bytes, *args: Any, **kwargs: Any) -> np.ndarray:
-        if why := damage_of(content):
-            raise FaultError('unreadable', why)
-        pixels = decode(content, *args, **kwargs)
-        flag, *others = args or [kwargs.get('flag', 'color')]
-        options = {key: value for key, value in kwargs.items() if key != 'flag'}
-        again = lambda flag: decode(content, flag, *others, **options)  # noqa: E731
-        last[:] = [Decoded(content, pixels, flag, again)]
-        return pixels
-
-    def keep_picture(results: dict) -> None:
-        pictures.clear()
-        if last:
-            pictures[results.get('img_path', '')] = replace(last[0], pixels=None)
-
-    def load_fitting(results: dict) -> None:
-        if isinstance(results.get('gt_seg_map'), np.ndarray):
-            own = next(iter(last), Decoded())
-            picture_of = pictures.get(results.get('img_path', ''), Decoded())
-            _check_annotation(results, own.pixels, picture_of)
-            if found is not None:  # later steps write into it
-                labels = results['gt_seg_map'].copy()
-                lossy, turned = is_lossy(own.content), orientation_applied(picture_of)
-                found.append(Annotation(labels, own.pixels, lossy, turned))
-
-    changed = [(module, 'imfrombytes', decode_whole) for module in modules]
+    reading = _Reading(modules[-1].imfrombytes, found)
+    changed: list[tuple[Any, str, Any]] = [(m, 'imfrombytes', reading.imfrombytes) for m in modules]
     if steps := sys.modules.get('mmcv.transforms.loading'):
-        picture, annotation = steps.LoadImageFromFile, steps.LoadAnnotations
-        load = _naming(picture.transform, 'img_path', last, keep_picture)
-        changed.append((picture, 'transform', load))
-        load = _naming(annotation.transform, 'seg_map_path', last, load_fitting)
-        changed.append((annotation, 'transform', load))
+        for step, key, check in (
+            (steps.LoadImageFromFile, 'img_path', reading.keep_picture),
+            (steps.LoadAnnotations, 'seg_map_path', reading.check_annotation),
+        ):
+            changed.append((step, 'transform', _naming(step.transform, key, reading.last, check)))
     before = [(owner, name, getattr(owner, name)) for owner, name, _ in changed]
     try:
         for owner, name, value in changed:
@@ -143,6 +92,52 @@ def checked_reading(found: list[Annotation] | None = None) -> Iterator[None]:
     finally:
         for owner, name, value in before:
             setattr(owner, name, value)
+
+
+class _Reading:
+    """What is put in the place of mmcv's reading, and what it has read last.
+
+    Args:
+        decode: mmcv's ``imfrombytes``.
+        found: Takes the annotations that are read; None keeps none.
+
+    Attributes:
+        last: The picture that the current loading step has decoded, if it has.
+    """
+
+    def __init__(self, decode: Callable, found: list[Annotation] | None) -> None:
+        self.decode, self.found = decode, found
+        self.last: list[Decoded] = []
+        self._pictures: dict[str, Decoded] = {}  # the last picture, by its file
+
+    def imfrombytes(self, content: bytes, *args: Any, **kwargs: Any) -> np.ndarray:
+        """Decodes a whole picture, and remembers how."""
+        if why := damage_of(content):
+            raise FaultError('unreadable', why)
+        pixels = self.decode(content, *args, **kwargs)
+        flag, *others = args or [kwargs.get('flag', 'color')]
+        options = {key: value for key, value in kwargs.items() if key != 'flag'}
+        again = lambda flag: self.decode(content, flag, *others, **options)  # noqa: E731
+        self.last[:] = [Decoded(content, pixels, flag, again)]
+        return pixels
+
+    def keep_picture(self, results: dict) -> None:
+        """Remembers a sample's picture for its annotation."""
+        self._pictures.clear()
+        if self.last:
+            self._pictures[results.get('img_path', '')] = replace(self.last[0], pixels=None)
+
+    def check_annotation(self, results: dict) -> None:
+        """Checks a sample's annotation beside its picture."""
+        if not isinstance(results.get('gt_seg_map'), np.ndarray):
+            return
+        own = next(iter(self.last), Decoded())
+        picture = self._pictures.get(results.get('img_path', ''), Decoded())
+        _check_annotation(results, own.pixels, picture)
+        if self.found is not None:  # later steps write into it
+            labels = results['gt_seg_map'].copy()
+            lossy, turned = is_lossy(own.content), orientation_applied(picture)
+            self.found.append(Annotation(labels, own.pixels, lossy, turned))
 
 
 def _naming(
@@ -181,8 +176,8 @@ def load_sample(
     """A sample of a dataset after its pipeline, read under :func:`checked_reading`.
 
     Args:
-        dataset: Of any of the libraries.
-        index: Of the sample.
+        dataset: A dataset of any of the libraries.
+        index: Index of the sample.
         check: Raises a ValueError for a sample that is wrong.
         found: Takes the annotations that are read.
 
@@ -207,36 +202,6 @@ def files_of(dataset: Any, index: int) -> list[str]:
         return []
     named = {key: value for key, value in info.items() if isinstance(value, str | os.PathLike)}
     return [os.fspath(named[key]) for key in named if named[key] and _names_file(key)]
-
-
-def damage_in(path: str) -> tuple[str, str] | None:
-    """Kind and text of what is wrong with a local file by its size or its bytes, or None."""
-    if not os.path.isfile(path):
-        return None  # not on this disk, or its loader completes the name
-    with Path(path).open('rb') as file:
-        start = file.read(2)
-        what = damage_of(start + file.read()) if start == b'\xff\xd8' else ''
-    if not start:
-        return 'zero bytes', 'the file is empty'
-    return ('unreadable', what) if what else None
-
-
-def read_otherwise(path: str) -> str:
-    """How mmcv can read a whole picture that a config's loading step cannot; '' if in no way."""
-    import mmcv
-
-    if not os.path.isfile(path):
-        return ''
-    for backend in ('cv2', 'tifffile', 'pillow'):
-        with suppress(Exception):  # each has its own, and may be missing
-            image = mmcv.imfrombytes(Path(path).read_bytes(), flag='unchanged', backend=backend)
-            if image is not None and image.size:
-                return (
-                    f'is a whole picture of {image.dtype}, shape {image.shape}, that the reader of '
-                    f"the config cannot read; imdecode_backend={backend!r}, color_type='unchanged' "
-                    'of LoadImageFromFile can'
-                )
-    return ''
 
 
 def _explain(error: Exception, dataset: Any, index: int) -> tuple[str, str, str]:

@@ -20,7 +20,7 @@ _READERS = {  # modules that loading steps, or their decoders, import; how pip c
     'tifffile': ('tifffile', 'tifffile'),
     'turbojpeg': ('turbojpeg', 'PyTurboJPEG'),
 }
-_OTHERS = {  # what samples have that are none of the three, by what they are
+_OTHERS = {  # keys of samples that are for none of the three tasks, by what these samples are
     'skeletons': ('keypoint',),
     'sound': ('audio_path',),
     'features of videos': ('feature_path', 'video_name'),
@@ -75,18 +75,18 @@ def task_of(info: dict, node: dict) -> str:
 
 
 def labels_of(info: dict) -> tuple[int, ...]:
-    """Classes of a sample by its list; none if it has no label there, or scores of classes."""
+    """The labels of a sample in its list; none if it has no label there, or scores of classes."""
     label: Any = info.get('label', info.get('gt_label'))
     if isinstance(label, int):  # nearly always
         return (label,)
-    if label is None or isinstance(label, Mapping):  # of several tasks
+    if label is None or isinstance(label, Mapping):  # labels of several tasks
         return ()
     numbers = np.atleast_1d(np.asarray(label))
     return tuple(numbers.tolist()) if numbers.dtype.kind in 'iu' else ()
 
 
 def name_of(info: dict) -> str:
-    """The file of a sample, or its folder of frames from where on; '' of one in memory."""
+    """The file of a sample, or its folder of frames and the first; '' if it is in memory."""
     name = info.get('img_path') or info.get('filename') or info.get('frame_dir') or ''
     offset = info.get('offset')
     return f'{name} from frame {offset}' if offset else str(name)
@@ -101,7 +101,7 @@ def location(node: dict) -> str:
 
 
 def empty_dataset(error: BaseException) -> Any:
-    """The dataset without samples whose list mmengine failed on; None if it was another error."""
+    """The dataset without samples at whose list mmengine failed; None if it was another error."""
     if 'need at least one array' not in str(error):
         return None
     frames = [frame for frame, _ in walk_tb(error.__traceback__)]
@@ -110,7 +110,7 @@ def empty_dataset(error: BaseException) -> Any:
 
 
 def odd_lines(node: dict, where: str) -> Iterator[Fault]:
-    """Lines of a list that are not `FILE LABEL`, such as those of files with a space."""
+    """Yields a fault for each line of a list that is not `FILE LABEL`, as names with a space."""
     if not node.get('ann_file') or not where.endswith('.txt') or not os.path.isfile(where):
         return
     with open(where, errors='replace') as lines:

@@ -1,4 +1,4 @@
-"""What a library asks of batch norm, and SSN and SN answer."""
+"""What a library asks of batch norm, answered by SSN and SN, too."""
 
 from types import ModuleType
 from typing import Any
@@ -19,9 +19,9 @@ class WithRunningStatistics(metaclass=_HasRunningStatistics):
 
 
 def count_in(module: ModuleType) -> None:
-    """Lets what a module says of batch norm hold for SSN and SN, too.
+    """Lets what a module does with batch norm hold for SSN and SN, too.
 
     Args:
-        module: It asks for ``_BatchNorm`` by this name, which nothing else imports from it.
+        module: A module that asks for ``_BatchNorm`` by this name, which nothing imports from it.
     """
     vars(module)['_BatchNorm'] = WithRunningStatistics

@@ -1,4 +1,7 @@
-"""Has functions called when a module is imported, which may be later, or never."""
+"""Has functions called when a module is imported, which may be later, or never.
+
+wrapt has hooks after an import and none before one, and the wheel depends on PyTorch alone.
+"""
 
 import sys
 from collections import defaultdict
@@ -55,7 +58,7 @@ def _make(patch: Patch, module: ModuleType) -> None:
 
 
 class _Finder(MetaPathFinder):
-    """Finds modules as the other finders do, and has patches called when they are executed."""
+    """Finds modules as the other finders do, and calls patches as they are executed."""
 
     def __init__(self) -> None:
         self.before: dict[str, list[Callable[[], object]]] = defaultdict(list)
@@ -67,7 +70,7 @@ class _Finder(MetaPathFinder):
         others = (finder for finder in list(sys.meta_path) if finder is not self)
         specs = (finder.find_spec(name, path, target) for finder in others)
         spec = next((spec for spec in specs if spec is not None), None)
-        if spec and spec.loader:  # it may only be asked for, so what waits is taken on execution
+        if spec and spec.loader:  # a spec may only be looked at, so patches are taken on execution
             execute = spec.loader.exec_module
 
             def execute_patched(module: ModuleType) -> None:

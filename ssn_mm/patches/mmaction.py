@@ -14,7 +14,7 @@ from .batch_norm import count_in
 from .importing import after_import, before_import
 
 BACKBONES = 'mmaction.models.backbones'
-# their own ``train`` says what norm_eval means, which is right for SSN and SN as it stands
+# their own ``train`` says what norm_eval means, and is right for SSN and SN once they count
 SELF_RELIANT = (f'{BACKBONES}.x3d', f'{BACKBONES}.resnet_audio')
 
 

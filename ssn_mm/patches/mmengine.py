@@ -1,4 +1,4 @@
-"""What mmengine does not know of SSN, SN and their files, and what PyTorch asks of its own."""
+"""What mmengine does not know of SSN, SN and their files, and what torch.load asks of its own."""
 
 from collections.abc import Iterable
 from functools import partial
@@ -10,7 +10,7 @@ from ..layers import SwitchNorm, switch_norms
 from .batch_norm import WithRunningStatistics
 from .importing import after_import
 
-_NUMBERS = ('f8', 'f4', 'i8', 'i4')  # in HistoryBuffers, and as the best score
+_NUMBERS = ('f8', 'f4', 'i8', 'i4')  # dtypes in HistoryBuffers, and of the best score
 
 
 def apply() -> None:
@@ -135,7 +135,7 @@ def _stop(layers: Iterable[SwitchNorm], affine: bool) -> None:
 
 
 def _history_statistic(buffer: Any, owner: Any, name: str) -> Any:
-    """`getattr` for checkpoints, which name HistoryBuffer's statistics and need nothing else."""
+    """`getattr` for checkpoints, which read HistoryBuffer's statistics and need nothing else."""
     if owner is buffer and name in ('min', 'max', 'mean', 'current'):
         return getattr(buffer, name)
     raise UnpicklingError(f"expected one of HistoryBuffer's statistics, got {name!r} of {owner!r}")

@@ -1,4 +1,4 @@
-"""Networks and hooks of mmpretrain that ask for batch norm, or that tools cannot export."""
+"""mmpretrain's networks and hooks that ask for batch norm alone, or that cannot be exported."""
 
 from types import ModuleType
 from typing import Any
@@ -16,8 +16,8 @@ def apply() -> None:
     """Makes each patch once its module is imported."""
     after_import(
         {
-            'mmpretrain.models.backbones.shufflenet_v1': count_in,  # the first β of its blocks
-            'mmpretrain.engine.hooks.precise_bn_hook': count_in,  # layers that it measures
+            'mmpretrain.models.backbones.shufflenet_v1': count_in,  # it sets the first β of blocks
+            'mmpretrain.engine.hooks.precise_bn_hook': count_in,  # it measures layers
             'mmpretrain.models.backbones.riformer': keep_norm,
             'mmpretrain.models.backbones.levit': refuse_fold,
             'mmpretrain.models.backbones.sparse_resnet': refuse_masks,
@@ -29,7 +29,7 @@ def apply() -> None:
 def keep_norm(riformer: ModuleType) -> None:
     """Lets RIFormer's deployment keep its norm layer.
 
-    It would go on with a new norm of the same γ and β, and of nothing else.
+    Its own way goes on with a new norm that has the same γ and β, and nothing else.
     """
     own = riformer.RIFormerBlock.switch_to_deploy
 
@@ -45,7 +45,7 @@ def keep_norm(riformer: ModuleType) -> None:
 
 
 def refuse_fold(levit: ModuleType) -> None:
-    """Refuses LeViT's folding of a norm that is not batch norm, which would drop it."""
+    """Refuses to let LeViT fold a norm that is not batch norm, which it would drop."""
     own = levit.ConvolutionBatchNorm.fuse
 
     def fuse(self: Any) -> nn.Module:

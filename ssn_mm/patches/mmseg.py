@@ -1,4 +1,4 @@
-"""What mmsegmentation gets wrong of its own networks."""
+"""What mmsegmentation gets wrong in its own networks."""
 
 from types import ModuleType
 from typing import Any

@@ -12,7 +12,7 @@ def apply() -> None:
 
 
 def restore_names(numpy: ModuleType) -> None:
-    """Gives numpy the names that it lacks.
+    """Gives numpy 2 the names that it has removed.
 
     ``in1d`` is called by metrics of retrieval, ``trapz`` by those of temporal proposals, ``Inf``
     by transforms of poses, ``NAN`` by AVA's metric and ``float`` by mmcv's ``pixel_group``.

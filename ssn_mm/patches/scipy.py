@@ -15,7 +15,7 @@ def apply() -> None:
 def restore_interp2d(splines: ModuleType) -> None:
     """Gives SciPy ``interp2d``, by which position biases of BEiT and Swin change their size.
 
-    Of it, what they ask for: values on a grid, and a spline of degree 1, 3 or 5 through them.
+    It does what they ask for: values on a grid, and a spline of degree 1, 3 or 5 through them.
 
     Args:
         splines: The module ``scipy.interpolate``.
@@ -32,5 +32,5 @@ def restore_interp2d(splines: ModuleType) -> None:
             return self._spline(x, y).T
 
     version = import_module('scipy').__version__.split('.')
-    if tuple(map(int, version[:2])) >= (1, 14):  # where it is there only to raise
+    if tuple(map(int, version[:2])) >= (1, 14):  # there it only raises
         splines.interp2d = Interp2d  # type: ignore[attr-defined]

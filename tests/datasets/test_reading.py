@@ -10,7 +10,8 @@ from mmengine.registry import DATASETS
 from PIL import Image
 from planted import video
 
-from ssn_mm.datasets.reading import BrokenSampleError, checked_reading, damage_of, load_sample
+from ssn_mm.datasets.damage import damage_of
+from ssn_mm.datasets.reading import BrokenSampleError, checked_reading, load_sample
 
 RNG = np.random.default_rng(0)
 PIXELS = cv2.resize(RNG.integers(0, 256, (20, 30, 3), np.uint8), (240, 160))

@@ -28,19 +28,20 @@ UNITS = {'classification': 'images', 'segmentation': 'pixels', 'video': 'videos'
 
 @dataclass
 class Split:
-    """What was found in one split.
+    """What a check has found in one split.
 
     Args:
         name: 'train', 'val' or 'test'.
-        same_as: An earlier split with the same data; nothing was checked again then.
+        same_as: Name of an earlier split with the same data, which is not checked again; '' if
+            there is none.
         task: 'classification', 'segmentation' or 'video'; '' if nothing could be loaded.
         samples: Number of samples.
-        decoded: How many of them were decoded, fewer with a limit.
+        decoded: Number of samples that were decoded, fewer with a limit.
         classes: Names of the classes; empty strings where only their number is known.
-        counts: Images, pixels or videos by class; the ignored class included.
-        faults: All of them.
-        notes: What a training does not mind, and its owner may.
-        ignored: The label of pixels that no loss counts.
+        counts: Number of images, pixels or videos by label; the ignored label included.
+        faults: What would stop or spoil a training.
+        notes: What a training does not mind, and the data's owner may.
+        ignored: The label of pixels that no loss counts; None if the task has no pixels.
     """
 
     name: str
@@ -73,10 +74,10 @@ def check(
 
     Args:
         cfg: An mmengine config.
-        splits: Of 'train', 'val' and 'test'; all that the config has by default.
-        workers: Processes that decode; as many as there are CPU cores by default.
-        limit: Decode so many samples of a dataset, evenly spread; then classes that never occur
-            in annotations are not told. Lists are always checked in full.
+        splits: Some of 'train', 'val' and 'test'; None is all that the config has.
+        workers: Number of processes that decode; None is the number of CPU cores.
+        limit: Number of samples of a dataset to decode, evenly spread; None is all. With a limit
+            classes that never occur in annotations are not told. Lists are always checked in full.
         progress: Whether to show a progress bar (on stderr).
 
     Raises:
@@ -100,7 +101,7 @@ def check(
     found: list[Split] = []
     before: dict[str, list[Any]] = {}  # what each split reads
     meta: list[tuple[str, Mapping]] = []  # what each dataset says of its classes
-    listed: dict[str, list[str]] = {}
+    listed: dict[str, list[str]] = {}  # the files of each split
     for name in names:
         nodes = _nodes(cfg, name)
         reads = [(_bare(node), loading_steps(node)) for node in nodes]
@@ -119,7 +120,11 @@ def check(
 
 
 def _nodes(cfg, name: str) -> list[dict]:
-    """The datasets of a split, of one data loader or several."""
+    """The datasets of a split.
+
+    Raises:
+        ValueError: There is none.
+    """
     nodes = datasets_of(cfg, name)
     if not nodes:
         raise ValueError(f'{name}_dataloader of the config has no dataset')
@@ -135,22 +140,8 @@ def _check_dataset(
 ) -> list[str]:
     """Checks a dataset; returns the files that it lists, '' for those in memory."""
     where = location(node)
-    check_readers(loading_steps(node))
-    try:
-        dataset = _build(node)
-        infos = [_info(dataset, index) for index in range(len(dataset))]
-    except (KeyError, TypeError, AttributeError, ImportError) as error:  # a wrong config's
-        raise ValueError(
-            f'the {split.name} dataset of the config, {type_name(node)!r}, cannot be built or '
-            f'holds no list of samples ({type(error).__name__}: {error})'
-        ) from error
-    except Exception as error:  # what the data made its library raise
-        what = f'cannot be loaded, {type(error).__name__}: {error}'
-        split.faults += [Fault('unreadable list', where, what), *odd_lines(node, where)]
-        return []
-    split.notes += unread(dataset, infos)
+    dataset, infos = _load(split, node, where)
     if not infos:
-        split.faults.append(Fault('unreadable list', where, 'holds no samples'))
         return []
     split.task = task_of(infos[0], node)
     check = SampleCheck.of(cfg, training=split.name == 'train')
@@ -175,6 +166,33 @@ def _check_dataset(
     return files
 
 
+def _load(split: Split, node: dict, where: str) -> tuple[Any, list[dict]]:
+    """Builds a dataset; returns it, and what its list says of each sample.
+
+    A list that cannot be read, or has no samples, is a fault of the split.
+
+    Raises:
+        ValueError: The config of the dataset is wrong, or a package that it reads with is missing.
+    """
+    check_readers(loading_steps(node))
+    try:
+        dataset = _build(node)
+        infos = [_info(dataset, index) for index in range(len(dataset))]
+    except (KeyError, TypeError, AttributeError, ImportError) as error:  # a wrong config's
+        raise ValueError(
+            f'the {split.name} dataset of the config, {type_name(node)!r}, cannot be built or '
+            f'holds no list of samples ({type(error).__name__}: {error})'
+        ) from error
+    except Exception as error:  # what the data made its library raise
+        what = f'cannot be loaded, {type(error).__name__}: {error}'
+        split.faults += [Fault('unreadable list', where, what), *odd_lines(node, where)]
+        return None, []
+    split.notes += unread(dataset, infos)
+    if not infos:
+        split.faults.append(Fault('unreadable list', where, 'holds no samples'))
+    return dataset, infos
+
+
 def _read(split: Split, probe: Probe, titles: list[str], options: _Options) -> None:
     """Reads samples in processes, and takes what is found into a split."""
     items = np.arange(len(titles))
@@ -196,7 +214,7 @@ def _read(split: Split, probe: Probe, titles: list[str], options: _Options) -> N
             split.counts.update(result.counts)
             split.notes += result.notes
             split.faults += [
-                fault  # of a list they are told already
+                fault  # those of a list are told already
                 for fault in result.faults
                 if split.task == 'segmentation' or fault.kind != 'label out of range'
             ]
@@ -214,7 +232,7 @@ def _build(node: dict) -> Any:
 
 
 def _info(dataset: Any, index: int) -> dict:
-    """What the list of a dataset has of a sample, labels as numbers."""
+    """What the list of a dataset says of a sample, labels as numbers."""
     if isinstance(dataset, BaseDataset):
         return BaseDataset.get_data_info(dataset, index)
     return dataset.get_data_info(index)

@@ -1,4 +1,4 @@
-"""What the lists of a config's datasets say, without decoding anything."""
+"""What is wrong with the lists of a config's datasets, which tell it without decoding."""
 
 import os
 from collections import Counter
@@ -17,17 +17,20 @@ _PICTURES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff', '.ppm', 
 def list_faults(
     infos: list[dict], titles: list[str], number: int | None, split: str
 ) -> tuple[Counter, list[Fault]]:
-    """Samples of each class, by the list; and labels that are none, and files listed twice.
+    """Counts the samples of each class, and finds labels that are no class and files listed twice.
 
     Args:
-        infos: Of the samples.
-        titles: Their files, or what stands for them.
-        number: Of classes; None if unknown.
-        split: 'train', 'val' or 'test'; only the last needs no labels.
+        infos: What the list says of each sample.
+        titles: The file of each sample, or what stands for it.
+        number: Number of classes; None if unknown.
+        split: 'train', 'val' or 'test'; only a test needs no labels.
+
+    Returns:
+        Number of samples by label, and the faults.
     """
     counts: Counter = Counter()
     faults = []
-    labels = [labels_of(info) for info in infos]  # none where they are pixels
+    labels = [labels_of(info) for info in infos]  # empty where the labels are pixels
     for title, theirs in zip(titles, labels, strict=True):
         counts.update(label for label in theirs if label >= 0)
         for label in theirs:
@@ -50,7 +53,7 @@ def list_faults(
 
 
 def absent(classes: list[str], counts: Counter, where: str) -> list[Fault]:
-    """Classes that never occur among what was counted."""
+    """Faults of classes that never occur among what was counted."""
     names = [f' ({name})' if name else '' for name in classes]
     return [
         Fault('absent class', where, f'class {label}{name} never occurs')
@@ -62,19 +65,19 @@ def absent(classes: list[str], counts: Counter, where: str) -> list[Fault]:
 def compare_classes(
     split: str, own: Mapping, where: str, before: list[tuple[str, Mapping]]
 ) -> tuple[list[Fault], list[Fault]]:
-    """Whether a dataset's labels mean what those of the first with named classes mean.
+    """Compares the classes of a dataset with those of the first dataset that has names for them.
 
     mmpretrain numbers classes by the order of their folders, so that a folder that is missing
     shifts all that come after it. Where not one name is in both, the names may be of two kinds.
 
     Args:
-        split: Of the dataset.
-        own: Its ``metainfo``.
-        where: Its list or folder.
-        before: Split and ``metainfo`` of datasets that were seen; this one is added.
+        split: The split of the dataset.
+        own: The dataset's ``metainfo``.
+        where: The dataset's list or folder.
+        before: Split and ``metainfo`` of the datasets before it; this one is added.
 
     Returns:
-        Faults and notes.
+        The faults, and the notes.
     """
     names = [str(name) for name in own.get('classes') or ()]
     other, theirs = next(((s, m) for s, m in before if m.get('classes')), ('', {}))
@@ -113,7 +116,7 @@ def _differences(names: list[str], expected: list[str], other: str) -> list[str]
 
 
 def repeated(listed: Mapping[str, Iterable[str]], name: str) -> list[Fault]:
-    """A note of files that a split shares with one before it."""
+    """Notes of files that a split has in common with a split before it."""
     own = {os.path.normpath(file) for file in listed[name] if file}
     notes = []
     for other in listed:
@@ -127,7 +130,7 @@ def repeated(listed: Mapping[str, Iterable[str]], name: str) -> list[Fault]:
 def unread(dataset: Any, infos: list[dict]) -> list[Fault]:
     """Notes of pictures and annotations that lie in a dataset's folders and are not read.
 
-    Only where the dataset reads folders and no list.
+    There are none for a dataset that reads a list.
     """
     prefix = getattr(dataset, 'data_prefix', None) or {}
     by_folders = {base.__name__ for base in type(dataset).__mro__} & _BY_FOLDERS

@@ -12,44 +12,32 @@ from ..nested import datasets_of, type_name
 
 @dataclass(frozen=True)
 class Source:
-    """Where a dataset comes from and how it lies on disk; ``{root}`` stands for its folder.
+    """Where a dataset comes from and how it lies on disk.
 
-    ``demo`` is a config of the same kind of network on embedded data.
+    Args:
+        type: The dataset's type in a config.
+        title: Its name and size.
+        steps: How to get it; ``{root}`` stands for its folder.
+        layout: How its files lie below ``{root}``.
+        demo: A config of the same kind of network on embedded data.
+        within: A part of its paths, if datasets of this type need not be this one.
+        suffixes: Endings of its files by the key of ``data_prefix``.
     """
 
-    type: str  # of the dataset in a config
+    type: str
     title: str
     steps: str
     layout: str
     demo: str
-    within: str = ''  # a part of its paths, where datasets of this type need not be this one
-    suffixes: dict[str, str] = field(default_factory=dict, hash=False)  # by data_prefix's key
+    within: str = ''
+    suffixes: dict[str, str] = field(default_factory=dict, hash=False)
 
 
 _SEGMENTATION_DEMO = 'ssn_mm::demo/deeplab_ssn_digits.py'
-_DATA = frozenset(  # endings of files
-    [
-        '.jpg',
-        '.jpeg',
-        '.png',
-        '.bmp',
-        '.webp',
-        '.tif',
-        '.tiff',
-        '.ppm',
-        '.pgm',
-        '.npy',
-        '.npz',
-        '.mp4',
-        '.avi',
-        '.mkv',
-        '.mov',
-        '.webm',
-        '.mpg',
-        '.mpeg',
-        '.m4v',
-    ]
-)
+_DATA = {  # endings of files of pictures, arrays and videos
+    '.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff', '.ppm', '.pgm', '.npy', '.npz',
+    '.mp4', '.avi', '.mkv', '.mov', '.webm', '.mpg', '.mpeg', '.m4v',
+}  # fmt: skip
 _VIDEO_DEMO = 'ssn_mm::demo/i3d_ssn_digits.py'
 
 SOURCES = (  # the first that fits counts
@@ -129,7 +117,7 @@ class DatasetMissingError(FileNotFoundError):
 def check_datasets(cfg, loaders: tuple[str, ...] = ('train', 'val')) -> None:
     """Checks that the folders and lists a config's datasets read are there and not empty.
 
-    What is read by another client than the disk's, or not at all, is left alone.
+    Datasets that are read by another client than the disk's, or not at all, are left alone.
 
     Args:
         cfg: An mmengine config. Datasets of a type not in ``SOURCES`` are left to their library.
@@ -220,9 +208,12 @@ def _is_elsewhere(dataset: dict, paths: list[tuple[str, str]]) -> bool:
 
 
 def _check_list(paths: dict[str, str], data_root: str | None) -> None:
-    """A list that somebody else made must not lead to other files of this machine.
+    """Refuses a list that leads to other files of this machine than its data.
 
     It may name pictures, videos and folders of frames by absolute paths.
+
+    Raises:
+        ValueError: It names a file outside of the folders that the dataset reads.
     """
     listing = paths.pop('ann_file', '')
     folders = [path for path in paths.values() if path]
@@ -243,7 +234,7 @@ def _check_list(paths: dict[str, str], data_root: str | None) -> None:
 
 
 def _is_meant(name: str) -> bool:
-    """Whether somebody names data by an absolute path."""
+    """Whether a name is an absolute path of data."""
     ending = os.path.splitext(name)[1].lower()
     return os.path.isabs(name) and (ending in _DATA if ending else os.path.isdir(name))
 

@@ -1,4 +1,4 @@
-"""What is wrong with one sample of a dataset, or one file; all of it is decoded to find out."""
+"""Finds what is wrong with one sample of a dataset, or one file, by decoding all of it."""
 
 import os
 import random
@@ -12,16 +12,9 @@ import cv2
 import numpy as np
 import torch
 
-from ..reading import (
-    Annotation,
-    BrokenSampleError,
-    Fault,
-    checked_reading,
-    damage_in,
-    in_a_line,
-    load_sample,
-    read_otherwise,
-)
+from ...commands import in_a_line
+from ..damage import damage_in, read_otherwise
+from ..reading import Annotation, BrokenSampleError, Fault, checked_reading, load_sample
 from .sample_check import SampleCheck
 
 _MEMORY = 2**26  # bytes of a video's frames that are in memory at a time
@@ -29,7 +22,7 @@ _MEMORY = 2**26  # bytes of a video's frames that are in memory at a time
 
 @dataclass
 class Finding:
-    """What was found in a sample: its faults, what is worth a note, pixels of each class."""
+    """What was found in a sample: faults, notes, and the number of pixels of each class."""
 
     faults: list[Fault] = field(default_factory=list)
     notes: list[Fault] = field(default_factory=list)
@@ -43,7 +36,7 @@ class Probe:
     Of a video all frames are decoded, one after the other, since a training may draw any of them.
 
     Args:
-        dataset: With its pipeline.
+        dataset: The dataset, with its pipeline.
         task: 'classification', 'segmentation' or 'video'.
         check: What the network expects of a sample.
         classes: Number of classes of an annotation; None if unknown.
@@ -55,7 +48,7 @@ class Probe:
     classes: int | None
 
     def __call__(self, index: int) -> Finding:
-        """What is wrong with a sample; the same each time."""
+        """Finds what is wrong with a sample; the same each time."""
         torch.set_num_threads(1)  # a forked process must not wait for threads it has not
         random.seed(index)
         np.random.seed(index)
@@ -80,7 +73,7 @@ class Probe:
         finding.faults = [_of_picture(fault, info) for fault in finding.faults]
         maps = [found.labels for found in read]
         pixels = getattr(getattr(_data_of(sample), 'gt_sem_seg', None), 'data', None)
-        if not maps and isinstance(pixels, torch.Tensor):  # of a loading step of one's own
+        if not maps and isinstance(pixels, torch.Tensor):  # a user's own loading step read it
             maps = [pixels.numpy()]
         for labels in maps:
             numbers, pixels_of = np.unique(labels, return_counts=True)
@@ -166,7 +159,7 @@ class Probe:
                 finding.notes.append(Fault('not read', next_file, what))
 
     def _frames(self, info: dict) -> Iterator[tuple[Exception | None, tuple[int, int], str]]:
-        """Of each frame what its decoder raised or None, height and width, and its file.
+        """Yields for each frame what its decoder raised or None, height and width, and its file.
 
         Raises:
             Exception: A decoder of whole videos failed.
@@ -216,7 +209,7 @@ class _Alone:
 
 
 def probe_image(path: str) -> list[Fault]:
-    """Faults of a picture that OpenCV is to read."""
+    """Finds the faults of a picture that OpenCV is to read."""
     if not os.path.isfile(path):
         return [Fault('missing file', path, 'the file is missing')]
     if damage := damage_in(path):
@@ -254,7 +247,7 @@ def _of_picture(fault: Fault, info: dict) -> Fault:
 
 
 def _frame_file(info: dict, number: int) -> str:
-    """The file of a frame; of flow the first of two that is broken."""
+    """The file of a frame; of optical flow, which has two, the first that is broken."""
     number = int(number) + info.get('offset', 0)
     template = os.path.join(info['frame_dir'], info['filename_tmpl'])
     if info.get('modality') != 'Flow':

@@ -1,4 +1,4 @@
-"""Writes what a check of the data found: for people, and as JSON."""
+"""Writes what a check of the data has found, for people and as JSON."""
 
 import json
 from dataclasses import asdict
@@ -11,19 +11,19 @@ from ...files import write_atomically
 from ..reading import Fault
 from .checks import UNITS, Split
 
-MOST = 10  # faults of a kind that are printed
-LONGEST = 200  # rows of a table; a longer one shows its ends
-ENDS = 10
+MOST = 10  # so many faults of a kind are printed
+LONGEST = 200  # rows of a table; of a longer one the ends are shown
+ENDS = 10  # rows of each end
 
 
 def print_report(found: list[Split], console: Console) -> None:
-    """Prints class counts, a line a fault, and a summary."""
+    """Prints the counts of classes, a line for each fault, and a summary."""
     for split in found:
         if split.same_as:
             console.print(f'\n{split.name}: the same data as {split.same_as}')
             continue
-        share = '' if split.decoded == split.samples else f', {split.decoded} of them decoded'
-        console.print(f'\n{split.name}: {split.samples} samples{share}')
+        part = '' if split.decoded == split.samples else f', {split.decoded} of them decoded'
+        console.print(f'\n{split.name}: {split.samples} samples{part}')
         if split.counts:
             _print_table(split, console)
         _print_faults(split.faults, split.name, console)
@@ -39,7 +39,7 @@ def print_report(found: list[Split], console: Console) -> None:
 
 
 def write_report(found: list[Split], config: str, path: Path) -> None:
-    """Writes all of it as JSON, every fault and the counts of all classes."""
+    """Writes all that was found as JSON, every fault and the counts of all classes."""
     splits = {}
     for split in found:
         entry = asdict(split)

@@ -1,4 +1,4 @@
-"""Whether a sample fits the network that is to see it."""
+"""Checks whether a sample fits the network that is to see it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,20 +10,20 @@ from torch import Tensor
 from ..nested import type_name
 from ..reading import FaultError
 
-_HEADS = ('decode_head', 'cls_head', 'head')  # that learn the labels themselves
-_NO_LABEL = -1  # mmaction2's, of a test list without labels
+_HEADS = ('decode_head', 'cls_head', 'head')  # these learn the labels themselves
+_NO_LABEL = -1  # mmaction2's label in a test list without labels
 
 
 @dataclass(frozen=True)
 class SampleCheck:
-    """Raises where a network would fail without a name, or learn nonsense.
+    """Refuses a sample at which a network would fail without naming it, or learn nonsense.
 
     Args:
-        classes: Labels are 0..classes-1; None if unknown.
-        channels: That the network's normalization has, None if unknown; a picture of one channel
-            is repeated.
+        classes: Number of classes, labels being 0..classes-1; None if unknown.
+        channels: Number of channels that the network's preprocessor normalizes, None if unknown; a
+            picture of one channel is repeated.
         ignored: Labels of pixels that no loss counts.
-        training: Evaluation needs no label for each sample.
+        training: Whether each sample needs a label, which an evaluation's does not.
     """
 
     classes: int | None = None
@@ -33,7 +33,7 @@ class SampleCheck:
 
     @classmethod
     def of(cls, cfg: ConfigDict, training: bool = True) -> 'SampleCheck':
-        """What a config's network, and its data preprocessor, expect."""
+        """The check that a config's network and its data preprocessor ask for."""
         model = _network(cfg)
         preprocessor = model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
         mean = preprocessor.get('mean') if isinstance(preprocessor, Mapping) else None
@@ -45,7 +45,7 @@ class SampleCheck:
         return cls(classes, channels, tuple(sorted(ignored)) or (255,), training)
 
     def __call__(self, sample: Any) -> None:
-        """Checks what a dataset's pipeline made.
+        """Checks a sample after its dataset's pipeline.
 
         Raises:
             FaultError: Another number of channels, an annotation that is no map of labels, or a
