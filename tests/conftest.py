@@ -135,7 +135,8 @@ def run_tool(run_alone, run_script, tmp_path):
     """As ``run_alone``, and Python's scripts with ``run_script``: most would mostly import."""
 
     def run(*command, cwd=tmp_path, **kwargs):
-        if command[0] == sys.executable and str(command[1]).endswith('.py'):
+        ours = str(command[1]).endswith('.py') or command[1:3] == ('-m', 'ssn_mm')
+        if command[0] == sys.executable and ours and 'env' not in kwargs:
             return run_script(*command[1:], cwd=cwd, **kwargs)
         return run_alone(*command, cwd=cwd, **kwargs)
 

@@ -61,10 +61,15 @@ def run_script(command, cwd, output, environment):
     os.chdir(cwd)
     os.environ.update(environment)
     tests = str(Path(__file__).parent)
-    sys.path[:] = [str(Path(command[0]).parent), *(path for path in sys.path if path != tests)]
-    sys.argv = command
+    as_module = command[0] == '-m'
+    sys.argv = command[1:] if as_module else command
+    start = str(cwd) if as_module else str(Path(command[0]).parent)
+    sys.path[:] = [start, *(path for path in sys.path if path != tests)]
     try:
-        runpy.run_path(command[0], run_name='__main__')
+        if as_module:
+            runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=True)
+        else:
+            runpy.run_path(command[0], run_name='__main__')
         code = 0
     except SystemExit as error:
         code = error.code

@@ -27,8 +27,11 @@ NAMES = {'resnet': 10, 'deeplab': 11, 'i3d': 8}
 
 
 @pytest.fixture(scope='module')
-def networks(tmp_path_factory):
-    """A checkpoint with random choices, its frozen form and its ONNX, of every task."""
+def networks(tmp_path_factory, long):
+    """A checkpoint with random selections and its frozen form, of every task; ONNX of one, or all.
+
+    ONNX files of segmentors infer in tests/deploy/test_networks.py, of clips in tests/runs.
+    """
     folder = tmp_path_factory.mktemp('networks')
     torch.manual_seed(0)
     for task, count in NAMES.items():
@@ -53,8 +56,9 @@ def networks(tmp_path_factory):
         freeze(model)
         frozen = {name: model.get_submodule(name) for name in layers}
         save_frozen(model, frozen, folder / f'{task}.frozen.pth', meta['dataset_meta'])
-        fold(TensorMode(model).eval(), inputs)
-        export_onnx(model, inputs, folder / f'{task}.onnx', meta['dataset_meta'])
+        if task == 'resnet' or long:
+            fold(TensorMode(model).eval(), inputs)
+            export_onnx(model, inputs, folder / f'{task}.onnx', meta['dataset_meta'])
     return folder
 
 
@@ -140,6 +144,8 @@ def test_checkpoint_frozen_checkpoint_and_onnx_give_equal_labels(
     given += map(str, sorted(SAMPLES.glob(more)))
     found = []
     for suffix in ('pth', 'frozen.pth', 'onnx'):
+        if not (networks / f'{task}.{suffix}').is_file():
+            continue
         predictor = Predictor(narrow(task), networks / f'{task}.{suffix}')
         assert infer(predictor, given, tmp_path / suffix) == []
         found.append(read(tmp_path / suffix))
@@ -155,7 +161,7 @@ def test_checkpoint_frozen_checkpoint_and_onnx_give_equal_labels(
                 assert other['labels'][0]['score'] == pytest.approx(
                     one['labels'][0]['score'], abs=1e-4
                 )
-    assert found[0]['classes'] == found[1]['classes'] == found[2]['classes']
+    assert all(other['classes'] == found[0]['classes'] for other in found[1:])
 
 
 def test_results_do_not_depend_on_the_batch(networks, pictures):

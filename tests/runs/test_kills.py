@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_leaves
 from ssn_mm.engine.ratios import read_ratios
 
 INTERVAL = 2  # iterations between checkpoints, of 14
-KILLS, LONG = 50, 500
+KILLS, LONG = 25, 500
 WRITES = ('checkpoint', 'pointer', 'ratios')  # of killable.py's words: a file is half written
 STATE = ('state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers')
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -54,7 +55,8 @@ def test_an_interrupted_training_goes_on_from_its_last_checkpoint(run_tool, tmp_
     again = output.strip().splitlines()[-1]
     last = Path((tmp_path / 'run/last_checkpoint').read_text())
     stood = torch.load(last, weights_only=False)['meta']['iter']
-    code, output = run_tool('bash', '-c', f'{again} --cfg-options train_cfg.max_iters={stood + 2}')
+    more = ('--cfg-options', f'train_cfg.max_iters={stood + 2}')
+    code, output = run_tool(*shlex.split(again), *more)
     assert code == 0, output[-3000:]
     assert f'resumed epoch: 0, iter: {stood}' in output
     assert (tmp_path / f'run/iter_{stood + 2}.pth').exists()

@@ -3,11 +3,13 @@
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import cv2
+import forked
 import pytest
 import torch
 from demos import DEMO, digits, miou, next_steps, train
@@ -43,14 +45,13 @@ def test_a_training_ends_with_every_layer_chosen_and_says_what_to_do_next(traine
     assert 0 <= miou(output) <= 100
 
 
-def test_the_commands_of_the_last_lines_work_in_a_shell_one_after_the_other(
-    trained, run_alone, run_tool
-):
+def test_the_commands_of_the_last_lines_work_one_after_the_other(trained, run_tool):
+    """In a shell, too: test_printed_commands.py."""
     folder, output = trained
     assert list(next_steps(output)) == ['test.py', 'analysis_tools/plot_ratios.py', 'deploy.py']
     config = (folder / 'run' / DEMO.name).read_bytes()
     for line in output.strip().splitlines()[-3:]:
-        code, said = run_alone('bash', '-c', line, cwd=folder)
+        code, said = run_tool(*shlex.split(line), cwd=folder)
         assert code == 0, said[-3000:]
     # that of the training, though the test was another's: of a network that averages over scales
     assert (folder / 'run' / DEMO.name).read_bytes() == config
@@ -118,21 +119,39 @@ def test_testing_does_not_write_its_labels_over_the_annotations(trained, run_too
     assert {file: file.read_bytes() for file in truth.iterdir()} == before
 
 
-def test_two_cpu_processes_test_as_one_does(trained, run_tool):
-    folder, _ = trained
-    checkpoint = folder / 'run/iter_8.pth'
+def by_torchrun(run_tool, folder, *arguments):
     environment = os.environ | {
         'PATH': f'{Path(sys.executable).parent}:{os.environ["PATH"]}',
         'PORT': '29611',
     }
-    results = []
-    for command, more in (
-        ([sys.executable, ROOT / 'tools/test.py', DEMO, checkpoint], {}),
-        (['bash', ROOT / 'tools/dist_test.sh', DEMO, checkpoint, '2'], dict(env=environment)),
-    ):
-        code, output = run_tool(
-            *command, '--tta', '--work-dir', folder / 'tta', *digits(folder), **more
-        )
+    command = ['bash', ROOT / 'tools/dist_test.sh', *arguments[:2], '2', *arguments[2:]]
+    return run_tool(*command, env=environment)
+
+
+@pytest.mark.parametrize('torchrun', [False, pytest.param(True, marks=pytest.mark.long)])
+def test_two_cpu_processes_test_as_one_does(trained, run_tool, fork, tmp_path, torchrun):
+    folder, _ = trained
+    arguments = [
+        *(DEMO, folder / 'run/iter_8.pth', '--tta', '--work-dir', folder / 'tta'),
+        *digits(folder),
+    ]
+    code, alone = run_tool(sys.executable, ROOT / 'tools/test.py', *arguments)
+    assert code == 0, alone[-3000:]
+    if torchrun:
+        code, output = by_torchrun(run_tool, folder, *arguments)
         assert code == 0, output[-3000:]
-        results.append(miou(output))
-    assert results[0] == results[1]
+    else:
+        command = [str(c) for c in (ROOT / 'tools/test.py', *arguments, '--launcher', 'pytorch')]
+        joined = dict(WORLD_SIZE='2', MASTER_ADDR='127.0.0.1', MASTER_PORT='29613')
+        ranks = [
+            fork(
+                forked.run_script, command, str(folder), tmp_path / str(rank),
+                joined | dict(RANK=str(rank), LOCAL_RANK=str(rank)),
+            )
+            for rank in range(2)
+        ]  # fmt: skip
+        for process in ranks:
+            process.join(300)
+        output = (tmp_path / '0').read_text()
+        assert [process.exitcode for process in ranks] == [0, 0], output[-3000:]
+    assert miou(output) == miou(alone)
