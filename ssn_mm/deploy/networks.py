@@ -6,13 +6,14 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.registry import MODELS, init_default_scope
+from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from ..config_files import check_parts
 from ..datasets.nested import scope_of, type_name
 from ..datasets.pipelines import averages_views, class_of
+from ..publish import configs
 from .tensor_mode import TensorMode, is_a
 
 _TASKS = {
@@ -70,12 +71,7 @@ def build_network(cfg: Config) -> Any:
 
     Where the config has a model for test-time augmentation, it is the network inside.
     """
-    init_default_scope(scope_of(cfg))
-    cfg = network_config(cfg)
-    model = copy.deepcopy(cfg.model)
-    if cfg.get('data_preprocessor') is not None:
-        model.setdefault('data_preprocessor', copy.deepcopy(cfg.data_preprocessor))
-    return MODELS.build(model).eval()
+    return configs.build_network(network_config(cfg), trust=True)  # the user's own
 
 
 def head_of(model: Any) -> Any:

@@ -4,7 +4,7 @@ import ast
 import copy
 import json
 import re
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from importlib import import_module
 from pathlib import Path, PureWindowsPath
 from typing import Any
@@ -14,6 +14,7 @@ from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
 from ..config_files import check_parts
+from ..datasets.nested import scope_of
 from .untrusted import check_untrusted, registered_classes_alone
 
 _OWN = ('work_dir', 'load_from', 'resume', 'launcher')  # of the author's machine and run
@@ -88,33 +89,35 @@ def build_network(cfg: Config, trust: bool = False) -> nn.Module:
             ``trust``, the config asks for more than registered classes, for modules besides this
             package's, or for what comes from elsewhere (transformers', timm's networks).
     """
-    imports = _imports(cfg)
+    imports, may_fail = _imports(cfg)
     check_parts(cfg)
-    if cfg.get('data_preprocessor') is not None:  # mmengine's Runner gives it to the model
-        cfg = copy.deepcopy(cfg)
-        cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
     if not trust:
         check_untrusted(cfg, imports)
     for name in imports:
-        import_module(name)
-    init_default_scope(cfg.get('default_scope', 'mmengine'))
+        with suppress(ImportError) if may_fail else nullcontext():
+            import_module(name)
+    init_default_scope(scope_of(cfg))
+    model = copy.deepcopy(cfg.model)  # building takes entries out
+    if cfg.get('data_preprocessor') is not None:  # mmengine's Runner gives it to the model
+        model.setdefault('data_preprocessor', copy.deepcopy(cfg.data_preprocessor))
     try:
         with nullcontext() if trust else registered_classes_alone():
-            network = MODELS.build(cfg.model)
+            network = MODELS.build(model)
     except KeyError as error:
         raise ValueError(f"the config's network cannot be built: {error}") from error
     network.eval()
     return network
 
 
-def _imports(cfg: Config) -> list[str]:
-    """The modules that ``custom_imports`` names."""
+def _imports(cfg: Config) -> tuple[list[str], bool]:
+    """The modules that ``custom_imports`` names, and whether one that is not there is left out."""
     stated = cfg.get('custom_imports') or {}
     imports = stated.get('imports') or [] if isinstance(stated, dict) else stated
     imports = [imports] if isinstance(imports, str) else imports
     if not isinstance(imports, list | tuple) or not all(isinstance(n, str) for n in imports):
         raise ValueError(f'custom_imports.imports is a list of names of modules, got {imports!r}')
-    return list(imports)
+    may_fail = isinstance(stated, dict) and bool(stated.get('allow_failed_imports'))
+    return list(imports), may_fail
 
 
 def _without_machine(node: Any) -> Any:
