@@ -1,5 +1,7 @@
 """The demos' networks, narrow enough for tests that only run them."""
 
+from uuid import uuid4
+
 from conftest import ROOT
 
 from ssn_mm.cli.config import load_config
@@ -21,4 +23,5 @@ NARROW = {
 
 def narrow(task):
     """The config of a demo: 'resnet', 'deeplab' or 'i3d'."""
-    return load_config(str(DEMOS / f'{task}_ssn_digits.py'), options=NARROW[task])
+    options = NARROW[task] | dict(experiment_name=str(uuid4()))
+    return load_config(str(DEMOS / f'{task}_ssn_digits.py'), options=options)

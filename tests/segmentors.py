@@ -1,5 +1,7 @@
 """Segmentors of a narrow stage over pictures of a folder, in configs as a user writes them."""
 
+from uuid import uuid4
+
 import cv2
 import numpy as np
 import torch
@@ -41,6 +43,8 @@ def segmentor(folder, suffix='.png', load=None, channels=3, heads=HEAD, test_cfg
             default_scope='mmseg',
             custom_imports=dict(imports=['ssn_mm'], allow_failed_imports=False),
             work_dir=str(folder / 'work'),
+            # loggers and visualizers are shared by name, which mmengine takes from the second
+            experiment_name=str(uuid4()),
             model=dict(
                 type='CascadeEncoderDecoder' if isinstance(heads, list) else 'EncoderDecoder',
                 **(dict(num_stages=len(heads)) if isinstance(heads, list) else {}),

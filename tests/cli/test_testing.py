@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from uuid import uuid4
 
 import cv2
 import numpy as np
@@ -93,6 +94,7 @@ def lazy(data):
     """A config in pure Python, whose types are classes."""
     (data / 'lazy.py').write_text(LAZY.replace('{folder}', str(data)))
     options = {'test_dataloader.num_workers': 0, 'work_dir': str(data / 'work')}
+    options['experiment_name'] = str(uuid4())
     return load_config(str(data / 'lazy.py'), options=options)
 
 
@@ -158,6 +160,7 @@ def test_augmented_tests_reach_a_wrapped_dataset(wrapper, data):
     cfg.tta_model = dict(type='SegTTAModel')
     cfg.tta_pipeline = [load, dict(type='TestTimeAug', transforms=[flips, *([s] for s in rest)])]
     plain = evaluate(cfg.copy(), str(checkpoint), tta=True, out=str(data / 'plain'))
+    cfg.experiment_name = segmentor(data).experiment_name
     dataset = segmentor(data).test_dataloader.dataset
     wrapped = {
         'ConcatDataset': dict(type='ConcatDataset', datasets=[dataset]),

@@ -2,6 +2,7 @@ import copy
 import json
 from pathlib import Path
 from types import SimpleNamespace
+from uuid import uuid4
 
 import numpy as np
 import pytest
@@ -78,7 +79,7 @@ def run(work_dir, hook=None, model=None, epochs=None, iters=12, stop=None, resum
         custom_hooks=[hook or SSNRadiusHook(interval=4), *extra, watch],
         randomness=dict(seed=0),
         resume=resume,
-        experiment_name='-'.join((*Path(work_dir).parts[-2:], str(id(watch)))),
+        experiment_name='-'.join((*Path(work_dir).parts[-2:], str(uuid4()))),
         log_level='WARNING',
     )
     if stop:  # as if the machine died after `stop` iterations
@@ -178,7 +179,7 @@ def test_a_model_without_ssn_is_left_alone(tmp_path):
         train_cfg=dict(by_epoch=True, max_epochs=1),
         optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
         custom_hooks=[dict(type='SSNRadiusHook')],
-        experiment_name='plain',
+        experiment_name=str(uuid4()),
         log_level='WARNING',
     )
     runner.train()
