@@ -65,7 +65,7 @@ def gathered(value):
 
 
 def net(sync=False):
-    """Three layers, which choose one after the other: r_c is 0.71, 0.82 and 0.87."""
+    """Three layers, which select one after the other: r_c is 0.71, 0.82 and 0.87."""
     torch.manual_seed(0)  # the same on every rank
     return nn.Sequential(
         nn.Conv2d(3, 4, 3), SSN(4, ('IN', 'BN'), sync=sync), nn.ReLU(),
@@ -86,7 +86,7 @@ def ssn(model):
 
 
 def train(model, rank, accumulate=1, no_sync=nullcontext):
-    """Trains while the radius grows to 1, ranks alike; returns how many rows chose by each step."""
+    """Trains while the radius grows to 1, ranks alike; returns how many rows are selected by step."""
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     counts = []
     for step in range(STEPS):

@@ -69,8 +69,8 @@ def selected(model):
     """The model, each SSN of which has selected: BN in heads, elsewhere something at random."""
     for name, layer in ssn_layers(model):
         of_head = torch.tensor([2, 2])  # other statistics of OCR's few regions amplify rounding
-        choice = of_head if 'head' in name else torch.randint(3, (2,))
-        layer.ratio_logits.data.copy_(torch.eye(3)[choice])
+        selection = of_head if 'head' in name else torch.randint(3, (2,))
+        layer.ratio_logits.data.copy_(torch.eye(3)[selection])
     set_radius(model, 1.0)
     return model
 

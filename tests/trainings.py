@@ -1,4 +1,4 @@
-"""A training of seconds in mmengine's Runner, whose small network chooses, and what to watch."""
+"""A training of seconds in mmengine's Runner, whose small network selects, and what to watch."""
 
 from pathlib import Path
 from uuid import uuid4
@@ -77,7 +77,7 @@ class Watch(Hook):
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         layers = dict(ssn_layers(runner.model))
         self.radii.append(next(iter(layers.values())).radius.item())
-        self.selected.append([choice for layer in layers.values() for choice in layer.selected])
+        self.selected.append([name for layer in layers.values() for name in layer.selected])
         self.states.append({k: v.clone() for k, v in runner.model.state_dict().items()})
         moments = [m for s in runner.optim_wrapper.optimizer.state.values() for m in s.values()]
         self.moments.append([m.clone() for m in moments if isinstance(m, torch.Tensor)])
@@ -158,9 +158,9 @@ def last_checkpoint(folder):
     return torch.load((Path(folder) / 'last_checkpoint').read_text(), weights_only=True)
 
 
-def assert_stays_chosen(selected):
-    """A row that has chosen, in any iteration, keeps its choice; in the end all have."""
+def assert_stays_selected(selected):
+    """A row that has selected, in any iteration, keeps its selection; in the end all have one."""
     assert None not in selected[-1]
     for row in zip(*selected, strict=True):
-        chosen = [name for name in row if name]
-        assert set(row[row.index(chosen[0]) :]) == {chosen[0]}
+        names = [name for name in row if name]
+        assert set(row[row.index(names[0]) :]) == {names[0]}

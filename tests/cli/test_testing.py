@@ -207,8 +207,8 @@ def test_a_preprocessor_beside_the_model_as_mmpretrain_writes_it_is_the_models(t
     cfg.data_preprocessor = cfg.model.pop('data_preprocessor')
     (found,) = Predictor(cfg, tmp_path / 'weights.pth').predict([image])
     np.testing.assert_array_equal(found.scores, expected.scores)
-    published = configs.build_network(cfg).data_preprocessor
-    assert torch.equal(published.mean.flatten(), torch.tensor(cfg.data_preprocessor.mean))
+    rebuilt = configs.build_network(cfg).data_preprocessor
+    assert torch.equal(rebuilt.mean.flatten(), torch.tensor(cfg.data_preprocessor.mean))
 
 
 def test_a_mirror_image_is_made_of_what_is_packed_of_tensors_too(tmp_path):

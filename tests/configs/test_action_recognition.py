@@ -93,7 +93,7 @@ def test_the_learning_rate_is_a_tenth_after_3_and_6_eighths_of_the_training(path
 
 
 @pytest.mark.parametrize('path', LEAVES, **ids)
-def test_ssn2_grows_its_radius_over_the_training_and_ssn1_has_chosen_before(path):
+def test_ssn2_grows_its_radius_over_the_training_and_ssn1_has_selected_before(path):
     norm, _, _ = parts(path)
     hooks = [HOOKS.build(hook) for hook in Config.fromfile(path).get('custom_hooks', [])]
     assert len(hooks) == norm.startswith('s')

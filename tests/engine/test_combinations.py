@@ -1,4 +1,4 @@
-"""What trainings combine with SSN, while its rows choose."""
+"""What trainings combine with SSN, while its rows select."""
 
 import mmaction.models
 import mmpretrain.models
@@ -6,7 +6,7 @@ import mmseg.models
 import pytest
 import torch
 from mmengine.hooks import EMAHook, Hook
-from trainings import Net, assert_stays_chosen, last_checkpoint, train
+from trainings import Net, assert_stays_selected, last_checkpoint, train
 
 from ssn_mm import keep_selected, set_radius
 from ssn_mm.engine.hooks import SSNRadiusHook
@@ -14,7 +14,7 @@ from ssn_mm.layers import ssn_layers, switch_norms
 
 
 def selected(model):
-    return [choice for _, layer in ssn_layers(model) for choice in layer.selected]
+    return [name for _, layer in ssn_layers(model) for name in layer.selected]
 
 
 def assert_same_state(one, other):
@@ -41,8 +41,8 @@ class WatchCopy(Hook):
         assert self.validated
         assert any(None in source and set(source) != {None} for source, _ in self.pairs)
         for source, copy in (*self.pairs, *self.validated):
-            for chosen, averaged in zip(source, copy, strict=True):
-                assert chosen is None or averaged == chosen
+            for own, averaged in zip(source, copy, strict=True):
+                assert own is None or averaged == own
 
 
 AVERAGES = [
@@ -66,11 +66,11 @@ def test_an_averaged_copy_evaluates_to_a_one_hot_wherever_its_source_does(tmp_pa
 
 
 def staggered(**options):
-    """A network whose rows choose at different radii."""
+    """A network whose rows select at different radii."""
     model = Net(**options)
     count = len(model.norm.normalizers)
     with torch.no_grad():
-        model.norm.ratio_logits[0].copy_(torch.eye(count)[1])  # has chosen
+        model.norm.ratio_logits[0].copy_(torch.eye(count)[1])  # has selected
         model.norm.ratio_logits[1].copy_(torch.linspace(0.2, 1, count))
         model.second.ratio_logits[0].copy_(torch.linspace(1, -0.5, count))
     return model
@@ -93,7 +93,7 @@ def test_averaging_accumulation_and_recomputation_together_resume_exactly(
 
     whole, copies = run('whole')
     copies.check()
-    assert_stays_chosen(whole.selected)
+    assert_stays_selected(whole.selected)
     run('parts', stop=stop)
     resumed, copies = run('parts', resume=True)
     assert resumed.selected == whole.selected[stop:]
@@ -112,13 +112,13 @@ BACKBONES = {
 }
 
 
-def choose_through_training(name, iters=6, **options):
-    """Trains a library's ResNet until all rows have chosen; returns it and its choices."""
+def select_through_training(name, iters=6, **options):
+    """Trains a library's ResNet until all rows have selected; returns it and its selections."""
     kind, own, shape = BACKBONES[name]
     torch.manual_seed(0)
     model = kind(depth=18, base_channels=8, norm_cfg=dict(type='SSN'), **own, **options)
     optimizer = torch.optim.SGD(model.parameters(), 0.05, momentum=0.9)
-    choices = []
+    selections = []
     for i in range(iters):
         model.train()
         set_radius(model, i / (iters - 1))
@@ -127,18 +127,18 @@ def choose_through_training(name, iters=6, **options):
         optimizer.step()
         optimizer.zero_grad()
         keep_selected(model)
-        choices.append(selected(model))
-    assert_stays_chosen(choices)
-    return model, choices
+        selections.append(selected(model))
+    assert_stays_selected(selections)
+    return model, selections
 
 
 @pytest.mark.parametrize(
     ('name', 'norm_eval'), [*((name, False) for name in BACKBONES), ('mmpretrain', True)]
 )
 def test_a_librarys_network_with_recomputation_trains_to_the_last_bit_as_without(name, norm_eval):
-    plain, choices = choose_through_training(name, norm_eval=norm_eval)
-    model, recomputed = choose_through_training(name, norm_eval=norm_eval, with_cp=True)
-    assert recomputed == choices
+    plain, selections = select_through_training(name, norm_eval=norm_eval)
+    model, recomputed = select_through_training(name, norm_eval=norm_eval, with_cp=True)
+    assert recomputed == selections
     assert_same_state(plain.state_dict(), model.state_dict())
     counts = {int(layer.num_batches_tracked) for _, layer in switch_norms(model)}
     assert counts == ({0} if norm_eval else {6})
@@ -171,9 +171,9 @@ def test_accumulated_small_batches_train_as_the_large_batch(tmp_path, counts):
 
 
 @pytest.mark.parametrize('counts', [2, 3])
-def test_nothing_is_chosen_by_a_half_accumulated_gradient(tmp_path, counts):
+def test_nothing_is_selected_by_a_half_accumulated_gradient(tmp_path, counts):
     _, watch = train(tmp_path, staggered, iters=18, accumulative_counts=counts)
-    assert_stays_chosen(watch.selected)
+    assert_stays_selected(watch.selected)
     moved = 0
     for i in range(1, 18):
         steps = (i + 1) % counts == 0 or i == 17
@@ -181,8 +181,8 @@ def test_nothing_is_chosen_by_a_half_accumulated_gradient(tmp_path, counts):
             before, after = (watch.states[j][f'{name}.ratio_logits'] for j in (i - 1, i))
             one_hot = (after == 1).any(-1) & ((after == 0).sum(-1) == 2)
             place = 2 * (name == 'second')
-            chosen = [choice is not None for choice in watch.selected[i][place : place + 2]]
-            assert one_hot.tolist() == chosen  # pinned in each iteration
+            are_selected = [name is not None for name in watch.selected[i][place : place + 2]]
+            assert one_hot.tolist() == are_selected  # pinned in each iteration
             if steps:
                 moved += not torch.equal(before[~one_hot], after[~one_hot])
             else:
@@ -191,8 +191,8 @@ def test_nothing_is_chosen_by_a_half_accumulated_gradient(tmp_path, counts):
     assert moved
 
 
-def test_frozen_stages_that_have_chosen_stay_as_they_are_while_the_others_choose():
-    model, _ = choose_through_training('mmpretrain')
+def test_frozen_stages_that_have_selected_stay_as_they_are_while_the_others_select():
+    model, _ = select_through_training('mmpretrain')
     before = {k: v.clone() for k, v in model.state_dict().items()}
     layers = dict(ssn_layers(model))
     free = {name for name in layers if name.startswith(('layer3', 'layer4'))}
@@ -221,17 +221,17 @@ def test_frozen_stages_that_have_chosen_stay_as_they_are_while_the_others_choose
 @pytest.mark.parametrize(
     'constructor', ['SSNOptimWrapperConstructor', 'DefaultOptimWrapperConstructor']
 )
-def test_frozen_choices_stay_under_momentum_and_decay(tmp_path, constructor):
+def test_fixed_selections_stay_under_momentum_and_decay(tmp_path, constructor):
     _, first = train(tmp_path / 'first', staggered)
 
-    def chosen():
+    def trained():
         model = Net()
         model.load_state_dict(first.states[-1])
         return model
 
     decay = dict(type='SGD', lr=0.3, momentum=0.9, weight_decay=0.3)
     _, watch = train(
-        tmp_path / 'second', chosen, radius=SSNRadiusHook(selection='fix'),
+        tmp_path / 'second', trained, radius=SSNRadiusHook(selection='fix'),
         optimizer=decay, constructor=constructor,
     )  # fmt: skip
     assert watch.selected == [first.selected[-1]] * 12

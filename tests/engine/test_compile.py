@@ -1,4 +1,4 @@
-"""torch.compile of a whole network, through a training in which its layers choose."""
+"""torch.compile of a whole network, through a training in which its layers select."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from ssn_mm.layers import ssn_layers
 LOGITS = [
     [[1.0, 0, 0], [0, 0, 1]],
     [[0.4, 1, 0.3], [0, 0.1, 0.9]],
-]  # the first has chosen from the start
+]  # the first has selected from the start
 
 
 def network():
@@ -24,7 +24,7 @@ def network():
 
 
 def train(model, forward, iters=20):
-    """Returns choices and loss after each iteration."""
+    """Returns selections and loss after each iteration."""
     torch.manual_seed(1)
     optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
     labels, seen = torch.arange(4) % 2, []
@@ -40,17 +40,17 @@ def train(model, forward, iters=20):
     return seen
 
 
-def test_a_compiled_network_chooses_as_without_and_is_compiled_no_more_as_it_does():
+def test_a_compiled_network_selects_as_without_and_is_compiled_no_more_as_it_does():
     torch.compiler.reset()
     eager, model = network(), network()
     counter = CompileCounterWithBackend('aot_eager')
     expected, seen = train(eager, eager), train(model, torch.compile(model, backend=counter))
-    choices = [choice for choice, _ in seen]
-    assert choices == [choice for choice, _ in expected]
+    selections = [own for own, _ in seen]
+    assert selections == [own for own, _ in expected]
     assert [loss for _, loss in seen] == pytest.approx([loss for _, loss in expected], abs=1e-5)
-    until = [sum(None in rows[i] for rows in choices) for i in range(2)]
-    assert until[0] != until[1]  # so each choice could have asked for a graph of its own
-    assert all(None not in rows for rows in choices[-1])
+    until = [sum(None in rows[i] for rows in selections) for i in range(2)]
+    assert until[0] != until[1]  # so each selection could have asked for a graph of its own
+    assert all(None not in rows for rows in selections[-1])
     assert counter.frame_count <= 2  # the second once the rank of the input is known
     for name, parameter in eager.named_parameters():
         torch.testing.assert_close(model.get_parameter(name), parameter, msg=name)

@@ -12,8 +12,8 @@ from torch import nn
 from ssn_mm import SN, SSN, keep_selected, set_radius
 from ssn_mm.engine.precise_bn import measure_statistics
 
-KINDS = ('bn', 'sn', 'undecided', 'chose_bn', 'mixed')
-CHOICES = dict(chose_bn=('BN', 'BN'), mixed=('LN', 'BN'), chose_in=('IN', 'IN'))
+KINDS = ('bn', 'sn', 'competing', 'selected_bn', 'mixed')
+SELECTIONS = dict(selected_bn=('BN', 'BN'), mixed=('LN', 'BN'), selected_in=('IN', 'IN'))
 
 
 class Norms(nn.Module):
@@ -21,11 +21,11 @@ class Norms(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.first = nn.ModuleDict(dict(bn=nn.BatchNorm2d(4), sn=SN(4), undecided=SSN(4)))
-        for name, choice in CHOICES.items():
+        self.first = nn.ModuleDict(dict(bn=nn.BatchNorm2d(4), sn=SN(4), competing=SSN(4)))
+        for name, selection in SELECTIONS.items():
             layer = self.first[name] = SSN(4)
-            for row, chosen in zip(layer.ratio_logits, choice, strict=True):
-                row.data.copy_(torch.tensor([float(n == chosen) for n in layer.normalizers]))
+            for row, own in zip(layer.ratio_logits, selection, strict=True):
+                row.data.copy_(torch.tensor([float(n == own) for n in layer.normalizers]))
         self.dropout = nn.Dropout(0.5)
         self.second = nn.BatchNorm2d(4)
 
@@ -97,7 +97,7 @@ def test_nothing_but_the_statistics_of_layers_that_use_batch_norm_changes():
     model.first['held'] = nn.BatchNorm2d(4).eval()  # as norm_eval does
     before = {key: value.clone() for key, value in model.state_dict().items()}
     modes = [m.training for m in model.modules()]
-    selected = [model.first[name].selected for name in CHOICES]
+    selected = [model.first[name].selected for name in SELECTIONS]
     states = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state()
 
     def forward(x):
@@ -109,7 +109,7 @@ def test_nothing_but_the_statistics_of_layers_that_use_batch_norm_changes():
     measured = [*(f'first.{kind}' for kind in KINDS), 'second']
     assert changed == {f'{name}.running_{kind}' for name in measured for kind in ('mean', 'var')}
     assert [m.training for m in model.modules()] == modes
-    assert [model.first[name].selected for name in CHOICES] == selected
+    assert [model.first[name].selected for name in SELECTIONS] == selected
     assert states[0] == random.getstate()
     assert states[1] == np.random.get_state()[1].tolist()
     assert torch.equal(states[2], torch.get_rng_state())
@@ -152,7 +152,7 @@ def test_values_that_are_not_finite_and_no_batches_are_refused():
     assert not model.first['bn'].running_mean.any()
 
 
-def measure_share(rank, folder):
+def measure_part(rank, folder):
     torch.set_num_threads(1)  # threads do not survive a fork
     init = f'file://{folder}/store'
     dist.init_process_group('gloo', init_method=init, rank=rank, world_size=2)
@@ -164,7 +164,7 @@ def measure_share(rank, folder):
 
 def test_processes_agree_to_the_bit_and_equal_one_process_with_all_batches(tmp_path):
     fork = multiprocessing.get_context('fork')
-    workers = [fork.Process(target=measure_share, args=(rank, tmp_path)) for rank in range(2)]
+    workers = [fork.Process(target=measure_part, args=(rank, tmp_path)) for rank in range(2)]
     try:
         for worker in workers:
             worker.start()

@@ -57,7 +57,7 @@ def test_there_is_a_demo_for_every_task_and_norm():
     assert {path.stem for path in DEMO.glob('[!_]*.py')} == names
 
 
-def test_every_demo_trains_and_validates_and_ssn_alone_chooses(trained):
+def test_every_demo_trains_and_validates_and_ssn_alone_selects(trained):
     task, folder, said = trained
     _, metric, ratios, checkpoint = TASKS[task]
     for norm in NORMS:

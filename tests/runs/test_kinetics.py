@@ -79,14 +79,14 @@ def test_the_kinetics_config_trains_the_whole_i3d_and_tests_it_on_10_clips(
     assert (tmp_path / 'scores.pkl').is_file()
 
 
-def test_ssn1_without_the_choices_of_a_trained_ssn_is_refused(run_tool, kinetics):
+def test_ssn1_without_the_selection_of_a_trained_ssn_is_refused(run_tool, kinetics):
     code, output = run_tool(*train(SSN1, '--work-dir', 'run', *SMALL))
     assert code == 2, output[-3000:]
     assert '53 SSN layers prefer nothing, backbone.conv1.bn, ' in output
     assert "pretrained), or let the radius grow: schedule='linear'" in output
 
 
-def test_ssn1_keeps_the_choices_of_a_trained_2d_ssn(run_tool, tmp_path, kinetics):
+def test_ssn1_keeps_the_selection_of_a_trained_2d_ssn(run_tool, tmp_path, kinetics):
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         resnet = MODELS.build(dict(type='ResNet', depth=50, norm_cfg=dict(type='SSN')))
     chosen = {}

@@ -18,7 +18,7 @@ from demos import DEMO, ROOT, digits, miou, options, train
 ADE20K = ROOT / 'configs' / 'deeplab_ssn_ade20k.py'
 
 
-def test_two_cpu_processes_train_to_the_same_choice(run_tool, tmp_path):
+def test_two_cpu_processes_train_to_the_same_selection(run_tool, tmp_path):
     environment = os.environ | {
         'PATH': f'{Path(sys.executable).parent}:{os.environ["PATH"]}',
         'PORT': '29612',
@@ -62,7 +62,7 @@ def test_an_interrupted_training_goes_on_from_its_last_checkpoint(run_tool, tmp_
     assert (tmp_path / f'run/iter_{stood + 2}.pth').exists()
 
 
-def test_a_frozen_backbone_that_has_not_chosen_is_refused(run_tool, tmp_path):
+def test_a_frozen_backbone_that_has_not_selected_is_refused(run_tool, tmp_path):
     frozen = digits(tmp_path, 'model.backbone.frozen_stages=1')
     code, output = run_tool(*train(DEMO, '--work-dir', tmp_path / 'run', *frozen))
     assert code == 2

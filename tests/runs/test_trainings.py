@@ -32,7 +32,7 @@ def trained(tmp_path_factory):
     return folder, done.stdout
 
 
-def test_a_training_ends_with_every_layer_chosen_and_says_what_to_do_next(trained):
+def test_a_training_ends_with_every_layer_selected_and_says_what_to_do_next(trained):
     _, output = trained
     lines = output.strip().splitlines()
     (chosen,) = (i for i, line in enumerate(lines) if re.match(r'(\d+) of \1 ratios', line))
@@ -82,7 +82,7 @@ def test_a_run_stopped_early_is_deployed_with_force_and_says_what_is_missing(tra
     assert (folder / 'run/iter_4.pt2').is_file()
 
 
-def test_a_checkpoint_carries_the_choice(trained):
+def test_a_checkpoint_carries_the_selection(trained):
     folder, _ = trained
     state = torch.load(folder / 'run/iter_8.pth', weights_only=False)['state_dict']
     logits = torch.stack([v for k, v in state.items() if k.endswith('ratio_logits')])

@@ -59,7 +59,7 @@ def test_a_demo_trains_and_validates(trained, norm):
     assert steps['test.py'] == [f'{own}/i3d_{norm}_digits.py', f'{own}/iter_2.pth']
 
 
-def test_ssn_alone_chooses_and_chooses_everywhere(trained):
+def test_ssn_alone_selects_and_selects_everywhere(trained):
     _, said = trained
     assert [norm for norm in NORMS if 'SSN layers) are selected' in said[norm]] == ['ssn']
     assert '40 of 40 ratios' in said['ssn']

@@ -22,7 +22,7 @@ SHORT = [
 
 
 def trained(run_tool, folder, command, *options):
-    """Runs a training of two iterations; its output, and how many layers chose (all of them)."""
+    """Runs a training of two iterations; its output, and how many layers selected (all of them)."""
     more = [] if '--cfg-options' in command else ['--cfg-options']
     code, output = run_tool(
         sys.executable, *command[1:], *more, *SHORT, *options, '--work-dir', 'run'

@@ -108,13 +108,13 @@ def test_the_radius_grows_from_0_to_1_per_iteration_and_every_row_ends_selected(
 def test_a_selected_row_never_changes(tmp_path):
     _, watch = run(tmp_path, iters=40)
     for row in zip(*watch.selected, strict=True):
-        chosen = [name for name in row if name]
-        assert chosen
-        assert len(set(chosen)) == 1
-        assert None not in row[row.index(chosen[0]) :]
+        selected = [name for name in row if name]
+        assert selected
+        assert len(set(selected)) == 1
+        assert None not in row[row.index(selected[0]) :]
 
 
-def test_radius_share_and_counts_are_logged_to_the_visualisation_backends(tmp_path):
+def test_radius_and_counts_of_selected_rows_are_logged_to_the_visualisation_backends(tmp_path):
     runner, _ = run(tmp_path)
     (scalars,) = tmp_path.rglob('scalars.json')
     last = json.loads(scalars.read_text().splitlines()[-1])
@@ -194,14 +194,14 @@ def test_four_normalizers_need_a_larger_radius(tmp_path):
         run(tmp_path / 'four', hook=SSNRadiusHook(schedule), model=four)
 
 
-def test_undecided_layers_that_are_frozen_are_refused(tmp_path):
+def test_layers_that_are_frozen_and_not_selected_are_refused(tmp_path):
     model = Net()
     model.norm.requires_grad_(False)
     with pytest.raises(ValueError, match=r'1 SSN layers are frozen and not selected, norm\.\.\.'):
         run(tmp_path, model=model)
     with torch.no_grad():
         model.norm.ratio_logits.copy_(torch.tensor([[0.0, 1, 0], [0, 0, 1]]))
-    runner, _ = run(tmp_path, model=model)  # decided ones may be
+    runner, _ = run(tmp_path, model=model)  # layers that have selected may be
     assert runner.model.norm.selected == ('LN', 'BN')
 
 
@@ -216,30 +216,30 @@ def test_a_radius_beyond_r_c_from_the_start_needs_layers_that_prefer_one(tmp_pat
 
 
 def trained(folder):
-    """A network that has chosen, loaded as ``load_from`` does."""
+    """A network that has selected, loaded as ``load_from`` does."""
     run(folder / 'first', iters=12, stop=12)
     model = Net()
     model.load_state_dict(torch.load(folder / 'first' / 'iter_12.pth')['state_dict'])
     return model
 
 
-def chosen(model):
+def selected(model):
     return (*model.norm.selected, *model.second.selected)
 
 
 @pytest.mark.parametrize('selection', ['keep', 'fix'])
-def test_fine_tuning_keeps_what_was_chosen(tmp_path, selection):
+def test_fine_tuning_keeps_what_was_selected(tmp_path, selection):
     model = trained(tmp_path)
-    before = chosen(model)
+    before = selected(model)
     runner, watch = run(tmp_path / 'second', SSNRadiusHook(selection=selection), model)
     assert watch.radii[0] == 0  # the radius starts again
     assert set(watch.selected) == {before}
-    assert None not in chosen(runner.model)
+    assert None not in selected(runner.model)
 
 
 def test_fine_tuning_relearns_from_the_centre(tmp_path):
     model = trained(tmp_path)
-    with torch.no_grad():  # a choice that this training would not make
+    with torch.no_grad():  # a selection that this training would not make
         for layer in (model.norm, model.second):
             layer.ratio_logits.copy_(1 - layer.ratio_logits)
     _, watch = run(tmp_path / 'second', SSNRadiusHook(selection='relearn'), model, iters=12)
@@ -247,10 +247,10 @@ def test_fine_tuning_relearns_from_the_centre(tmp_path):
     assert None not in watch.selected[-1]
     assert (model.norm.ratio_logits.sort(-1).values == torch.tensor([0.0, 0, 1])).all()
     run(tmp_path / 'second', SSNRadiusHook(selection='relearn'), model, iters=14, resume=True)
-    assert chosen(model) == watch.selected[-1]  # resuming relearns nothing
+    assert selected(model) == watch.selected[-1]  # resuming relearns nothing
 
 
-def test_freezing_what_has_not_chosen_is_refused(tmp_path):
+def test_fixing_what_is_not_selected_is_refused(tmp_path):
     message = r"selection='fix', but 2 SSN layers have not selected, norm, second\.\.\.: load"
     with pytest.raises(ValueError, match=message):
         run(tmp_path, SSNRadiusHook(selection='fix'))

@@ -86,7 +86,7 @@ def test_only_damaged_checkpoints_are_an_error(tmp_path):
         train(tmp_path, 'iterations', load_from=str(tmp_path / 'iter_2.pth'))
 
 
-def test_resuming_without_a_checkpoint_begins_anew(tmp_path):
+def test_resuming_without_a_checkpoint_begins_at_the_start(tmp_path):
     runner = train(tmp_path, 'iterations', resume=True)
     assert runner.iter == 14
 

@@ -131,7 +131,7 @@ def train_and_compare(rank, folder, loop, accumulate=1, ema=False, sync=None):
     ('loop', 'accumulate', 'ema'),
     [('iterations', 1, False), ('iterations', 2, True), ('epochs', 2, False)],
 )
-def test_processes_choose_alike_and_validate_what_they_save(tmp_path, loop, accumulate, ema):
+def test_processes_select_alike_and_validate_what_they_save(tmp_path, loop, accumulate, ema):
     on_ranks(2, tmp_path, train_and_compare, tmp_path / 'run', loop, accumulate, ema)
 
 

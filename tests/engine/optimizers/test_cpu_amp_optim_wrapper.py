@@ -4,7 +4,7 @@ import pytest
 import torch
 from mmengine.registry import OPTIM_WRAPPERS
 from torch import nn
-from trainings import SGD, Net, assert_stays_chosen, last_checkpoint, train
+from trainings import SGD, Net, assert_stays_selected, last_checkpoint, train
 
 from ssn_mm.ops import sparsestmax
 
@@ -51,7 +51,7 @@ def test_a_skipped_step_moves_neither_logits_nor_momentum_and_the_radius_goes_on
 ):
     _, watch = in_half(tmp_path, iters=14, optimizer=optimizer, **wrapper)
     assert watch.radii == pytest.approx([i / 13 for i in range(14)], abs=1e-6)
-    assert_stays_chosen(watch.selected)
+    assert_stays_selected(watch.selected)
     for i in range(1, 14):
         before, after = watch.states[i - 1], watch.states[i]
         moved = {k for k in before if not torch.equal(before[k], after[k])}
@@ -63,7 +63,7 @@ def test_a_skipped_step_moves_neither_logits_nor_momentum_and_the_radius_goes_on
         assert all(map(torch.equal, watch.moments[i - 1], watch.moments[i]))
         for name in ('norm.ratio_logits', 'second.ratio_logits'):
             assert torch.equal(after[name], pinned(before[name], watch.radii[i]))
-    assert watch.selected[11] != watch.selected[10]  # chosen by the radius in a skipped step
+    assert watch.selected[11] != watch.selected[10]  # selected by the radius in a skipped step
 
 
 def test_the_loss_scale_is_saved_and_resumed(tmp_path, monkeypatch):
