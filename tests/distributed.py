@@ -86,7 +86,7 @@ def ssn(model):
 
 
 def train(model, rank, accumulate=1, no_sync=nullcontext):
-    """Trains while the radius grows to 1, ranks alike; returns how many rows are selected by step."""
+    """Trains while the radius grows to 1, ranks alike; returns the selected rows of each step."""
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     counts = []
     for step in range(STEPS):
