@@ -16,8 +16,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from ..apis.inputs import Source, displayable, find_sources, prepare
 from ..apis.painting import Painter
 from ..apis.predictor import Prediction, Predictor
+from ..apis.readers import UnreadableError
 from ..apis.record import Record, Result
-from ..apis.videos import Frames, UnreadableError
+from ..apis.videos import Frames
 from ..datasets.pipelines import Prepared
 from ..files import check_writes, replacing, write_atomically
 

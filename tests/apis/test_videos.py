@@ -14,8 +14,9 @@ from narrow import narrow
 from sklearn.datasets import load_sample_images
 
 from ssn_mm.apis import Predictor
+from ssn_mm.apis.readers import UnreadableError
 from ssn_mm.apis.record import Record
-from ssn_mm.apis.videos import Frames, UnreadableError, Video
+from ssn_mm.apis.videos import Frames, Video
 from ssn_mm.cli.infer import infer
 from ssn_mm.datasets.pipelines import Preparation
 from ssn_mm.deploy.networks import build_network

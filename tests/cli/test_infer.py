@@ -13,7 +13,7 @@ from narrow import DEMOS, NARROW, narrow
 from sklearn.datasets import load_sample_images
 
 from ssn_mm import set_radius
-from ssn_mm.apis import Predictor, videos
+from ssn_mm.apis import Predictor, readers
 from ssn_mm.apis.painting import Painter
 from ssn_mm.apis.predictor import Prediction
 from ssn_mm.apis.videos import Frames
@@ -210,7 +210,7 @@ def test_a_webcam_is_watched_until_a_limit_or_ctrl_c(
                 raise KeyboardInterrupt
             return film.grab()
 
-    monkeypatch.setattr(videos.cv2, 'VideoCapture', Webcam)
+    monkeypatch.setattr(readers.cv2, 'VideoCapture', Webcam)
     predictor = Predictor(narrow('resnet'), networks / 'resnet.pth')
     limit = dict(frames=4) if ending == 'limit' else {}
     assert infer(predictor, ['0'], tmp_path, batch_size=2, **limit) == []
