@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 import torchvision
+from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import load_checkpoint
 from references import AuthorsNorm
 from torch import nn
@@ -197,3 +198,13 @@ def test_a_layer_without_batch_norm_has_two_normalizers():
 def test_other_states_come_back_as_they_are():
     state = {'module.conv_last.weight': torch.zeros(1), 'sn1.weight': torch.zeros(1)}
     assert list(from_authors(state)) == ['conv_last.weight', 'sn1.weight']
+
+
+def test_a_config_of_0_1_calls_the_resnet_by_its_old_name():
+    options = dict(depth=18, base_channels=8, stem_channels=8)
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        with pytest.warns(UserWarning, match="type='PublishedResNet' is now 'AuthorsResNet'"):
+            old = MODELS.build(dict(type='PublishedResNet', **options))
+        new = MODELS.build(dict(type='AuthorsResNet', **options))
+    assert old.maxpool.ceil_mode
+    assert new.maxpool.padding == old.maxpool.padding == 0
