@@ -38,6 +38,8 @@ def geometric_mean(values: Iterable[float]) -> float | None:
 class Table:
     """A table; as a string it is Markdown, padded so that it reads well in a terminal.
 
+    prettytable, which mmsegmentation brings, leaves a | in a cell as it is, which ends the cell.
+
     Args:
         head: Names of the columns.
         lines: The cells of each line: numbers are shown with three figures, None as a dash. The
