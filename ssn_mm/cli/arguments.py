@@ -113,7 +113,7 @@ class _Trust(argparse.Action):
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Any = None) -> None:
         setattr(namespace, self.dest, True)
         os.environ.pop('TORCH_FORCE_WEIGHTS_ONLY_LOAD', None)
-        os.environ['TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'] = '1'  # of PyTorch, for its default
+        os.environ['TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'] = '1'  # PyTorch's, for its default
 
 
 def _protected(text: str) -> str:

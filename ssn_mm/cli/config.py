@@ -42,7 +42,7 @@ def load_config(
     cfg.work_dir = work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(path).stem)
     cfg.launcher = launcher
     if launcher != 'none':
-        os.environ.setdefault('LOCAL_RANK', '0')  # which mmengine reads, whoever has not set it
+        os.environ.setdefault('LOCAL_RANK', '0')  # mmengine reads it, launchers may not set it
     if launcher != 'none' and not torch.cuda.is_available():
         _distribute_over_cpus(cfg)
     return cfg

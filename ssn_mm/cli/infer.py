@@ -171,11 +171,11 @@ class _Job:
                 if frames.note:
                     words.more['note'] = frames.note
         except KeyboardInterrupt:
-            if source.kind != 'webcam':  # that one ends so
+            if source.kind != 'webcam':  # which ends so
                 raise
         except UnreadableError:
             raise
-        except Exception as error:  # of a frame; those before it are done
+        except Exception as error:  # at a frame; those before it are done
             raise UnreadableError(f'the network fails on it: {error}') from error
 
     def _see(self, batch: list, film: '_Film') -> Iterator[tuple[int, Prediction]]:

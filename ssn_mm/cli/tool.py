@@ -82,7 +82,7 @@ def _is_own(error: Exception) -> bool:
 
 
 def _lies_in(file: str, folder: str | Path) -> bool:
-    path = Path(file).absolute()  # of a script it is as the command named it
+    path = Path(file).absolute()  # a script's is as the command named it
     return path.is_relative_to(folder) and 'site-packages' not in path.relative_to(folder).parts
 
 

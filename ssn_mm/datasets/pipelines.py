@@ -233,7 +233,7 @@ class Preparation:
 def _without_annotations(steps: Sequence) -> list:
     kept = [step for step in steps if not _ANNOTATIONS.match(type(step).__name__)]
     for step in kept:
-        for view in getattr(step, 'subroutines', ()):  # of TestTimeAug
+        for view in getattr(step, 'subroutines', ()):  # TestTimeAug has them
             view.transforms = _without_annotations(view.transforms)
     return kept
 

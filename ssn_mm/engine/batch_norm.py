@@ -33,7 +33,7 @@ def extend_to_switch_norms(runner: Runner, model: nn.Module) -> None:
     if not layers:
         return
     _check_norm_eval(model)
-    strategy = getattr(runner, 'strategy', None)  # of a FlexibleRunner
+    strategy = getattr(runner, 'strategy', None)  # a FlexibleRunner has one
     sync_bn = runner.cfg.get('sync_bn') or getattr(strategy, 'sync_bn', None)
     if sync_bn:
         print_log(f'sync_bn={sync_bn!r}: {len(layers)} SSN or SN layers have sync=True', 'current')
@@ -55,7 +55,7 @@ def _check_norm_eval(model: nn.Module) -> None:
 
 def _check_optimizer(optim_wrapper: Any, layers: Iterable[SwitchNorm]) -> None:
     groups = optim_wrapper.param_groups
-    if isinstance(groups, dict):  # of several optimizers
+    if isinstance(groups, dict):  # there are several optimizers
         groups = chain.from_iterable(groups.values())
     logits = {id(layer.ratio_logits) for layer in layers}
     for group in groups:

@@ -25,7 +25,7 @@ def watch_loading(
     """
     model = unwrapped(model)
     before = {name: (weight, weight._version) for name, weight in model.named_parameters()}
-    known = {re.sub(r'^module\.', '', name) for name in state}  # of other shapes, maybe
+    known = {re.sub(r'^module\.', '', name) for name in state}  # their shapes may differ
 
     def loaded(module: nn.Module, keys: Any) -> None:
         handle.remove()

@@ -104,7 +104,7 @@ def _watch(
 
     def note(name: str) -> Callable:
         def hook(layer: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> None:
-            (x,) = (*args, *kwargs.values())  # of a layer called by keyword, too
+            (x,) = (*args, *kwargs.values())  # a layer may be called by keyword
             if x.numel():
                 measured[name] = measured[name].merge(Moments.of(x))
 

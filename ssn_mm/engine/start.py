@@ -222,7 +222,7 @@ def _set_aside(runner: Runner, place: WorkDir, files: list[Path], why: str) -> d
     if not files:
         return {}
     records = [place.path / name for name in (POINTER, RATIOS_FILE)]
-    records += place.path.glob('queue*.pth')  # of SwAVHook, which loads what it finds
+    records += place.path.glob('queue*.pth')  # SwAVHook loads those that it finds
     originals = {file: file.resolve() for file in files}
     moved = place.set_aside(
         [*files, *(file for file in records if file.is_file())], f'before_{runner.timestamp}'

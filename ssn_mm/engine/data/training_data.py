@@ -62,7 +62,7 @@ class TrainingData:
             self.reader.number = self.runner.epoch
         if isinstance(self._iterator, Endless):
             self._iterator.first = self.first
-            self._iterator.passed_by = self.runner.iter  # which mmengine takes first
+            self._iterator.passed_by = self.runner.iter  # mmengine takes so many first
         self.begin_pass()
         self.offset, self.first = self.first, 0
 

@@ -142,7 +142,7 @@ def _subscript(path: tuple) -> str:
 
 def _sample(batch: Any, path: tuple, tensor: Tensor) -> str:
     """Which sample of a batch it is, and its file where the batch knows."""
-    # of a list of samples, as pseudo_collate makes it, else along the first axis
+    # its place in a list of samples, as pseudo_collate makes it, else along the first axis
     index = next((key for key in path if isinstance(key, int)), None)
     if not isinstance(batch, dict):
         index = None  # a tuple of tensors
