@@ -20,7 +20,7 @@ _PLACE = 'place_in_data'  # in a checkpoint: passes, batches of the one that run
 
 
 class ReliabilityHook(StartHook):
-    """Exact resuming, intact checkpoints, and broken data that is named.
+    """Makes resuming exact, passes by damaged checkpoints, and names broken data.
 
     All that is random in an iteration is drawn from (seed, rank, iteration), and in a sample from
     its place in the batch, too; so a training that is resumed at any iteration goes on as if it
