@@ -63,7 +63,9 @@ def outputs(model, x):
         return TensorMode(model)(x)
 
 
-@pytest.mark.parametrize('export', [export_program, export_onnx])
+@pytest.mark.parametrize(
+    'export', [export_onnx, pytest.param(export_program, marks=pytest.mark.long)]
+)
 def test_a_program_exported_where_maps_end_as_one_pixel_takes_other_sizes(export, tmp_path):
     model = freeze(trained(('BN', 'LN')))
     file = tmp_path / 'model'
@@ -111,7 +113,9 @@ def test_torch_compile_takes_it_in_one_graph(deployed):
         torch.testing.assert_close(compiled(x), outputs(deployed, x), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize('export', [export_program, export_onnx])
+@pytest.mark.parametrize(
+    'export', [export_program, pytest.param(export_onnx, marks=pytest.mark.long)]
+)
 def test_a_program_whose_outputs_differ_is_not_written(export, deployed, tmp_path, monkeypatch):
     monkeypatch.setattr(exporting, 'TOLERANCE', -1.0)
     with pytest.raises(ValueError, match=r'differ by .* so it is not written'):

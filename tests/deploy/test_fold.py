@@ -1,4 +1,5 @@
 import copy
+import itertools
 
 import pytest
 import torch
@@ -45,16 +46,27 @@ def image(channels=4):
     return torch.randn(2, channels, 7, 7)
 
 
-@pytest.mark.parametrize('bias', [True, False])
-@pytest.mark.parametrize('groups', [1, 2, 4])
+class Branches(nn.ModuleList):
+    """Parts of a network that get one input."""
+
+    def forward(self, x):
+        return torch.stack([branch(x) for branch in self])
+
+
 @pytest.mark.parametrize('kinds', [CONVS, TRANSPOSED], ids=['conv', 'transposed'])
 @pytest.mark.parametrize('rank', [1, 2, 3])
-def test_batch_norm_vanishes_into_every_kind_of_convolution(rank, kinds, groups, bias):
-    conv = kinds[rank - 1](4, 8, 3, stride=2, padding=1, dilation=2, groups=groups, bias=bias)
-    model = nn.Sequential(conv, BATCH_NORMS[rank - 1](8), nn.ReLU())
+def test_batch_norm_vanishes_into_every_kind_of_convolution(rank, kinds):
+    options = dict(stride=2, padding=1, dilation=2)
+    convs = [
+        kinds[rank - 1](4, 8, 3, groups=groups, bias=bias, **options)
+        for groups, bias in itertools.product([1, 2, 4], [True, False])
+    ]
+    norm = BATCH_NORMS[rank - 1]
+    model = Branches(nn.Sequential(conv, norm(8), nn.ReLU()) for conv in convs)
     check(model, torch.randn(2, 4, *[7] * rank))
-    assert model[0] is conv
-    assert type(model[1]) is nn.Identity
+    for branch, conv in zip(model, convs, strict=True):
+        assert branch[0] is conv
+        assert type(branch[1]) is nn.Identity
 
 
 @pytest.mark.parametrize('mode', ['circular', 'reflect'])

@@ -38,8 +38,11 @@ def deployed(cfg, checkpoint, folder, capsys, shape=(48, 64)):
 
 @pytest.mark.parametrize(
     ('heads', 'channels'),
-    [([HEAD, OCR], 3), (BINARY, 1), ([BINARY, dict(OCR, **TWO | dict(threshold=0.5))], 3)],
-    ids=['cascade', 'one channel in and out', 'cascade of one channel'],
+    [
+        pytest.param([HEAD, OCR], 3, marks=pytest.mark.long, id='cascade'),
+        pytest.param(BINARY, 1, id='one channel in and out'),
+        pytest.param([BINARY, OCR | TWO | dict(threshold=0.5)], 3, id='cascade of one channel'),
+    ],
 )
 def test_the_onnx_file_of_any_head_infers_as_its_checkpoint(heads, channels, data, capsys):
     load = dict(color_type='grayscale' if channels == 1 else 'color')

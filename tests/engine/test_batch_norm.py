@@ -1,8 +1,5 @@
 """What a run asks of its batch norms, in mmengine's Runner with SSN; docs/openmmlab.md."""
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,6 +7,7 @@ import mmpretrain.models
 import pytest
 import torch
 import torch.distributed as dist
+from distributed import on_ranks
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from torch import nn
@@ -146,46 +144,23 @@ def test_accumulation_is_warned_of_where_layers_measure_batches(tmp_path):
         assert log.count('because the model has BatchNorm layers') == count
 
 
-RANK = """
-import json, os, sys
-import torch
-import torch.distributed as dist
-import ssn_mm  # before the libraries that it repairs
-sys.path.insert(0, sys.argv[3])
-from test_batch_norm import Net, layers_of, run
-
-rank, place = sys.argv[1:3]
-os.environ['LOCAL_RANK'] = rank
-dist.init_process_group('gloo', init_method=f'file://{place}/store', rank=int(rank), world_size=2)
-wrapper = dict(type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False)
-for options in (dict(), dict(sync_bn='torch')):
-    runner, _ = run(f'{place}/{len(options)}', Net(), model_wrapper_cfg=wrapper, **options)
-    layers = layers_of(runner.model)
-    flags = [layer.sync for layer in layers]
-    print(json.dumps(dict(sync=flags, mean=layers[0].running_mean.tolist())))
-"""
+def train_on_rank(rank, place):
+    wrapper = dict(type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False)
+    found = []
+    for options in (dict(), dict(sync_bn='torch')):
+        folder = place / str(len(options))
+        runner, _ = run(folder, Net(), model_wrapper_cfg=wrapper, **options)
+        layers = layers_of(runner.model)
+        found.append(([layer.sync for layer in layers], layers[0].running_mean))
+    torch.save(found, place / f'{rank}.pth')
 
 
 def test_sync_bn_synchronises_bns_part_and_nothing_else_does(tmp_path):
-    here = str(Path(__file__).parent)
-    workers = [
-        subprocess.Popen(
-            [sys.executable, '-W', 'ignore', '-c', RANK, str(rank), str(tmp_path), here],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    outputs, errors = zip(*(worker.communicate(timeout=180) for worker in workers), strict=True)
-    assert [worker.returncode for worker in workers] == [0, 0], errors
-    found = [
-        [json.loads(line) for line in output.splitlines() if line.startswith('{"sync"')]
-        for output in outputs
-    ]
-    for run_of_ranks, synchronised in zip(zip(*found, strict=True), (False, True), strict=True):
-        assert [rank['sync'] for rank in run_of_ranks] == [[synchronised] * 20] * 2
-        mine, theirs = (torch.tensor(rank['mean']) for rank in run_of_ranks)
+    on_ranks(2, tmp_path, train_on_rank, tmp_path)
+    ranks = [torch.load(tmp_path / f'{rank}.pth') for rank in range(2)]
+    for run_of_ranks, synchronised in zip(zip(*ranks, strict=True), (False, True), strict=True):
+        assert [sync for sync, _ in run_of_ranks] == [[synchronised] * 20] * 2
+        mine, theirs = (mean for _, mean in run_of_ranks)
         assert torch.allclose(mine, theirs, rtol=1e-4) == synchronised
 
 

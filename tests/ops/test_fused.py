@@ -37,8 +37,14 @@ def test_the_operator_keeps_the_rules_of_registered_operators(kernels, training,
     assert set(checked.values()) == {'SUCCESS'}
 
 
-@pytest.mark.parametrize('kernels', ['reference', *KERNELS])
-def test_a_compiled_layer_is_the_layer_in_one_graph(kernels, monkeypatch, long):
+# C++ for plain operators takes long
+PLAIN = pytest.param('reference', 'inductor', marks=pytest.mark.long)
+
+
+@pytest.mark.parametrize(
+    ('kernels', 'backend'), [('reference', 'aot_eager'), PLAIN, *((k, 'inductor') for k in KERNELS)]
+)
+def test_a_compiled_layer_is_the_layer_in_one_graph(kernels, backend, monkeypatch):
     monkeypatch.setenv('SSN_MM_BACKEND', kernels)
     torch.compiler.reset()
     ssn, x = layer(), torch.randn(2, 6, 5, 4, requires_grad=True)
@@ -50,9 +56,6 @@ def test_a_compiled_layer_is_the_layer_in_one_graph(kernels, monkeypatch, long):
 
     for mode in (True, False):
         ssn.train(mode)
-        # C++ for plain operators takes long, so once: training has them all
-        quick = kernels == 'reference' and not mode and not long
-        backend = 'aot_eager' if quick else 'inductor'
         compiled = torch.compile(ssn, fullgraph=True, backend=backend)
         torch.testing.assert_close(run(compiled), run(ssn), rtol=1e-5, atol=1e-5)
 

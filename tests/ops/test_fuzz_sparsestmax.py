@@ -57,4 +57,4 @@ def check_algorithm_2(values, radius, p):
 
 @pytest.mark.parametrize('backend', ['cpu', 'cpp'])
 def test_points_of_sparsestmax_are_what_the_paper_says(backend, long, monkeypatch):
-    run_cases(lambda row: check_row(row, backend, monkeypatch), rows(), 6, 500, 2000, long)
+    run_cases(lambda row: check_row(row, backend, monkeypatch), rows(), 6, 500, 1000, long)

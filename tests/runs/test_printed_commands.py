@@ -29,22 +29,36 @@ def site(tmp_path_factory, wheel_and_sdist):
     return os.environ | {'PYTHONPATH': str(folder)}
 
 
-def test_every_command_that_a_training_from_the_wheel_ends_with_runs(tmp_path, site, run_alone):
-    folder = tmp_path / 'a folder'
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory, site):
+    """The folder of a training from the wheel, and the commands that it ends with."""
+    folder = tmp_path_factory.mktemp('trained') / 'a folder'
     folder.mkdir()
     (folder / 'my config.py').write_text(CONFIG)
     options = [f'{name}_dataloader.{key}={SMALL[key]}' for name in LOADERS for key in SMALL]
-    tool = [sys.executable, '-m', 'ssn_mm', 'ssn_mm::train.py']
-    code, output = run_alone(
-        *tool, 'my config.py', f'--work-dir={WORK_DIR}', '--cfg-options', 'train_cfg.max_epochs=1',
-        'default_hooks.logger.interval=1', *options, cwd=folder, env=site,
-    )  # fmt: skip
-    assert code == 0, output[-3000:]
-    assert list(next_steps(output)) == ['test.py', 'analysis_tools/plot_ratios.py', 'deploy.py']
-    for line in output.strip().splitlines()[-3:]:
-        code, said = run_alone('bash', '-c', line, cwd=folder, env=site)
-        assert code == 0, said[-3000:]
-    run = folder / WORK_DIR
-    made = {file.name for file in run.iterdir() if file.is_file()}
-    assert made >= {'my config.py', 'epoch_1.pth', 'epoch_1.pt2', 'epoch_1.frozen.pth'}
-    assert (run / 'figures/network.png').is_file()
+    tool = [sys.executable, '-m', 'ssn_mm', 'ssn_mm::train.py', 'my config.py']
+    more = ['train_cfg.max_epochs=1', 'default_hooks.logger.interval=1', *options]
+    done = run([*tool, f'--work-dir={WORK_DIR}', '--cfg-options', *more], folder, site)
+    return folder, dict(zip(next_steps(done), done.strip().splitlines()[-3:], strict=True))
+
+
+def run(command, folder, site):
+    done = subprocess.run(command, cwd=folder, env=site, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    ('tool', 'writes'),
+    [
+        ('test.py', 'my config.py'),
+        ('analysis_tools/plot_ratios.py', 'figures/network.png'),
+        pytest.param('deploy.py', 'epoch_1.pt2', marks=pytest.mark.long),
+    ],
+)
+def test_every_command_that_a_training_from_the_wheel_ends_with_runs(trained, site, tool, writes):
+    folder, commands = trained
+    assert list(commands) == ['test.py', 'analysis_tools/plot_ratios.py', 'deploy.py']
+    run(['bash', '-c', commands[tool]], folder, site)
+    assert (folder / WORK_DIR / writes).is_file()
+    assert (folder / WORK_DIR / 'epoch_1.pth').is_file()

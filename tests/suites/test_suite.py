@@ -144,7 +144,11 @@ def test_results_of_another_provenance_are_refused_rerun_or_told(suite, tmp_path
 
 
 @pytest.mark.parametrize(
-    ('gpus', 'jobs', 'portions'), [('2', 2, {'6 4,5', '6 6,7'}), ('1', 1, {'12 4'})]
+    ('gpus', 'jobs', 'portions'),
+    [
+        ('2', 2, {'6 4,5', '6 6,7'}),
+        pytest.param('1', 1, {'12 4'}, marks=pytest.mark.long),
+    ],
 )
 def test_jobs_at_a_time_have_threads_and_gpus_of_their_own(
     suite, tmp_path, monkeypatch, gpus, jobs, portions

@@ -11,8 +11,8 @@ def tool(name, *args):
 
 
 @pytest.mark.parametrize('name', ['train', 'test'])
-def test_help_explains_every_flag(run_alone, name):
-    code, output = run_alone(*tool(name, '--help'))
+def test_help_explains_every_flag(run_tool, name):
+    code, output = run_tool(*tool(name, '--help'))
     assert code == 0
     flags = ['--work-dir', '--cfg-options', '--launcher']
     flags += {'train': ['--resume', '--amp'], 'test': ['--tta', '--out', '--show-dir']}[name]
