@@ -51,7 +51,10 @@ def check_files(run):
     assert max(np.diff(sizes)) < 400 * 8 * 16, sizes  # at most 8 scalars, a value and a count
 
 
-@pytest.mark.parametrize('leak', soaked.LEAKS)
+MORE = [pytest.param(leak, marks=pytest.mark.long) for leak in soaked.LEAKS[1:]]
+
+
+@pytest.mark.parametrize('leak', [soaked.LEAKS[0], *MORE])
 def test_the_measure_sees_what_is_kept_of_every_iteration(tmp_path, fork, leak):
     seen = soak(fork, tmp_path, 200, leak)
     print({what: growth(seen, what) for what in ('memory', 'objects')})
