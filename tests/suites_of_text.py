@@ -6,7 +6,7 @@ import pytest
 
 from ssn_mm.suites.job import Commands
 from ssn_mm.suites.queue import Machine
-from ssn_mm.suites.run_suite import run_suite
+from ssn_mm.suites.runs import run_suite
 from ssn_mm.suites.suite import read_suite
 
 # in the place of tools/train.py: validates twice, reaches base + more + the seed's square

@@ -8,7 +8,7 @@ from ssn_mm.cli.results import add_suites_dir
 from ssn_mm.cli.run_suite import run_suite
 from ssn_mm.cli.tool import run_tool
 from ssn_mm.suites.queue import Machine
-from ssn_mm.suites.run_suite import STALE
+from ssn_mm.suites.runs import STALE
 
 
 def parse_args() -> argparse.Namespace:

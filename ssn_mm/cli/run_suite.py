@@ -13,7 +13,7 @@ from ..suites.plan import results_of, take_over
 from ..suites.progress import Board
 from ..suites.queue import Machine, States
 from ..suites.results import Results, read_results, results_of_suite, write_results
-from ..suites.run_suite import run_suite as train_runs
+from ..suites.runs import run_suite as train_runs
 from ..suites.suite import read_suite
 from ..suites.tables import failures, mixed, notes, tables
 from .results import WORK_DIR, work_dir_option
@@ -34,7 +34,7 @@ def run_suite(
         machine: Where trainings run, and how many at a time.
         gpus: GPUs of each training; 0 leaves it to the training, which takes one or none.
         stale: What to do with results of another provenance, see
-            :func:`ssn_mm.suites.run_suite.run_suite`.
+            :func:`ssn_mm.suites.runs.run_suite`.
         work_dir: Folder of all suites.
         out: File that has the results, too, after every run; results that it has already, and
             the work dir has not, count as done.

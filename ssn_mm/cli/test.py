@@ -8,8 +8,8 @@ from ..datasets.nested import scope_of
 from ..engine.start import register_start
 from ..files import check_writes
 from ..weights.files import read_weights
+from .evaluation_config import complete_test, enable_painting, enable_tta, keep_predictions
 from .outputs import build_runner, check_label_maps
-from .testing import complete_test, enable_painting, enable_tta, keep_predictions
 
 
 def evaluate(

@@ -15,7 +15,7 @@ _PLACES = {
     'SSNOptimWrapperConstructor': 'optimizers',
     'SSNRadiusHook': 'hooks',
     'SyncStatisticsHook': 'hooks',
-    'measure_statistics': 'precise_bn',
+    'measure_statistics': 'recalibration',
 }
 __all__ = ['Ratios', 'read_ratios', *_PLACES]
 

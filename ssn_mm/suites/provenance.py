@@ -15,13 +15,13 @@ from mmengine.config import Config
 from ..config_files import entries
 from ..datasets.nested import datasets_of
 from ..weights.files import read_weights
-from .contents import contents
+from .definitions import definitions
 
 PACKAGE = Path(__file__).parents[1]
 # rooms and files that no training executes, and the commands that do
 NOT_TRAINING = {'apis', 'cli', 'deploy', 'publish', 'suites', 'timing', 'visualization'}
 NOT_TRAINING |= {'renamed.py', 'version.py'}
-COMMANDS = ('arguments', 'config', 'outputs', 'test', 'testing', 'tool', 'train')
+COMMANDS = ('arguments', 'config', 'evaluation_config', 'outputs', 'test', 'tool', 'train')
 LIBRARIES = {  # those that train, and those that decode; with other names that a wheel may have
     'torch': (),
     'torchvision': (),
@@ -53,12 +53,11 @@ def provenance_of(cfg: Config) -> dict[str, str]:
     """What a training of a config depends on now, by name.
 
     Returns:
-        ``code``, a hash of what the package has a training execute, C++ and Triton included, by
-        its contents: see :mod:`.contents`. ``config``, a hash of the config without its work dir.
-        ``imports``, a hash of the modules of ``custom_imports`` that neither this package nor a
-        library of OpenMMLab has, and ``weights``, a hash of the files of weights on this machine
-        that it starts from, where there are any. The version of each library, '' if it is not
-        installed.
+        ``code``, a hash of what the package has a training execute, C++ and Triton included, see
+        :mod:`.definitions`. ``config``, a hash of the config without its work dir. ``imports``, a
+        hash of the modules of ``custom_imports`` that neither this package nor a library of
+        OpenMMLab has, and ``weights``, a hash of the files of weights on this machine that it
+        starts from, where there are any. The version of each library, '' if it is not installed.
     """
     content = {key: value for key, value in cfg.to_dict().items() if key != 'work_dir'}
     config = hashlib.sha256(repr(sorted(content.items())).encode())
@@ -133,7 +132,7 @@ def sources() -> list[Path]:
 
 @cache
 def _code() -> str:
-    return _hash(text for file in sources() for text in contents(file, PACKAGE))
+    return _hash(text for file in sources() for text in definitions(file, PACKAGE))
 
 
 def _sources(folder: Path) -> list[Path]:
@@ -175,4 +174,4 @@ def _imported(names: str | Iterable[str]) -> Iterator[Path]:
 
 def _texts(place: Path) -> Iterator[str]:
     for file in _sources(place) if place.is_dir() else [place]:
-        yield from contents(file, place)
+        yield from definitions(file, place)

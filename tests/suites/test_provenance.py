@@ -10,7 +10,7 @@ import torch
 from mmengine.config import Config
 
 from ssn_mm.suites import provenance as module
-from ssn_mm.suites.contents import _module, _modules, contents
+from ssn_mm.suites.definitions import _module, _modules, definitions
 from ssn_mm.suites.provenance import (
     data_digest,
     differences,
@@ -140,12 +140,12 @@ def test_where_code_stands_and_how_it_is_written_makes_no_difference(package, ed
 )
 def test_what_code_does_makes_a_difference(tmp_path, file, text):
     (tmp_path / file).write_text(text)
-    first = list(contents(tmp_path / file, tmp_path))
+    first = list(definitions(tmp_path / file, tmp_path))
     (tmp_path / file).write_text(text.replace('ords', 'ORDS'))
-    assert list(contents(tmp_path / file, tmp_path)) == first
+    assert list(definitions(tmp_path / file, tmp_path)) == first
     for old, new in (('1', '2'), ('+', '-'), ('x', 'y'), ('f', 'g')):
         (tmp_path / file).write_text(text.replace(old, new))
-        assert list(contents(tmp_path / file, tmp_path)) != first, (old, new)
+        assert list(definitions(tmp_path / file, tmp_path)) != first, (old, new)
 
 
 def test_another_definition_of_an_imported_name_makes_a_difference(tmp_path):
@@ -163,7 +163,7 @@ def test_another_definition_of_an_imported_name_makes_a_difference(tmp_path):
         (package / 'c.py').write_text(text)
         _modules.cache_clear()
         _module.cache_clear()
-        return list(contents(package / 'c.py', package))
+        return list(definitions(package / 'c.py', package))
 
     first = written('from .a import f\ndef g():\n    return f()\n')
     for same in ('from mine.a import f as h\ndef g():\n    return h()\n',

@@ -12,7 +12,7 @@ from ssn_mm.suites.plan import plan
 from ssn_mm.suites.progress import Board
 from ssn_mm.suites.queue import Machine
 from ssn_mm.suites.results import results_of_suite
-from ssn_mm.suites.run_suite import run_suite
+from ssn_mm.suites.runs import run_suite
 from ssn_mm.suites.suite import read_suite
 from ssn_mm.suites.tables import failures, main_table, mixed, variant_table
 

@@ -184,7 +184,10 @@ def is_readable(loader: Any) -> bool:
 
 
 def sampler_of(loader: DataLoader) -> Any:
-    """What a loader's batches are made of; None for a list of batches."""
+    """The sampler of the indices in a loader's batches; None if its batches have no sampler.
+
+    They have none where ``batch_sampler`` is a plain list of batches.
+    """
     return getattr(loader.batch_sampler, 'sampler', None)
 
 

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from ...datasets.check.sample_check import SampleCheck
 from ...weights.loading import unwrapped
 from ..data.samples import Samples
-from ..precise_bn import measure_statistics
+from ..recalibration import measure_statistics
 from .reliability_hook import ReliabilityHook
 
 
@@ -22,7 +22,7 @@ class PreciseStatsHook(Hook):
     """Recomputes batch norm's running statistics from training batches, weights being fixed.
 
     The 'batch average' mode of the authors' code, for ``nn.BatchNorm`` and for the BN of SN and
-    SSN, see :func:`ssn_mm.engine.precise_bn.measure_statistics`. It takes place before the
+    SSN, see :func:`ssn_mm.engine.recalibration.measure_statistics`. It takes place before the
     checkpoint is written and validation begins, so that both have the new statistics. Weights,
     ratios, random numbers and the order of the training's data stay as they are without it, and
     what is measured follows from weights and seed alone, so that resuming is exact. With mmengine's

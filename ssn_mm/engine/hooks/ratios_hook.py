@@ -8,7 +8,7 @@ from mmengine.runner import Runner
 
 from ...layers import count_selected, layer_ratios, switch_norms
 from ...weights.loading import unwrapped
-from ..batch_norm import extend_to_switch_norms
+from ..norm_settings import extend_to_switch_norms
 from ..ratios import RATIOS_FILE, append_ratios, start_ratios
 
 
@@ -24,7 +24,7 @@ class RatiosHook(Hook):
 
     Raises:
         ValueError: ``interval`` is below 1, or what
-            :func:`ssn_mm.engine.batch_norm.extend_to_switch_norms` raises.
+            :func:`ssn_mm.engine.norm_settings.extend_to_switch_norms` raises.
     """
 
     # after EMAHook (50), whose copies SSNRadiusHook pins; before LoggerHook (60)
@@ -37,7 +37,7 @@ class RatiosHook(Hook):
         self.interval = interval
 
     def before_train(self, runner: Runner) -> None:
-        """Extends to SSN and SN what is asked of batch norms; opens the file of ratios."""
+        """Applies the training's settings for batch norms to SSN and SN; opens the ratio file."""
         extend_to_switch_norms(runner, unwrapped(runner.model))
         self.recorded = dict(switch_norms(unwrapped(runner.model)))
         self.has_record = False

@@ -1,9 +1,9 @@
-"""What a training asks of its batch norms, asked of SSN and SN, too.
+"""A training's settings for its batch norms, such as ``sync_bn``, applied to SSN and SN.
 
 SSN and SN are no subclass of ``_BatchNorm``: ``convert_sync_batchnorm`` would replace them and drop
 the ratios, ``fuse_conv_bn`` would fold them as if they were batch norm. So all else that asks for
 the type passes them by. :mod:`ssn_mm.patches` makes up for what networks do by themselves, this
-module for what a training asks for; docs/openmmlab.md has the whole table.
+module for what a training sets; docs/openmmlab.md has the whole table.
 """
 
 import logging
@@ -21,7 +21,7 @@ from ..patches.mmaction import SELF_RELIANT
 
 
 def extend_to_switch_norms(runner: Runner, model: nn.Module) -> None:
-    """Extends to SSN and SN what a training asks of its batch norms; ``RatiosHook`` calls it.
+    """Applies a training's settings for batch norms to SSN and SN; ``RatiosHook`` calls it.
 
     ``sync_bn`` synchronises their BN. A warning tells of an optimizer without the rules for ratio
     logits and norms.

@@ -10,7 +10,7 @@ import torch.distributed as dist
 from torch import nn
 
 from ssn_mm import SN, SSN, keep_selected, set_radius
-from ssn_mm.engine.precise_bn import measure_statistics
+from ssn_mm.engine.recalibration import measure_statistics
 
 KINDS = ('bn', 'sn', 'competing', 'selected_bn', 'mixed')
 SELECTIONS = dict(selected_bn=('BN', 'BN'), mixed=('LN', 'BN'), selected_in=('IN', 'IN'))

@@ -1,4 +1,4 @@
-"""Batch norm's running statistics, recalibrated: the 'batch average' mode of the authors' code."""
+"""Recalibration of batch norm's running statistics: the authors' 'batch average' mode."""
 
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping

@@ -18,8 +18,8 @@ from segmentors import photograph, save, segmentor, weights
 from ssn_mm.apis import Predictor
 from ssn_mm.cli.config import load_config
 from ssn_mm.cli.deploy import deploy
+from ssn_mm.cli.evaluation_config import enable_painting, enable_tta
 from ssn_mm.cli.test import evaluate
-from ssn_mm.cli.testing import enable_painting, enable_tta
 from ssn_mm.cli.train import _enable_amp
 from ssn_mm.deploy.networks import build_network
 from ssn_mm.publish import configs

@@ -13,7 +13,7 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import Dataset
 
-from ssn_mm.engine.batch_norm import extend_to_switch_norms
+from ssn_mm.engine.norm_settings import extend_to_switch_norms
 from ssn_mm.layers import SSN, switch_norms
 
 OURS = 'SSNOptimWrapperConstructor'

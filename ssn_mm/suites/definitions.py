@@ -22,7 +22,7 @@ _TOKENS = re.compile(
 _FOR_PEOPLE = ('__all__', '__getattr__')  # which names a module shows, and which it had
 
 
-def contents(file: Path, package: Path) -> Iterator[str]:
+def definitions(file: Path, package: Path) -> Iterator[str]:
     """The definitions of a Python file one by one, or all that another source file says.
 
     Args:
