@@ -11,7 +11,7 @@ from ..engine.ratios import check_record
 from ..files import write_atomically
 from ..records import check_numbers, is_number, read_rows, wrong
 from .provenance import named_now
-from .suite import Suite
+from .suite import RULES, Suite
 from .training import METRICS, read_training
 from .unfinished import missing
 
@@ -31,6 +31,7 @@ class Results:
         metrics: Names of the metrics, the main one first.
         rows: One a run, see :func:`.training.read_training` and :func:`.job.train_run`.
         paper: The paper's value per metric, by :func:`.suite.row_name`.
+        rule: Which of two values of the main metric is better, 'greater' or 'less'.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Results:
     metrics: Sequence[str]
     rows: Sequence[Mapping[str, Any]]
     paper: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    rule: str = 'greater'
 
     @property
     def done(self) -> list[Mapping[str, Any]]:
@@ -49,6 +51,15 @@ class Results:
     def main(self) -> str:
         """Name of the main metric; '' where nothing was validated."""
         return self.metrics[0] if self.metrics else ''
+
+    @property
+    def main_and_rule(self) -> str:
+        """Name of the main metric, with a remark if less of it is better."""
+        return f'{self.main} (less is better)' if self.rule == 'less' else self.main
+
+    def is_better(self, first: float, second: float) -> bool:
+        """Whether the first value of the main metric is better than the second."""
+        return first < second if self.rule == 'less' else first > second
 
     def labels(self) -> list[str]:
         """Labels of the runs that are done, in the order of the suite."""
@@ -71,7 +82,7 @@ class Results:
 def results_of_suite(suite: Suite, rows: Sequence[Mapping[str, Any]]) -> Results:
     """Joins a suite's results with what it says about them."""
     names = [METRICS.get(key, (key, 1))[0] for key in suite.metrics]
-    return Results(suite.name, suite.title, suite.variant, names, rows, suite.paper)
+    return Results(suite.name, suite.title, suite.variant, names, rows, suite.paper, suite.rule)
 
 
 def results_of_training(work_dir: Path) -> Results:
@@ -96,6 +107,7 @@ def write_results(path: Path, results: Results) -> None:
         variant=results.variant,
         metrics=list(results.metrics),
         paper=dict(results.paper),
+        rule=results.rule,
     )
     lines = (
         json.dumps(line, allow_nan=False, ensure_ascii=False, separators=(',', ':'))
@@ -123,7 +135,7 @@ def read_results(path: Path) -> Results:
     for row in map(named_now, rows):
         row |= {key: _numbers(row[key]) for key in ('metrics', 'curves') if key in row}
     named = {key: header[key] for key in _HEADER}
-    return Results(**named, rows=rows)
+    return Results(**named, rows=rows, rule=header.get('rule', 'greater'))
 
 
 def _check_header(path: Path, line: int, header: Mapping[str, Any]) -> None:
@@ -131,6 +143,8 @@ def _check_header(path: Path, line: int, header: Mapping[str, Any]) -> None:
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise wrong(path, line, 'metrics', names, 'a list of names')
     lists = list(paper.values()) if isinstance(paper, dict) else [None]
+    if (rule := header.get('rule', 'greater')) not in RULES:
+        raise wrong(path, line, 'rule', rule, ' or '.join(map(repr, RULES)))
     if not all(isinstance(each, list) and all(map(_is_value, each)) for each in lists):
         raise wrong(path, line, 'paper', paper, 'a list of numbers for each row')
 

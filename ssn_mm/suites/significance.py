@@ -101,9 +101,9 @@ def difference_table(results: Results, label: str) -> Table:
         p = corrected[other, variant]
         verdict = 'no difference shown'
         if p < LEVEL:
-            verdict = f'{label} better' if own.mean > 0 else f'{label} worse'
+            verdict = f'{label} better' if results.is_better(own.mean, 0) else f'{label} worse'
         name = f'{label} - {other}' + (f', {variant}' if variant else '')
         interval = f'{own.low:+.2f} to {own.high:+.2f}'
         lines.append([name, f'{own.mean:+.2f}', interval, f'{own.p:.3f}', f'{p:.3f}', verdict])
-    head = [f'{results.main}', 'difference', '95 % interval', 'p', 'p, Holm', 'at 5 %']
+    head = [results.main_and_rule, 'difference', '95 % interval', 'p', 'p, Holm', 'at 5 %']
     return Table(head, lines)

@@ -7,6 +7,7 @@
     seeds = [0, 1, 2]
     metrics = ['accuracy/top1']  # of the last validation; the first is the main one
     # all below may be left out
+    rule = 'greater'  # which main metric is better; 'less' for a loss or an error
     variants = {'32': {}, '8': {'train_dataloader.batch_size': 8}}  # overrides, by name
     variant = 'images a batch'  # what these names are
     options = {'train_cfg.max_epochs': 5}  # overrides of every run
@@ -32,8 +33,9 @@ from .metafiles import load_results
 KINDS: dict[str, type] = dict(
     title=str, configs=dict, seeds=list, metrics=list, variants=dict, variant=str, options=dict
 )
-KINDS |= dict(after=dict, test=list, paper=dict, twin=str)
+KINDS |= dict(rule=str, after=dict, test=list, paper=dict, twin=str)
 NEEDED = ('title', 'configs', 'seeds', 'metrics')
+RULES = ('greater', 'less')  # as mmengine's CheckpointHook calls them
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ class Suite:
         runs: The whole grid, the first seed of everything first.
         paper: The paper's value per metric, by :func:`row_name`.
         test: Arguments of tools/test.py; None takes the last validation.
+        rule: Which of two values of the main metric is better, 'greater' or 'less'.
     """
 
     name: str
@@ -83,6 +86,7 @@ class Suite:
     runs: Sequence[Run]
     paper: Mapping[str, Sequence[float]] = field(default_factory=dict)
     test: Sequence[str] | None = None
+    rule: str = 'greater'
 
 
 def run_name(label: str, variant: str, seed: int) -> str:
@@ -126,6 +130,7 @@ def read_suite(path: str | Path) -> Suite:
         runs,
         _paper(stated, path, runs),
         stated.get('test'),
+        stated.get('rule', 'greater'),
     )
 
 
@@ -149,6 +154,11 @@ def _read(path: Path) -> dict[str, Any]:
                 f'{path}: configs[{label!r}] must be a file, or dict(config=FILE, options=...), '
                 f'got {own!r}'
             )
+    if stated.get('rule', 'greater') not in RULES:
+        raise ValueError(
+            f'{path}: rule must be {" or ".join(map(repr, RULES))}, whichever value of '
+            f'{stated["metrics"][0]} is better, got {stated["rule"]!r}'
+        )
     if wrong := [seed for seed in stated['seeds'] if type(seed) is not int]:
         raise ValueError(f'{path}: seeds must be whole numbers, got {wrong}')
     return stated

@@ -23,8 +23,9 @@ def tables(results: Results) -> dict[str, tuple[Table, str]]:
     if not results.done:
         raise ValueError(f'no run of {results.name} is done, there is nothing to show')
     found = {}
+    less = f'; less {results.main} is better' if results.rule == 'less' else ''
     if len(results.variants()) > 1:
-        note = 'Mean ± standard deviation over the seeds.'
+        note = f'Mean ± standard deviation over the seeds{less}.'
         if results.paper:
             note += " The paper's are of its own data and network, not measured here."
         found[f'{results.main} by {results.variant or "variant"}'] = (variant_table(results), note)
@@ -33,13 +34,13 @@ def tables(results: Results) -> dict[str, tuple[Table, str]]:
         found[f'{reference} against the others'] = (
             difference_table(results, reference),
             "Welch's t-test over the seeds; Holm's correction for the number of others, within "
-            'each variant.',
+            f'each variant{less}.',
         )
     if any(row['ratios'] for row in results.done):
         found['Average importance ratios'] = (ratio_table(results), _trends(results))
     found['All runs'] = (
         main_table(results),
-        'Mean ± standard deviation over the seeds; one-hot: share of rows, per seed.',
+        f'Mean ± standard deviation over the seeds{less}; one-hot: share of rows, per seed.',
     )
     return found
 

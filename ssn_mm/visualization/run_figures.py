@@ -48,8 +48,8 @@ def plot_curves(results: Results) -> Picture | None:
             if row == 0:
                 axes.set_title(f'{results.variant} {variant}'.strip(), fontsize=10)
             if column == 0:
-                loss = name == 'loss'
-                axes.set_ylabel('training loss' if loss else f'{name} in validation')
+                validated = f'{results.main_and_rule} in validation'
+                axes.set_ylabel('training loss' if name == 'loss' else validated)
     handles = grid[0, 0].get_legend_handles_labels()
     figure.legend(*handles, loc='outside right upper', frameon=False, fontsize=8)
     head = ['label', results.variant or 'variant', 'run', 'curve', 'iteration', 'value']
@@ -94,7 +94,7 @@ def plot_metric(results: Results) -> Picture | None:
         axes.set_xticks(range(len(variants)), variants)
         axes.set(xlabel=results.variant, title=title)
         axes.grid(alpha=0.3)
-    grid[0].set_ylabel(results.main)
+    grid[0].set_ylabel(results.main_and_rule)
     handles = grid[0].get_legend_handles_labels()
     figure.legend(*handles, loc='outside right upper', frameon=False, fontsize=8)
     head = ['label', results.variant or 'variant', 'whose', results.main]

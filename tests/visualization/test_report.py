@@ -15,6 +15,7 @@ from ssn_mm.suites.results import read_results, write_results
 from ssn_mm.visualization.picture import COLOURS
 from ssn_mm.visualization.ratio_figures import plot_layers, plot_network
 from ssn_mm.visualization.report import figures, write_report
+from ssn_mm.visualization.run_figures import plot_curves, plot_metric
 from ssn_mm.visualization.trajectory import plot_trajectory
 
 ROOT = Path(__file__).parents[2]
@@ -59,6 +60,14 @@ def test_every_figure_has_data_and_shows_it(results):
     shown = {line[0] for line in pictures['layers'].lines}
     assert shown == {'SN, 2, seed 0', 'SSN, 2, seed 0'}
     assert pictures['network'].caption.endswith('Of SSN, 2, seed 0.')
+
+
+def test_an_axis_of_the_main_metric_says_where_less_is_better(results):
+    for rule, label in dict(greater='top-1', less='top-1 (less is better)').items():
+        own = replace(results, rule=rule)
+        assert plot_metric(own).figure.axes[0].get_ylabel() == label
+        labels = [axes.get_ylabel() for axes in plot_curves(own).figure.axes]
+        assert f'{label} in validation' in labels
 
 
 def test_the_network_is_coloured_by_its_selection(make_ratios):

@@ -1,0 +1,63 @@
+"""Differences between configs, and trends, against the scatter of their seeds."""
+
+from dataclasses import replace
+
+import pytest
+from scipy import stats
+
+from ssn_mm.suites.significance import compare, difference_table, differences, holm, trend
+from ssn_mm.suites.tables import ratio_table, tables
+from ssn_mm.suites.training import pack, unpack
+
+
+def test_a_difference_is_called_one_only_where_seeds_scatter_less(results):
+    found = differences(results, 'SSN')
+    assert found['BN', '2'].mean == pytest.approx(5)
+    assert found['BN', '2'].low < 5 < found['BN', '2'].high
+    verdicts = {line[0]: line[-1] for line in difference_table(results, 'SN').cells}
+    assert verdicts['SN - BN, 2'] == 'no difference shown'
+    assert verdicts['SN - SSN, 2'] == 'SN worse'
+    corrected = {line[0]: float(line[-2]) for line in difference_table(results, 'SN').cells[1:]}
+    alone = found['SN', '2'].p  # of two others in each variant, the smaller p-value counts twice
+    assert corrected['SN - SSN, 2'] == pytest.approx(2 * alone, abs=1e-3)
+
+
+@pytest.mark.parametrize(('rule', 'better'), [('greater', 'SSN'), ('less', 'BN')])
+def test_the_rule_of_the_main_metric_says_which_of_two_is_better(results, rule, better):
+    head, *lines = difference_table(replace(results, rule=rule), 'SSN').cells
+    assert head[0] == dict(greater='top-1', less='top-1 (less is better)')[rule]
+    verdicts = {line[0]: line[-1] for line in lines}
+    assert verdicts['SSN - BN, 2'] == ('SSN better' if better == 'SSN' else 'SSN worse')
+    assert differences(results, 'SSN')['BN', '2'].mean > 0
+
+
+def test_significance_is_welchs_with_holms_correction():
+    first, second = [1.0, 2.0, 4.0], [2.0, 3.5, 4.5]
+    own = compare(first, second)
+    assert own.p == stats.ttest_ind(first, second, equal_var=False).pvalue
+    assert compare([1.0], second) is None
+    assert compare([1.0, 1.0], [1.0, 1.0]) is None
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([]) == []
+
+
+def test_average_ratios_and_their_trend_over_numbers_are_told(results):
+    average = {line[0]: line[1:] for line in ratio_table(results).cells[1:]}
+    assert average.keys() == {'SN, 2', 'SN, 32', 'SSN, 2', 'SSN, 32'}
+    percent = [float(cell.split()[0]) for cell in average['SSN, 2']]
+    assert sum(percent[:3]) == pytest.approx(100, abs=0.02)
+    assert trend(results, 'SSN', 'BN') is None  # two sizes are no trend
+    rows = []
+    for size, count in ((2, 0), (8, 1), (32, 3)):  # layers that selected BN
+        (row, *_) = results.of('SSN', '2')
+        packed = unpack(row['ratios'])
+        packed.ratios[-1] = [1, 0, 0]
+        packed.ratios[-1, :count] = [0, 0, 1]
+        rows.append(dict(row, variant=str(size), ratios=pack(packed)))
+    grown = replace(results, rows=rows)
+    assert trend(grown, 'SSN', 'BN')[0] == pytest.approx(1)
+    assert trend(grown, 'SSN', 'IN')[0] == pytest.approx(-1)
+    note = tables(grown)['Average importance ratios'][1]
+    assert "SSN: BN's average ratio against images: Spearman's rho +1.00" in note
+    named = replace(results, rows=[dict(row, variant='b' + row['variant']) for row in rows])
+    assert trend(named, 'SSN', 'BN') is None

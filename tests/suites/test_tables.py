@@ -1,0 +1,81 @@
+import shlex
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ssn_mm.suites.results import read_results, write_results
+from ssn_mm.suites.tables import fill_page, mixed, tables, variant_table
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_tables_give_mean_and_deviation_over_seeds_beside_the_papers(results):
+    found = variant_table(results).cells
+    assert found[0] == ['images', '2', '32']
+    assert found[1] == ['BN', '51.00 ± 1.00', '52.00 ± 1.00']
+    assert found[4] == ["BN, the paper's", '-', '76.4']
+    lines = {line[0]: line for line in tables(results)['All runs'][0].cells}
+    assert lines['BN, 32'][1:4] == ['52.00 ± 1.00', '76.4', '3']
+    assert lines['SSN, 2'][-1] == '100 %, 100 %, 100 %'
+    assert lines['SN, 2'][-1] == '0 %, 0 %, 0 %'
+
+
+def test_notes_say_where_less_is_better(results):
+    notes = [note for _, note in tables(results).values()]
+    assert not any('better' in note for note in notes)
+    told = {title: note for title, (_, note) in tables(replace(results, rule='less')).items()}
+    assert {title for title, note in told.items() if '; less top-1 is better' in note} == {
+        *('top-1 by images', 'SSN against the others', 'All runs')
+    }
+
+
+def test_tables_go_into_a_page_where_it_asks_for_them(results):
+    page = 'before\n<!-- grid: All runs -->\nold\n<!-- end -->\nafter\n'
+    filled = fill_page(page, results)
+    assert str(tables(results)['All runs'][0]) in filled
+    assert fill_page(filled, results) == filled
+    assert filled.startswith('before\n<!-- grid: All runs -->')
+    assert filled.endswith('<!-- end -->\nafter\n')
+    with pytest.raises(ValueError, match="no table 'Wheels'; there are top-1 by images"):
+        fill_page(page.replace('All runs', 'Wheels'), results)
+    with pytest.raises(ValueError, match='the page has no <!-- grid: TITLE -->'):
+        fill_page('empty', results)
+
+
+def test_rows_of_different_provenance_are_told(results):
+    assert mixed(results) == []
+    other = [dict(row) for row in results.rows]
+    other[0]['provenance'] = {**other[0]['provenance'], 'torch': '3'}
+    other[1]['data'] = 'another'
+    told = mixed(replace(results, rows=other))
+    assert told[0] == 'The results are of 2 versions of torch: 2, 3.'
+    assert told[-1] == 'The results are of 2 versions of the data.'
+
+
+def test_the_tool_prints_and_checks_tables(results, tmp_path, run_tool, run_alone):
+    write_results(tmp_path / 'results.jsonl', results)
+    page = tmp_path / 'a page.md'
+    page.write_text('<!-- grid: All runs -->\n<!-- end -->\n')
+    tool = [sys.executable, ROOT / 'tools/analysis_tools/make_tables.py', 'results.jsonl']
+    code, output = run_tool(*tool, '--into', page, '--check')
+    assert code == 1
+    assert 'differs from results.jsonl; run\n' in output
+    _, *again = shlex.split(output.splitlines()[-1])
+    assert again[-3:] == ['results.jsonl', '--into', 'a page.md']
+    assert run_alone(sys.executable, *again)[0] == 0
+    assert run_tool(*tool, '--into', page, '--check')[0] == 0
+    code, output = run_tool(*tool)
+    assert code == 0
+    assert str(tables(results)['SSN against the others'][0]) in output
+    code, output = run_tool(*tool[:2], 'nothing.py')
+    assert (code, 'no suite' in output) == (2, True)
+
+
+def test_the_committed_page_is_of_the_committed_results():
+    page = (ROOT / 'docs/study.md').read_text(encoding='utf-8')
+    files = sorted((ROOT / 'docs/study').glob('*/results.jsonl'))
+    assert files
+    for file in files:
+        assert fill_page(page, read_results(file)) == page, file
