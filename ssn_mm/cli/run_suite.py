@@ -65,8 +65,9 @@ def run_suite(
     if out:
         write_results(out, results)
     _print_results(results)
-    report = command('analysis_tools/report.py', file, *work_dir_option(work_dir))
-    print('Pictures:', report, sep='\n    ')
+    if results.done:
+        report = command('analysis_tools/report.py', file, *work_dir_option(work_dir))
+        print('Pictures:', report, sep='\n    ')
     return int(len(results.done) < len(suite.runs))
 
 
@@ -81,7 +82,7 @@ def _commands(gpus: int) -> Commands:
 
 def _print_results(results: Results) -> None:
     print(results.title)
-    for title, (text, note) in tables(results).items():
+    for title, (text, note) in tables(results).items() if results.done else ():
         print(f'\n{title}\n\n{text}\n\n{note}')
     print('', *mixed(results), *notes(results), sep='\n')
     for name, error, lines in failures(results):

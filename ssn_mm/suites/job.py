@@ -166,6 +166,9 @@ def _call(
 ) -> None:
     """Runs a command, its output in the folder; a signal to end ends it first."""
     port = str(_free_port())  # of a distributed training; another may run beside it
+    # modules of a project lie in the current folder, which `python -m` searches and a script not
+    places = [os.getcwd(), *filter(None, [os.environ.get('PYTHONPATH')])]
+    own = dict(PORT=port, PYTHONPATH=os.pathsep.join(places))
 
     def end(number: int, frame: Any) -> None:
         raise SystemExit(128 + number)  # to wait here would deadlock with the wait that it disturbs
@@ -178,7 +181,7 @@ def _call(
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
-                env={**os.environ, 'PORT': port, **portion},
+                env={**os.environ, **own, **portion},
                 pass_fds=[lock],
             )
         try:

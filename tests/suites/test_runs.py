@@ -4,8 +4,9 @@ import sys
 
 import pytest
 from rich.console import Console
-from suites_of_text import TRAINER, go, reached
+from suites_of_text import HERE, TRAINER, go, reached
 
+from ssn_mm.cli.run_suite import run_suite as run_suite_tool
 from ssn_mm.suites.job import Commands, read_result
 from ssn_mm.suites.plan import plan
 from ssn_mm.suites.progress import Board
@@ -125,6 +126,26 @@ def test_a_run_that_fails_is_recorded_the_others_go_on_and_it_is_tried_again(sui
     assert second == 'bad-seed1, which it starts from, is not done'
     (tmp_path / 'train.py').write_text(TRAINER.replace('raise RuntimeError', 'print'))
     assert len(reached(go(grid, tmp_path))) == 3
+
+
+def test_where_all_runs_fail_the_tool_says_why(suite, tmp_path, monkeypatch, capsys):
+    suite(configs=dict(BN=dict(config='bn.py', options={'fail': 'the loss is NaN'})), seeds=[0])
+    commands = Commands((sys.executable, tmp_path / 'train.py'), ())
+    monkeypatch.setattr('ssn_mm.cli.run_suite._commands', lambda gpus: commands)
+    assert run_suite_tool(tmp_path / 'grid.py', HERE, work_dir=tmp_path / 'suites') == 1
+    printed = capsys.readouterr()
+    assert 'BN-seed0 failed, training ended with exit code 1' in printed.err
+    assert 'RuntimeError: the loss is NaN' in printed.err
+    assert 'report.py' not in printed.out
+
+
+def test_a_training_finds_modules_of_the_current_folder(suite, tmp_path, monkeypatch):
+    grid = suite(seeds=[0])
+    (tmp_path / 'project').mkdir()
+    (tmp_path / 'project/own_dataset.py').touch()
+    (tmp_path / 'train.py').write_text(f'import own_dataset\n{TRAINER}')
+    monkeypatch.chdir(tmp_path / 'project')
+    assert len(reached(go(grid, tmp_path))) == 2
 
 
 def test_results_of_another_provenance_are_refused_rerun_or_told(suite, tmp_path):
