@@ -1,5 +1,6 @@
 """Finds what is named `package::file`: configs and tools that installed packages ship."""
 
+from collections.abc import Iterator
 from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,7 +28,15 @@ def shipped(package: str, kind: str, name: str) -> Path:
         folder = home.parent / kind  # a checkout has them beside the package
     if (folder / name).is_file():
         return folder / name
-    there = {p.name: p.relative_to(folder).as_posix() for p in folder.rglob('*.*') if p.is_file()}
-    alike = [there[n] for n in get_close_matches(Path(name).name, there)]
+    there = {file.stem: file.relative_to(folder).as_posix() for file in _named(folder, kind)}
+    alike = [there[n] for n in get_close_matches(Path(name).stem, there)]
     hint = f'did you mean {", ".join(alike)}?' if alike else f'look in {folder}'
     raise FileNotFoundError(f'{package}::{name}: no such file among its {kind}; {hint}')
+
+
+def _named(folder: Path, kind: str) -> Iterator[Path]:
+    """The files that somebody may mean: all configs; of tools the commands, not what they share."""
+    for file in folder.rglob('*.*'):
+        is_command = file.suffix == '.py' and not file.name.startswith('_')
+        if file.is_file() and (kind != 'tools' or is_command):
+            yield file

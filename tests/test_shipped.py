@@ -87,6 +87,22 @@ def test_a_package_that_is_not_installed_is_named():
         shipped('mmnothing', 'tools', 'train.py')
 
 
+@pytest.mark.parametrize(
+    ('name', 'hint'),
+    [
+        ('nothing.py', 'look in'),
+        ('gpu_timing.py', 'look in'),
+        ('gpu_chek.py', 'did you mean benchmarks/gpu_check.py?'),
+        ('rendr.py', 'did you mean benchmarks/render.py?'),
+    ],
+)
+def test_commands_are_suggested_and_not_the_modules_that_they_share(name, hint):
+    with pytest.raises(FileNotFoundError) as told:
+        shipped('ssn_mm', 'tools', name)
+    assert f'; {hint}' in str(told.value)
+    assert '/_' not in str(told.value)
+
+
 READ = (
     'import sys; from mmengine.config import Config; print(Config.fromfile(sys.argv[1]).work_dir)'
 )

@@ -20,8 +20,8 @@ from .rounds import QUANTILES
 
 
 @dataclass(frozen=True)
-class Run:
-    """The rows that a timing tool wrote, and how they were measured.
+class Timings:
+    """The rows that a tool of tools/benchmarks wrote, and how they were measured.
 
     Attributes:
         tool: Name of the tool.
@@ -58,25 +58,27 @@ def environment(device: str = 'cpu', seed: int = 0) -> dict[str, Any]:
     )
 
 
-def file_name(run: Run) -> str:
+def file_name(timings: Timings) -> str:
     """``<tool>-<device>.jsonl``, in small letters, digits and hyphens."""
-    device = re.sub(r'[^a-z0-9]+', '-', run.environment['device'].lower()).strip('-')
-    return f'{run.tool}-{device}.jsonl'
+    device = re.sub(r'[^a-z0-9]+', '-', timings.environment['device'].lower()).strip('-')
+    return f'{timings.tool}-{device}.jsonl'
 
 
-def write_run(path: str | Path, run: Run) -> None:
+def write_timings(path: str | Path, timings: Timings) -> None:
     """Writes JSON Lines, atomically: a header with tool, environment and settings, then the rows.
 
     Raises:
         ValueError: A number is NaN or infinite.
     """
-    header = dict(tool=run.tool, environment=run.environment, settings=run.settings)
-    lines = [json.dumps(line, allow_nan=False, ensure_ascii=False) for line in (header, *run.rows)]
+    header = dict(tool=timings.tool, environment=timings.environment, settings=timings.settings)
+    lines = [
+        json.dumps(line, allow_nan=False, ensure_ascii=False) for line in (header, *timings.rows)
+    ]
     write_atomically(path, ('\n'.join(lines) + '\n').encode())
 
 
-def read_run(path: str | Path) -> Run:
-    """Reads what :func:`write_run` wrote.
+def read_timings(path: str | Path) -> Timings:
+    """Reads what :func:`write_timings` wrote.
 
     Raises:
         ValueError: A line is damaged or has no number where one belongs, or there are no rows.
@@ -88,7 +90,7 @@ def read_run(path: str | Path) -> Run:
             _check_row(path, number, content)
         found.append(content)
     header, *rows = found
-    return Run(header['tool'], header['environment'], header['settings'], rows)
+    return Timings(header['tool'], header['environment'], header['settings'], rows)
 
 
 def _check_row(path: str | Path, line: int, row: Mapping[str, Any]) -> None:

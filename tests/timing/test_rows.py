@@ -1,12 +1,13 @@
 import json
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from ssn_mm.timing import rows, tables
-from ssn_mm.timing.rows import Run, environment, read_run, write_run
+from ssn_mm.timing.rows import Timings, environment, read_timings, write_timings
 from ssn_mm.timing.tables import mean_table, table
 
 
@@ -21,29 +22,31 @@ def row(competitor, shape, total, base=1.0):
     )
 
 
-RUN = Run('bench_switch_norm', dict(device='A CPU, of 2'), dict(seed=0), [row('BN', [1, 2], 3.0)])
+TIMINGS = Timings(
+    'bench_switch_norm', dict(device='A CPU, of 2'), dict(seed=0), [row('BN', [1, 2], 3.0)]
+)
 
 
 def test_what_is_written_is_read(tmp_path):
-    write_run(tmp_path / 'new' / 'rows.jsonl', RUN)
-    assert read_run(tmp_path / 'new' / 'rows.jsonl') == RUN
-    assert rows.file_name(RUN) == 'bench_switch_norm-a-cpu-of-2.jsonl'
+    write_timings(tmp_path / 'new' / 'rows.jsonl', TIMINGS)
+    assert read_timings(tmp_path / 'new' / 'rows.jsonl') == TIMINGS
+    assert rows.file_name(TIMINGS) == 'bench_switch_norm-a-cpu-of-2.jsonl'
 
 
 def test_a_failed_write_leaves_what_was_there_and_nothing_else(tmp_path, monkeypatch):
     path = tmp_path / 'rows.jsonl'
-    write_run(path, RUN)
+    write_timings(path, TIMINGS)
 
     def fail(*_):
         raise OSError('disk full')
 
     monkeypatch.setattr(rows.os, 'replace', fail)
     with pytest.raises(OSError, match='disk full'):
-        write_run(path, Run('other', {}, {}, []))
+        write_timings(path, Timings('other', {}, {}, []))
     with pytest.raises(ValueError, match='JSON'):
-        write_run(path, Run('other', {}, dict(a=float('nan')), []))
+        write_timings(path, Timings('other', {}, dict(a=float('nan')), []))
     assert list(tmp_path.iterdir()) == [path]
-    assert read_run(path) == RUN
+    assert read_timings(path) == TIMINGS
 
 
 @pytest.mark.parametrize(
@@ -61,10 +64,10 @@ def test_a_failed_write_leaves_what_was_there_and_nothing_else(tmp_path, monkeyp
 )
 def test_damaged_rows_are_named(tmp_path, damage, message):
     path = tmp_path / 'rows.jsonl'
-    write_run(path, RUN)
+    write_timings(path, TIMINGS)
     path.write_text('\n'.join(damage(path.read_text().splitlines())))
     with pytest.raises(ValueError, match=message):
-        read_run(path)
+        read_timings(path)
 
 
 @pytest.mark.parametrize(
@@ -82,9 +85,9 @@ def test_damaged_rows_are_named(tmp_path, damage, message):
 )
 def test_a_row_without_numbers_is_told_with_its_place(tmp_path, change, message):
     path = tmp_path / 'rows.jsonl'
-    write_run(path, Run(RUN.tool, RUN.environment, RUN.settings, [*RUN.rows, RUN.rows[0] | change]))
+    write_timings(path, replace(TIMINGS, rows=[*TIMINGS.rows, TIMINGS.rows[0] | change]))
     with pytest.raises(ValueError, match=message) as told:
-        read_run(path)
+        read_timings(path)
     assert str(told.value).startswith(f'{path}, line 3: ')
 
 

@@ -185,7 +185,7 @@ def test_a_users_error_is_a_message(call, command, message):
 
 
 def test_competitors_compute_what_their_names_say():
-    from competitors import SELECTED_RADIUS, build_layer
+    from _competitors import SELECTED_RADIUS, build_layer
 
     x = torch.randn(4, 32, 5, 5)
     layers = {name: build_layer(name, 32, 2) for name in ('SSN competing', 'SSN selected BN')}
@@ -200,8 +200,8 @@ def test_competitors_compute_what_their_names_say():
 
 
 def test_networks_of_a_case_start_from_the_same_weights_and_mix_as_said():
+    from _competitors import arrange
     from bench_train_step import build_model
-    from competitors import arrange
 
     from ssn_mm.layers import ssn_layers
 

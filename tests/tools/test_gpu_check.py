@@ -10,12 +10,12 @@ import torch
 
 TOOLS = Path(__file__).parents[2] / 'tools' / 'benchmarks'
 sys.path.insert(0, str(TOOLS))
-import gpu_parts  # noqa: E402
-import gpu_rows  # noqa: E402
-import gpu_timing  # noqa: E402
-from gpu_rows import Rows  # noqa: E402
+import _gpu_parts  # noqa: E402
+import _gpu_rows  # noqa: E402
+import _gpu_timing  # noqa: E402
+from _gpu_rows import Rows  # noqa: E402
 
-FILES = sorted(TOOLS.glob('gpu_*.py'))
+FILES = sorted(TOOLS.glob('*gpu_*.py'))
 no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason='asks what is said without a GPU')
 
 
@@ -82,7 +82,7 @@ def test_a_part_that_is_not_done_in_time_is_ended_and_failed(tmp_path, monkeypat
 
 def test_an_error_of_a_part_is_a_row_with_its_place(tmp_path, monkeypatch):
     check = pytest.importorskip('gpu_check')
-    monkeypatch.setattr(gpu_parts, 'make_net', None)
+    monkeypatch.setattr(_gpu_parts, 'make_net', None)
     assert check.run_part('deterministic', Rows(tmp_path / 'rows.jsonl', 'deterministic', 60)) == 1
     torch.use_deterministic_algorithms(False)
     (row,) = read(tmp_path / 'rows.jsonl')
@@ -99,12 +99,12 @@ def test_rows_of_earlier_checks_are_kept_and_counted_apart(tmp_path):
     assert [row['part'] for row in read(path)] == ['before', 'now']
 
 
-@pytest.mark.parametrize('kind', gpu_parts.KINDS)
+@pytest.mark.parametrize('kind', _gpu_parts.KINDS)
 def test_layers_agree_with_float64_and_none_of_1e_12_passes(kind, rows, monkeypatch):
     x = torch.randn(2, 8, 3, 2)
-    gpu_parts.compare(rows, kind, 'small', x)
-    monkeypatch.setattr(gpu_parts, 'LIMITS', {torch.float32: 1e-12})
-    gpu_parts.compare(rows, kind, 'small', x.contiguous(memory_format=torch.channels_last))
+    _gpu_parts.compare(rows, kind, 'small', x)
+    monkeypatch.setattr(_gpu_parts, 'LIMITS', {torch.float32: 1e-12})
+    _gpu_parts.compare(rows, kind, 'small', x.contiguous(memory_format=torch.channels_last))
     right, wrong = read(rows.path)
     assert right['ok'], right
     assert not wrong['ok']
@@ -113,7 +113,7 @@ def test_layers_agree_with_float64_and_none_of_1e_12_passes(kind, rows, monkeypa
 
 @pytest.mark.parametrize('last', [True, False])
 def test_a_map_that_repeats_has_results_that_repeat(last, rows):
-    gpu_parts.repeated(rows, 'repeated', (2, 4, 5, 6), last)
+    _gpu_parts.repeated(rows, 'repeated', (2, 4, 5, 6), last)
     found = read(rows.path)
     assert len(found) == 5
     assert all(row['ok'] for row in found), found
@@ -121,19 +121,19 @@ def test_a_map_that_repeats_has_results_that_repeat(last, rows):
 
 @no_gpu
 def test_what_is_measured_names_competitors_and_their_part_of_batch_norms_time(rows, monkeypatch):
-    gpu_timing.against_batch_norm(rows, [(2, 8, 3, 3)])
+    _gpu_timing.against_batch_norm(rows, [(2, 8, 3, 3)])
     assert len(read(rows.path)) == 3 * 2 * 7  # dtypes, layouts, competitors
-    gpu_timing.resnet50(rows)
+    _gpu_timing.resnet50(rows)
     assert {'BN', 'SSN competing', 'SSN selected BN'} <= {
         row['case'].split(' float32')[0] for row in read(rows.path)[-3:]
     }
     assert all(row['of_bn'] > 0 and row['host_ms'] > 0 for row in read(rows.path))
-    gpu_timing.bandwidth(rows, [(1, 2, 3, 3)])
+    _gpu_timing.bandwidth(rows, [(1, 2, 3, 3)])
     assert all(row['of_copy'] > 0 for row in read(rows.path)[-5:])
 
 
 def test_the_network_that_is_timed_is_a_resnet_50():
-    net = gpu_timing.resnet(torch.nn.BatchNorm2d)
+    net = _gpu_timing.resnet(torch.nn.BatchNorm2d)
     assert sum(p.numel() for p in net.parameters()) == 25_557_032  # as torchvision's
     assert sum(isinstance(m, torch.nn.BatchNorm2d) for m in net.modules()) == 53
 
@@ -153,6 +153,6 @@ def test_a_place_where_no_rows_can_be_written_is_refused_before_anything_runs(tm
         assert 'Traceback' not in output
     assert (tmp_path / 'weights.pth').read_bytes() == b'PK'
     Rows(tmp_path / 'rows.jsonl', 'part', 600).write('', True)
-    gpu_rows.check_rows(tmp_path / 'rows.jsonl')
-    gpu_rows.check_rows(tmp_path / 'new/rows.jsonl')
+    _gpu_rows.check_rows(tmp_path / 'rows.jsonl')
+    _gpu_rows.check_rows(tmp_path / 'new/rows.jsonl')
     assert (tmp_path / 'new').is_dir()

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from _cases import check_positive, parse, time_cases
+from _competitors import arrange
 from bench_train_step import build_model
-from cases import check_positive, parse, time_cases
-from competitors import arrange
 from mmengine.logging import MMLogger
 from torch import Tensor, nn
 

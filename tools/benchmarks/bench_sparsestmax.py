@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from cases import parse, time_cases
+from _cases import parse, time_cases
 from torch import Tensor
 
 from ssn_mm.cli.tool import run_tool

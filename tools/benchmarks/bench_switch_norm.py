@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from cases import parse, time_cases
-from competitors import build_layer, named_competitors
+from _cases import parse, time_cases
+from _competitors import build_layer, named_competitors
 from torch import Tensor, nn
 
 from ssn_mm import keep_selected

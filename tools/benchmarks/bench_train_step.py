@@ -11,8 +11,8 @@ import mmaction.models  # noqa: F401, registers
 import mmpretrain.models  # noqa: F401
 import mmseg.models  # noqa: F401
 import torch
-from cases import check_positive, parse, time_cases
-from competitors import (
+from _cases import check_positive, parse, time_cases
+from _competitors import (
     AUTHORS,
     COMPETING_RADIUS,
     ROOT,

@@ -14,7 +14,7 @@ import time
 import traceback
 from pathlib import Path
 
-from gpu_rows import NotHere, Rows, check_rows, count_rows
+from _gpu_rows import NotHere, Rows, check_rows, count_rows
 
 ROOT = Path(__file__).resolve().parents[2]
 # Parts with the seconds that they have, in the order in which they run. Those of one line run side
@@ -94,11 +94,11 @@ def run_part(name: str, rows: Rows) -> int:
                 raise NotHere('needs a GPU')
             os.environ.setdefault('TRITON_INTERPRET', '1')  # read when triton is imported
             torch.set_num_threads(1)  # of a busy machine's cores each would wait for the others
-        import gpu_parts
-        import gpu_timing
+        import _gpu_parts
+        import _gpu_timing
 
         kind, *rest = name.split()
-        (getattr(gpu_parts, kind, None) or getattr(gpu_timing, kind))(rows, *rest)
+        (getattr(_gpu_parts, kind, None) or getattr(_gpu_timing, kind))(rows, *rest)
     except NotHere as reason:
         rows.write('', None, str(reason))
     except Exception:

@@ -5,9 +5,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from PIL import Image
-from render_picture import DIGEST, make_picture
-from render_rows import (
+from _render_picture import DIGEST, make_picture
+from _render_rows import (
     INFERENCE,
     LAYER,
     PAPER,
@@ -19,12 +18,13 @@ from render_rows import (
     competitors,
     read_all,
 )
+from PIL import Image
 
 from ssn_mm.cli.tool import run_tool
 from ssn_mm.commands import command
 from ssn_mm.files import check_writes, write_atomically
 from ssn_mm.timing.rounds import TOTAL
-from ssn_mm.timing.rows import Run
+from ssn_mm.timing.rows import Timings
 from ssn_mm.timing.tables import case_table, grouped, mean_ratio, mean_table, show_time, table
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -87,7 +87,7 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def make_page(runs: Sequence[Run]) -> str:
+def make_page(measured: Sequence[Timings]) -> str:
     """The page: for each device its benchmarks, each with its environment and tables."""
     makers = {
         LAYER: layer_tables,
@@ -97,31 +97,33 @@ def make_page(runs: Sequence[Run]) -> str:
         INFERENCE: inference_tables,
     }
     parts = [INTRODUCTION]
-    for device, own in by_device(runs).items():
+    for device, own in by_device(measured).items():
         parts.append(f'## {device}\n')
-        for run in own:
-            parts += [f'### {TITLES[run.tool]}\n', f'{describe_environment(run)}\n']
-            parts += [f'{caption}:\n\n{lines}\n' for caption, lines in makers[run.tool](run)]
+        for timings in own:
+            parts += [f'### {TITLES[timings.tool]}\n', f'{describe_environment(timings)}\n']
+            parts += [
+                f'{caption}:\n\n{lines}\n' for caption, lines in makers[timings.tool](timings)
+            ]
     return '\n'.join(parts)
 
 
-def describe_environment(run: Run) -> str:
+def describe_environment(timings: Timings) -> str:
     """What the numbers depend on, in a line."""
-    words = [f'{k} {v}' for k, v in run.environment.items() if v is not None and k != 'device']
-    rounds = [row['rounds'] for row in run.rows if row['seconds']] or [0]
-    smoke = '**A smoke run: its numbers mean nothing.** ' if run.settings['smoke'] else ''
+    words = [f'{k} {v}' for k, v in timings.environment.items() if v is not None and k != 'device']
+    rounds = [row['rounds'] for row in timings.rows if row['seconds']] or [0]
+    smoke = '**A smoke run: its numbers mean nothing.** ' if timings.settings['smoke'] else ''
     count = '-'.join(map(str, sorted({min(rounds), max(rounds)})))
     return f'{smoke}{", ".join(words)}; {count} rounds a case.'
 
 
-def layer_tables(run: Run) -> Iterator[tuple[str, str]]:
+def layer_tables(timings: Timings) -> Iterator[tuple[str, str]]:
     """Geometric means, then the time relative to the first baseline shape by shape."""
-    base, unit = run.settings['baselines'][0], run.settings['unit']
-    for name, rows in grouped(run.rows, run.settings['groups']).items():
+    base, unit = timings.settings['baselines'][0], timings.settings['unit']
+    for name, rows in grouped(timings.rows, timings.settings['groups']).items():
         shapes = grouped(rows, ['shape'])
         yield (
             f'Geometric means over {len(shapes)} shapes, {name}',
-            mean_table(rows, run.settings['baselines']),
+            mean_table(rows, timings.settings['baselines']),
         )
         names = competitors(rows)
         lines = []
@@ -134,16 +136,16 @@ def layer_tables(run: Run) -> Iterator[tuple[str, str]]:
         yield f'{base} in {unit} (20-80 %), the others relative to it', table(['', *head], lines)
 
 
-def step_tables(run: Run) -> Iterator[tuple[str, str]]:
+def step_tables(timings: Timings) -> Iterator[tuple[str, str]]:
     """A table a case: a network, or a map."""
-    for name, rows in grouped(run.rows, list(run.rows[0]['case'])).items():
-        yield name, case_table(rows, run.settings['baselines'], run.settings['unit'])
+    for name, rows in grouped(timings.rows, list(timings.rows[0]['case'])).items():
+        yield name, case_table(rows, timings.settings['baselines'], timings.settings['unit'])
 
 
-def inference_tables(run: Run) -> Iterator[tuple[str, str]]:
+def inference_tables(timings: Timings) -> Iterator[tuple[str, str]]:
     """Images per second, relative to batch norm and to SN; where it has the case, the paper's."""
-    bases = run.settings['baselines']
-    for name, rows in grouped(run.rows, list(run.rows[0]['case'])).items():
+    bases = timings.settings['baselines']
+    for name, rows in grouped(timings.rows, list(timings.rows[0]['case'])).items():
         case = rows[0]['case']
         paper = PAPER.get(case['model'], {}) if case['images'] == 32 else {}
         lines = []
@@ -161,10 +163,10 @@ def inference_tables(run: Run) -> Iterator[tuple[str, str]]:
         yield name, table(head, lines)
 
 
-def radius_tables(run: Run) -> Iterator[tuple[str, str]]:
+def radius_tables(timings: Timings) -> Iterator[tuple[str, str]]:
     """Times by radius: all layers in one call, and layer by layer."""
-    base, unit = run.settings['baselines'][0], run.settings['unit']
-    for rows in grouped(run.rows, ['logits']).values():
+    base, unit = timings.settings['baselines'][0], timings.settings['unit']
+    for rows in grouped(timings.rows, ['logits']).values():
         calls, height, width = rows[0]['case']['logits']
         names = competitors(rows)
         lines = []
@@ -193,8 +195,8 @@ def main() -> None:
     args = parse_args()
     page, picture = args.out / 'benchmarks.md', args.out / 'benchmarks.png'
     check_writes([] if args.check else [page, picture])
-    runs, digest = read_all(args.data)
-    text = make_page(runs)
+    measured, digest = read_all(args.data)
+    text = make_page(measured)
     if args.check:
         if found := differences(page, picture, text, digest):
             again = command('benchmarks/render.py', '--data', args.data, '--out', args.out)
@@ -202,7 +204,7 @@ def main() -> None:
         print(f'{page} and {picture} are those of the rows in {args.data}')
         return
     write_atomically(page, text.encode())
-    write_atomically(picture, make_picture(runs, digest))
+    write_atomically(picture, make_picture(measured, digest))
     print(f'Written: {page}, {picture}')
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ssn_mm import SN, SSN, get_backend, keep_selected, set_backend, set_radius
+from ssn_mm import SN, SSN, keep_selected, set_backend, set_radius
 
 GPU = torch.cuda.is_available()
 DEVICE = 'cuda' if GPU else 'cpu'
@@ -55,11 +55,11 @@ def results(layer: nn.Module, x: Tensor, dy: Tensor) -> list[Tensor]:
 
 def exact_results(layer: nn.Module, x: Tensor, dy: Tensor) -> list[Tensor]:
     """The :func:`results` of a layer in float64, by the reference."""
-    backend = get_backend()
-    set_backend('reference')
-    found = results(layer, x.double(), dy.double())
-    set_backend(backend)
-    return found
+    before = set_backend('reference')
+    try:
+        return results(layer, x.double(), dy.double())
+    finally:
+        set_backend(before)
 
 
 def off(got: Tensor, want: Tensor) -> float:

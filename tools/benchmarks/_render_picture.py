@@ -4,13 +4,13 @@ import io
 from collections.abc import Sequence
 from dataclasses import replace
 
+from _render_rows import INFERENCE, LAYER, PAPER, STEP, Row, by_device, competitors
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
-from render_rows import INFERENCE, LAYER, PAPER, STEP, Row, by_device, competitors
 
 from ssn_mm.timing.rounds import TOTAL
-from ssn_mm.timing.rows import Run
+from ssn_mm.timing.rows import Timings
 from ssn_mm.timing.tables import grouped, mean_memory, mean_ratio
 
 DIGEST = 'Data'  # key of the picture's text that says which rows it shows
@@ -26,14 +26,14 @@ MARKS = (
 )
 
 
-def make_picture(runs: Sequence[Run], digest: str) -> bytes:
+def make_picture(measured: Sequence[Timings], digest: str) -> bytes:
     """A row a device: time and memory relative to batch norm, of a layer and of a step."""
-    shown = by_device([run for run in runs if run.tool in PANELS])
+    shown = by_device([timings for timings in measured if timings.tool in PANELS])
     panels = [
         (tool, what)
         for tool in PANELS
         for what in (('time',) if tool == INFERENCE else ('time', 'memory'))
-        if any(run.tool == tool for own in shown.values() for run in own)
+        if any(timings.tool == tool for own in shown.values() for timings in own)
     ]
     tallest = max((len(competitors(r.rows)) for own in shown.values() for r in own), default=1)
     size = (0.6 + 3.7 * len(panels), len(shown) * (1.6 + 0.27 * tallest))
@@ -43,9 +43,13 @@ def make_picture(runs: Sequence[Run], digest: str) -> bytes:
         part.suptitle(device, x=0.01, ha='left', weight='bold')
         line = part.subplots(1, len(panels), squeeze=False)[0]
         for axes, (tool, what) in zip(line, panels, strict=True):
-            same = [run for run in own if run.tool == tool]
+            same = [timings for timings in own if timings.tool == tool]
             if same:
-                draw(axes, replace(same[0], rows=[row for run in same for row in run.rows]), what)
+                draw(
+                    axes,
+                    replace(same[0], rows=[row for timings in same for row in timings.rows]),
+                    what,
+                )
             else:
                 axes.set_axis_off()
     picture = io.BytesIO()
@@ -53,15 +57,15 @@ def make_picture(runs: Sequence[Run], digest: str) -> bytes:
     return picture.getvalue()
 
 
-def draw(axes: Axes, run: Run, what: str) -> None:
+def draw(axes: Axes, timings: Timings, what: str) -> None:
     """One panel: a line a competitor, a mark a group of cases, the baseline at 1.
 
     Bars reach from the smallest to the largest case of a group; of a single case, from the 20 %
     to the 80 % quantile.
     """
-    base = run.settings['baselines'][0]
-    names = [name for name in competitors(run.rows) if name != 'copy']
-    groups = grouped(run.rows, run.settings['groups'])
+    base = timings.settings['baselines'][0]
+    names = [name for name in competitors(timings.rows) if name != 'copy']
+    groups = grouped(timings.rows, timings.settings['groups'])
     mean = mean_ratio if what == 'time' else mean_memory
     for index, (group, rows) in enumerate(groups.items()):
         colour, marker = MARKS[index % len(MARKS)]
@@ -76,7 +80,7 @@ def draw(axes: Axes, run: Run, what: str) -> None:
         if marks:
             x, y = zip(*marks, strict=True)
             axes.scatter(x, y, s=24, color=colour, marker=marker, label=group, zorder=3)
-    if run.tool == INFERENCE:
+    if timings.tool == INFERENCE:
         paper = {name: speed for name, speed in PAPER['resnet50'].items() if name in names}
         times, places = [paper[base] / v for v in paper.values()], [*map(names.index, paper)]
         axes.scatter(times, places, marker='x', color='0.3', label="the paper's R50")
@@ -95,7 +99,7 @@ def draw(axes: Axes, run: Run, what: str) -> None:
     axes.grid(color='0.9')
     axes.set_axisbelow(True)
     axes.spines[['top', 'right']].set_visible(False)
-    axes.set_title(f'{PANELS[run.tool]}, {what}', loc='left')
+    axes.set_title(f'{PANELS[timings.tool]}, {what}', loc='left')
     axes.set_xlabel(f'{"time" if what == "time" else "peak memory"} / {base}, less is better')
     if what == 'time':
         axes.legend(loc='upper left', bbox_to_anchor=(0, -0.2), ncols=2, frameon=False, fontsize=8)

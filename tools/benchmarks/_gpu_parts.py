@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from gpu_layers import (
+from _gpu_layers import (
     DEVICE,
     GPU,
     KINDS,
@@ -30,7 +30,7 @@ from gpu_layers import (
     timed,
     train,
 )
-from gpu_rows import NotHere, Rows
+from _gpu_rows import NotHere, Rows
 from torch import Tensor
 
 from ssn_mm import SSN, set_backend, set_radius

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import torch
-from gpu_layers import DEVICE, GPU, KINDS, make_layer, name, step_of
-from gpu_rows import NotHere, Rows
+from _gpu_layers import DEVICE, GPU, KINDS, make_layer, name, step_of
+from _gpu_rows import NotHere, Rows
 from torch import Tensor, nn
 
 from ssn_mm import SSN, keep_selected, set_radius

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from competitors import BASELINES, ROOT, add_layer_arguments
+from _competitors import BASELINES, ROOT, add_layer_arguments
 from rich.console import Console
 from rich.progress import Progress
 
 from ssn_mm.commands import command, short
 from ssn_mm.files import check_writes
 from ssn_mm.timing.rounds import Competitor, measure
-from ssn_mm.timing.rows import Run, environment, file_name, write_run
+from ssn_mm.timing.rows import Timings, environment, file_name, write_timings
 from ssn_mm.timing.tables import case_table, describe, grouped, mean_table
 
 
@@ -120,8 +120,8 @@ def time_cases(
     tool = Path(sys.argv[0]).stem
     settings = {k: v for k, v in vars(args).items() if k != 'out'}
     settings |= dict(baselines=list(baselines), groups=list(groups), unit=unit)
-    run = Run(tool, environment(args.device, args.seed), settings, [])
-    print(', '.join(f'{k} {v}' for k, v in run.environment.items() if v is not None))
+    timings = Timings(tool, environment(args.device, args.seed), settings, [])
+    print(', '.join(f'{k} {v}' for k, v in timings.environment.items() if v is not None))
     options = dict(rounds=args.rounds, seconds=args.seconds, seed=args.seed) | options
     cases = list(cases)
     bar = _progress_bar()
@@ -132,12 +132,12 @@ def time_cases(
             rows = measure(case, build(case), baselines + unseen, args.device, **options)
             bar.advance(task)
         finish(rows)
-        run.rows.extend(rows)
+        timings.rows.extend(rows)
         print(f'\n{describe(case)}\n\n{case_table(rows, baselines, unit)}', flush=True)
-    for name, rows in grouped(run.rows, groups).items():
+    for name, rows in grouped(timings.rows, groups).items():
         if len(rows) > len({row['competitor'] for row in rows}):  # more cases than one
             print(f'\ngeometric means, {name}\n\n{mean_table(rows, baselines)}')
-    _write(run, args)
+    _write(timings, args)
 
 
 def _progress_bar() -> Progress:
@@ -150,11 +150,11 @@ def _progress_bar() -> Progress:
     )
 
 
-def _write(run: Run, args: argparse.Namespace) -> None:
+def _write(timings: Timings, args: argparse.Namespace) -> None:
     """Writes the rows unless it is a smoke run, and says what to do with them."""
-    out = args.out or ROOT / 'docs' / 'benchmarks' / file_name(run)
+    out = args.out or ROOT / 'docs' / 'benchmarks' / file_name(timings)
     if args.out or not args.smoke:
-        write_run(out, run)
+        write_timings(out, timings)
         default = out.parent == ROOT / 'docs/benchmarks'
         own = [] if default else ['--data', out.parent, '--out', out.parent]
         print(f'\nWritten: {short(out)}. Next:\n    {command("benchmarks/render.py", *own)}')

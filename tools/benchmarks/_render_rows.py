@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ssn_mm.timing.rows import Run, read_run
+from ssn_mm.timing.rows import Timings, read_timings
 
 Row = dict[str, Any]
 LAYER, STEP, SPARSESTMAX = 'bench_switch_norm', 'bench_train_step', 'bench_sparsestmax'
@@ -27,14 +27,14 @@ PAPER = {
 }
 
 
-def by_device(runs: Sequence[Run]) -> dict[str, list[Run]]:
-    """Runs by device and threads, in the order of the page."""
-    found: dict[str, list[Run]] = {}
-    for run in sorted(runs, key=lambda run: list(TITLES).index(run.tool)):
-        name = run.environment['device']
-        if not run.environment['cuda']:
-            name += f', threads: {run.environment["threads"]}'
-        found.setdefault(name, []).append(run)
+def by_device(measured: Sequence[Timings]) -> dict[str, list[Timings]]:
+    """Timings by device and threads, in the order of the page."""
+    found: dict[str, list[Timings]] = {}
+    for timings in sorted(measured, key=lambda timings: list(TITLES).index(timings.tool)):
+        name = timings.environment['device']
+        if not timings.environment['cuda']:
+            name += f', threads: {timings.environment["threads"]}'
+        found.setdefault(name, []).append(timings)
     return found
 
 
@@ -42,17 +42,17 @@ def competitors(rows: Sequence[Row]) -> list[str]:
     return list(dict.fromkeys(row['competitor'] for row in rows))
 
 
-def read_all(folder: Path) -> tuple[list[Run], str]:
-    """All runs of a folder, and the digest of their files."""
+def read_all(folder: Path) -> tuple[list[Timings], str]:
+    """All timings of a folder, and the digest of their files."""
     files = sorted(folder.glob('*.jsonl'))
-    runs = [read_run(file) for file in files]
-    if not runs:
+    measured = [read_timings(file) for file in files]
+    if not measured:
         raise FileNotFoundError(
             f'no rows (*.jsonl) in {folder}; run the other tools of tools/benchmarks'
         )
-    for file, run in zip(files, runs, strict=True):
-        if run.tool not in TITLES:
-            raise ValueError(f'{file} is of {run.tool!r}; expected one of {", ".join(TITLES)}')
-        if (base := run.settings['baselines'][0]) not in competitors(run.rows):
+    for file, timings in zip(files, measured, strict=True):
+        if timings.tool not in TITLES:
+            raise ValueError(f'{file} is of {timings.tool!r}; expected one of {", ".join(TITLES)}')
+        if (base := timings.settings['baselines'][0]) not in competitors(timings.rows):
             raise ValueError(f'{file} lacks {base}, which all is relative to; measure with it')
-    return runs, hashlib.sha256(b''.join(file.read_bytes() for file in files)).hexdigest()
+    return measured, hashlib.sha256(b''.join(file.read_bytes() for file in files)).hexdigest()
