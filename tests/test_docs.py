@@ -85,5 +85,17 @@ def test_the_drawing_of_the_architecture_is_that_of_the_tree():
     )
 
 
+@pytest.mark.parametrize('page', ['README.md', 'docs/usage.md'])
+def test_the_loop_for_pytorch_alone_runs_as_it_stands_and_selects(page, capsys):
+    text = (ROOT / page).read_text(encoding='utf-8')
+    (loop,) = re.findall(r'```python\n(import torch\n.*?)```', text, re.DOTALL)
+    found = {}
+    exec(compile(loop, page, 'exec'), found)
+    selected = found['model'][1].selected
+    assert len(selected) == 2
+    assert set(selected) <= {'IN', 'LN', 'BN'}
+    assert capsys.readouterr().out == f'{selected}\n'
+
+
 def _text(files):
     return '\n'.join(file.read_text(encoding='utf-8') for file in files)
