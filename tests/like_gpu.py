@@ -21,7 +21,7 @@ NOT_DETERMINISTIC = """
     replication_pad2d_backward replication_pad3d_backward nll_loss_forward nll_loss2d_forward
     _ctc_loss_backward _embedding_bag_backward grid_sampler_2d_backward grid_sampler_3d_backward
 """
-# Values that the host reads, shapes that depend on values, tensors made of the host's numbers.
+# Values that the CPU reads, shapes that depend on values, tensors made of the CPU's numbers.
 WAITS = """
     _local_scalar_dense item equal is_nonzero nonzero nonzero_static masked_select unique
     _unique2 unique_consecutive unique_dim index allclose lift_fresh lift_fresh_copy
@@ -29,7 +29,7 @@ WAITS = """
 
 
 class LikeGPU(TorchDispatchMode):
-    """Stops at operators that a deterministic GPU refuses or that make the host and it wait.
+    """Stops at operators that a deterministic GPU refuses or that make the CPU and it wait.
 
     It sees those within our own operator, too. Kernels of Triton are counted, not run.
 
@@ -66,7 +66,7 @@ class LikeGPU(TorchDispatchMode):
             raise RuntimeError(f'{func} does not have a deterministic implementation on CUDA')
         moves = name == '_to_copy' and kwargs.get('device') not in (None, args[0].device)
         if name in WAITS.split() or moves:
-            raise RuntimeError(f'{func} copies between host and device, and waits')
+            raise RuntimeError(f'{func} copies between CPU and GPU, and waits')
         return func(*args, **kwargs)
 
 
@@ -75,5 +75,5 @@ class _Lists(TorchFunctionMode):
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         if func in (torch.Tensor.tolist, torch.Tensor.numpy):
-            raise RuntimeError(f'{func.__name__} copies between host and device, and waits')
+            raise RuntimeError(f'{func.__name__} copies between CPU and GPU, and waits')
         return func(*args, **(kwargs or {}))

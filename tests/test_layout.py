@@ -31,7 +31,7 @@ ORDER = [
     ['registration', '__main__'],
     ['__init__'],
 ]
-LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}
+LEVEL = {package: level for level, packages in enumerate(ORDER) for package in packages}
 FILES = {
     '.'.join(path.relative_to(ROOT).with_suffix('').parts).removesuffix('.__init__'): path
     for path in sorted((ROOT / 'ssn_mm').rglob('*.py'))
@@ -51,15 +51,15 @@ def imports(path):
             yield from ([own for own in submodules if own in FILES] or [name])
 
 
-def room_of(module):
+def package_of(module):
     return [*module.split('.'), '__init__'][1]
 
 
 @pytest.mark.parametrize('module', FILES)
 def test_no_import_runs_upward(module):
     for name in imports(FILES[module]):
-        if name.partition('.')[0] == 'ssn_mm' and room_of(name) != room_of(module):
-            assert LEVEL[room_of(name)] < LEVEL[room_of(module)], f'{module} imports {name}'
+        if name.partition('.')[0] == 'ssn_mm' and package_of(name) != package_of(module):
+            assert LEVEL[package_of(name)] < LEVEL[package_of(module)], f'{module} imports {name}'
 
 
 def test_no_files_import_each_other_in_a_circle():
@@ -90,7 +90,7 @@ def test_tests_of_ops_and_layers_are_collected_with_torch_triton_and_pytest_alon
     files = sorted((ROOT / 'tests' / folder).glob('*.py'))
     assert files
     helpers = {file.stem for file in [*files, *(ROOT / 'tests').glob('*.py')]}
-    rooms = {'ssn_mm', 'ssn_mm.ops', 'ssn_mm.layers', 'ssn_mm.deploy'}
+    packages = {'ssn_mm', 'ssn_mm.ops', 'ssn_mm.layers', 'ssn_mm.deploy'}
     allowed = {'torch', 'pytest', *sys.stdlib_module_names, *helpers}
     for file in files:
         for node in ast.parse(file.read_text()).body:
@@ -98,13 +98,13 @@ def test_tests_of_ops_and_layers_are_collected_with_torch_triton_and_pytest_alon
             if isinstance(node, ast.ImportFrom):
                 names = [node.module]
             for name in names if isinstance(node, ast.Import | ast.ImportFrom) else []:
-                room = '.'.join(name.split('.')[:2]) in rooms or name.split('.')[0] in allowed
+                package = '.'.join(name.split('.')[:2]) in packages or name.split('.')[0] in allowed
                 skipping = 'importorskip' in file.read_text()
-                assert room or skipping, f'{file.relative_to(ROOT)} imports {name}'
+                assert package or skipping, f'{file.relative_to(ROOT)} imports {name}'
 
 
 @pytest.mark.parametrize('module', ['files', 'commands', 'records', 'renamed'])
-def test_what_all_rooms_share_needs_the_standard_library_alone(module):
+def test_what_all_packages_share_needs_the_standard_library_alone(module):
     found = {name.split('.')[0] for name in imports(ROOT / f'ssn_mm/{module}.py')}
     assert found
     assert found <= set(sys.stdlib_module_names)

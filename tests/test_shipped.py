@@ -12,7 +12,7 @@ from ssn_mm.cli.config import load_config
 from ssn_mm.shipped import shipped
 
 ROOT = Path(__file__).parents[1]
-FRONT_DOOR = "_base_ = ['ssn_mm::deeplab_ssn_ade20k.py']\n"
+INHERITING = "_base_ = ['ssn_mm::deeplab_ssn_ade20k.py']\n"
 
 
 def child(folder, text, name='mine.py'):
@@ -50,7 +50,7 @@ def test_a_config_elsewhere_inherits_every_entry(tmp_path, name):
 
 
 def test_a_child_overrides_entries_and_sees_those_of_its_base(tmp_path):
-    text = FRONT_DOOR + 'model = dict(decode_head=dict(num_classes=7))\nseen = _base_.norm_cfg\n'
+    text = INHERITING + 'model = dict(decode_head=dict(num_classes=7))\nseen = _base_.norm_cfg\n'
     cfg = load_config(str(child(tmp_path, text)))
     assert cfg.model.decode_head.num_classes == 7
     assert cfg.model.decode_head.norm_cfg == cfg.seen == {'type': 'SSN'}
@@ -58,7 +58,7 @@ def test_a_child_overrides_entries_and_sees_those_of_its_base(tmp_path):
 
 
 def test_our_train_tool_reads_a_config_that_inherits(run_tool, tmp_path):
-    code, output = run_tool(sys.executable, ROOT / 'tools/train.py', child(tmp_path, FRONT_DOOR))
+    code, output = run_tool(sys.executable, ROOT / 'tools/train.py', child(tmp_path, INHERITING))
     assert code == 2  # read, and stopped where ADE20K is looked for
     assert 'ADE20K (SceneParse150' in output
 
@@ -109,10 +109,10 @@ READ = (
 
 
 def test_a_program_that_never_heard_of_ssn_mm_reads_an_expression_and_not_the_plain_name(tmp_path):
-    code, output = python(READ, child(tmp_path, FRONT_DOOR), path=ROOT)
+    code, output = python(READ, child(tmp_path, INHERITING), path=ROOT)
     assert code == 1
     assert 'please specify the package name' in output  # mmengine's
-    text = FRONT_DOOR.replace("'ssn", "__import__('ssn_mm') and 'ssn")
+    text = INHERITING.replace("'ssn", "__import__('ssn_mm') and 'ssn")
     code, output = python(READ, child(tmp_path, text), path=ROOT)
     assert (code, output) == (0, 'work_dirs/deeplab_ssn_ade20k\n')
 
@@ -122,7 +122,7 @@ def test_an_editable_install_reads_the_checkout_and_not_the_copies_beside_its_pt
     stale.parent.mkdir(parents=True)
     stale.write_text("work_dir = 'stale'\n")
     path = os.pathsep.join([str(tmp_path / 'site'), str(ROOT)])
-    code, output = python('import ssn_mm; ' + READ, child(tmp_path, FRONT_DOOR), path=path)
+    code, output = python('import ssn_mm; ' + READ, child(tmp_path, INHERITING), path=path)
     assert (code, output) == (0, 'work_dirs/deeplab_ssn_ade20k\n')
 
 
@@ -131,7 +131,7 @@ def test_the_wheel_alone_inherits_and_brings_the_tools(tmp_path, run_tool, wheel
     install = [sys.executable, '-m', 'pip', 'install', '--no-deps', '--no-compile', '--target']
     code, output = run_tool(*install, site, wheel_and_sdist[0])
     assert code == 0, output
-    config = child(tmp_path, FRONT_DOOR)
+    config = child(tmp_path, INHERITING)
     code, output = python('import ssn_mm; print(ssn_mm.__file__); ' + READ, config, path=site)
     assert code == 0, output
     assert output.split() == [str(site / 'ssn_mm/__init__.py'), 'work_dirs/deeplab_ssn_ade20k']

@@ -1,6 +1,7 @@
 """Draws docs/architecture.svg: python docs/mkdocs/architecture.py
 
-The rooms and their order are those of ORDER in tests/test_layout.py; files on the ways must exist.
+The packages and their order are those of ORDER in tests/test_layout.py. Files on the ways must
+exist.
 """
 
 import ast
@@ -10,7 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 PICTURE = ROOT / 'docs/architecture.svg'
 COLOURS = {'norm_cfg': '#0072b2', 'radius': '#d55e00'}
-BANDS = {  # from the top: what a group of rooms may count on, and its rooms from the top
+BANDS = {  # from the top: what a group of packages may count on, and its packages from the top
     'commands': ['registration', 'cli'],
     'results': ['visualization', 'suites', 'apis', 'deploy', 'publish'],
     'OpenMMLab': ['engine', 'datasets', 'timing', 'patches', 'weights'],
@@ -33,7 +34,7 @@ SAYS = {
     'layers': 'SSN, SN, MixedNorm and what drives them',
     'ops': 'functions on tensors; backends',
 }
-WAYS = {  # where a value comes by, from the top: room, file, what it is there
+WAYS = {  # where a value comes by, from the top: package, file, what it is there
     'norm_cfg': [
         ('configs', 'configs/_base_/norms/ssn.py', 'a dict'),
         ('registration', 'ssn_mm/registration.py', 'its type is a class'),
@@ -54,7 +55,7 @@ WAYS = {  # where a value comes by, from the top: room, file, what it is there
         ('ops', 'ssn_mm/ops/backends/cpp/__init__.py', 'SparsestMax'),
     ],
 }
-WIDTH, LEFT, ROOM, LINE, GAP = 1120, 130, 380, 21, 8
+WIDTH, LEFT, BOX, LINE, GAP = 1120, 130, 380, 21, 8
 LANES = {'norm_cfg': 540, 'radius': 840}
 
 
@@ -65,42 +66,44 @@ def main() -> None:
 
 def draw() -> str:
     """The picture as SVG."""
-    drawn = [room for rooms in BANDS.values() for room in rooms]
-    expected = [room for room in reversed(_order()) if room in SAYS]
+    drawn = [package for packages in BANDS.values() for package in packages]
+    expected = [package for package in reversed(_order()) if package in SAYS]
     if drawn != expected:
-        raise ValueError(f'rooms are drawn as {drawn}, but tests/test_layout.py has {expected}')
+        raise ValueError(f'packages are drawn as {drawn}, but tests/test_layout.py has {expected}')
     places, bands, bottom = _places()
     parts = [_band(name, *place) for name, place in bands.items()]
-    parts += [_room(room, *places[room]) for room in places]
+    parts += [_box(package, *places[package]) for package in places]
     parts += [_way(name, stops, places) for name, stops in WAYS.items()]
     style = 'font-family="Helvetica, Arial, sans-serif" font-size="13" fill="#222"'
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {bottom}" {style}>'
     paper = f'<rect width="{WIDTH}" height="{bottom}" fill="white"/>'
-    rule = f'<text x="{LEFT}" y="32" fill="#555">Each room imports only rooms below it.</text>'
+    rule = (
+        f'<text x="{LEFT}" y="32" fill="#555">Each package imports only packages below it.</text>'
+    )
     return '\n'.join([head, paper, rule, *parts, '</svg>\n'])
 
 
 def _order() -> list[str]:
-    """The rooms of tests/test_layout.py, lowest first."""
+    """The packages of tests/test_layout.py, lowest first."""
     source = ast.parse((ROOT / 'tests/test_layout.py').read_text(encoding='utf-8'))
     for node in source.body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == 'ORDER':
-            return [room for level in ast.literal_eval(node.value) for room in level]
+            return [package for level in ast.literal_eval(node.value) for package in level]
     raise ValueError('tests/test_layout.py states no ORDER')
 
 
 def _places() -> tuple[dict[str, tuple[int, int]], dict[str, tuple[int, int]], int]:
-    """Top and height of each room and band, and the height of the picture."""
-    rooms, bands, y = {'configs': (50, 34)}, {}, 50 + 34 + 2 * GAP
+    """Top and height of each package and band, and the height of the picture."""
+    packages, bands, y = {'configs': (50, 34)}, {}, 50 + 34 + 2 * GAP
     for band, names in BANDS.items():
         top = y
         for name in names:
-            stops = max(sum(room == name for room, *_ in way) for way in WAYS.values())
-            rooms[name] = (y, max(34, LINE * stops + 13))
-            y += rooms[name][1] + GAP
+            stops = max(sum(package == name for package, *_ in way) for way in WAYS.values())
+            packages[name] = (y, max(34, LINE * stops + 13))
+            y += packages[name][1] + GAP
         bands[band] = (top - GAP // 2, y - top)
         y += GAP
-    return rooms, bands, y + 4
+    return packages, bands, y + 4
 
 
 def _band(name: str, top: int, height: int) -> str:
@@ -108,10 +111,10 @@ def _band(name: str, top: int, height: int) -> str:
     return f'<rect x="8" y="{top}" width="{WIDTH - 16}" height="{height}" fill="#f1f3f5"/>\n{label}'
 
 
-def _room(name: str, top: int, height: int) -> str:
+def _box(name: str, top: int, height: int) -> str:
     shown = f'{name}/' if name != 'registration' else 'registration.py'
     return (
-        f'<rect x="{LEFT}" y="{top}" width="{ROOM}" height="{height}" rx="4" fill="white" '
+        f'<rect x="{LEFT}" y="{top}" width="{BOX}" height="{height}" rx="4" fill="white" '
         f'stroke="#888"/>\n<text x="{LEFT + 12}" y="{top + 22}"><tspan font-weight="bold">{shown}'
         f'</tspan><tspan dx="8" fill="#555">{escape(SAYS[name])}</tspan></text>'
     )
@@ -120,13 +123,15 @@ def _room(name: str, top: int, height: int) -> str:
 def _way(name: str, stops: list[tuple[str, str, str]], places: dict[str, tuple[int, int]]) -> str:
     """The way of a value: a line with a stop at each file."""
     x, colour, parts, seen, ys = LANES[name], COLOURS[name], [], {}, []
-    for room, file, says in stops:
+    for package, file, says in stops:
         if not (ROOT / file).exists():
             raise ValueError(f'{file}, on the way of {name}, does not exist')
-        y = places[room][0] + 17 + LINE * seen.setdefault(room, 0)
-        seen[room] += 1
+        y = places[package][0] + 17 + LINE * seen.setdefault(package, 0)
+        seen[package] += 1
         ys.append(y)
-        short = file.removeprefix('ssn_mm/').removeprefix(f'{room}/').removesuffix('/__init__.py')
+        short = (
+            file.removeprefix('ssn_mm/').removeprefix(f'{package}/').removesuffix('/__init__.py')
+        )
         parts.append(
             f'<circle cx="{x}" cy="{y}" r="5" fill="white" stroke="{colour}" stroke-width="2.5"/>'
             f'<text x="{x + 14}" y="{y + 5}">{escape(short)}'

@@ -79,18 +79,18 @@ def _shown(target: str) -> str:
 
 
 def _reference() -> dict[str, str]:
-    """A page for each room of the package, made of its modules' docstrings."""
+    """A page for each folder of the package, made of its modules' docstrings."""
     package = ROOT / 'ssn_mm'
-    rooms = {
-        room.parent.name: sorted(room.parent.rglob('*.py'))
-        for room in sorted(package.glob('*/__init__.py'))
+    folders = {
+        init.parent.name: sorted(init.parent.rglob('*.py'))
+        for init in sorted(package.glob('*/__init__.py'))
     }
-    pages = {'ssn_mm': _room('ssn_mm', sorted(package.glob('*.py')))}
-    return pages | {name: _room(f'ssn_mm.{name}', paths) for name, paths in rooms.items()}
+    pages = {'ssn_mm': _page_of('ssn_mm', sorted(package.glob('*.py')))}
+    return pages | {name: _page_of(f'ssn_mm.{name}', paths) for name, paths in folders.items()}
 
 
-def _room(name: str, paths: list[Path]) -> str:
-    """The page of a room: what can be imported from it, then its modules by their docstrings."""
+def _page_of(name: str, paths: list[Path]) -> str:
+    """The page of a package: what can be imported from it, then its modules by their docstrings."""
     modules = [path.relative_to(ROOT).with_suffix('').parts for path in paths]
     names = sorted('.'.join(parts).removesuffix('.__init__') for parts in modules)
     top = '' if name == 'ssn_mm' else 'members: [], '  # users find all of ssn_mm's on its page

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ..ops.normalizers import world_size
 from ..ops.sparsestmax import sparsestmax
 from ..ops.tracing import is_traced
-from .selection import Selection, pin
+from .selection import Selection, restore_vertices
 from .sharded import copy_whole, is_sharded, stack_whole
 from .switch_norm import SSN, SwitchNorm
 
@@ -55,11 +55,11 @@ def _not_below(radius: float, dtype: torch.dtype) -> float:
 
 @torch.no_grad()
 def keep_selected(model: nn.Module) -> None:
-    """Pins every selected row of ratios to its vertex; call it after each optimizer step.
+    """Puts every selected row of ratios back on its vertex; call it after each optimizer step.
 
     Momentum and weight decay move logits whose gradient is 0. A row that was one-hot in the last
     training step, or is now, gets its one-hot ratios as logits: SparsestMax maps these to
-    themselves at every radius. Works without host synchronisation. Where ``fully_shard`` has
+    themselves at every radius. No GPU is waited for. Where ``fully_shard`` has
     spread the parameters, every process has to call it, as with the optimizer's step.
 
     To set logits by hand, write to them after ``keep_selected`` and before the next forward pass,
@@ -85,7 +85,7 @@ def keep_selected(model: nn.Module) -> None:
         now = sparsestmax(logits, torch.stack([m.radius for m in layers])[:, None])
         then = [_ratios_of_step(m, logits, now, index) for index, m in enumerate(layers)]
         replaced = [m for m in layers if m.selection.is_replaced(m.ratio_logits)]
-        kept, vertices = pin(logits, torch.stack(then), now)
+        kept, vertices = restore_vertices(logits, torch.stack(then), now)
         copy_whole([m.ratio_logits for m in layers], kept)
         _note_names(layers, vertices, replaced)
 
@@ -195,13 +195,13 @@ def _note_names(layers: list[SSN], vertices: Tensor, replaced: list[SSN]) -> Non
 
 
 def _is_captured(t: Tensor) -> bool:
-    """Whether a CUDA graph records the step, so that the host cannot see values."""
+    """Whether a CUDA graph records the step, so that the CPU cannot see values."""
     with torch.cuda.device_of(t):
         return torch.cuda.is_current_stream_capturing()
 
 
 def _arrived(first: Selection, columns: Tensor, wait: bool) -> Tensor | None:
-    """Sends columns (L, 2) to the host unless earlier ones are under way; returns what arrived.
+    """Sends columns (L, 2) to the CPU unless earlier ones are under way; returns what arrived.
 
     Args:
         first: What the first layer knows; it holds what is under way for all of them.

@@ -24,7 +24,7 @@ class Selection:
             (2, K) of selected rows, 0 in the others.
         names: Normalizers of mean and variance that ``kept`` selects, where both rows are selected
             and this is known.
-        under_way: What a group of layers on a GPU has selected, on its way to the host, and the
+        under_way: What a group of layers on a GPU has selected, on its way to the CPU, and the
             event of its arrival; the first layer of the group holds it.
         has_radius: Whether somebody sets the layer's radius.
     """
@@ -122,7 +122,7 @@ def _is_near(logits: Tensor, vertices: Tensor) -> Tensor:
     return (logits - vertices).abs().amax(-1, keepdim=True) < _DRIFT
 
 
-def pin(logits: Tensor, then: Tensor, now: Tensor) -> tuple[Tensor, Tensor]:
+def restore_vertices(logits: Tensor, then: Tensor, now: Tensor) -> tuple[Tensor, Tensor]:
     """Puts rows that were one-hot in the step, or are one-hot now, on their vertex.
 
     Args:

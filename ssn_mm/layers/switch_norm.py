@@ -14,7 +14,7 @@ from ..ops.sparsestmax import sparsestmax
 from ..ops.switch_norm import normalize
 from ..ops.tracing import is_traced, is_transformed
 from .base import SwitchNorm
-from .selection import Selection, pin, selected_names
+from .selection import Selection, restore_vertices, selected_names
 from .sharded import is_whole, spread_like, whole
 
 
@@ -121,7 +121,7 @@ class SSN(SwitchNorm):
             with torch.no_grad():
                 now = self.ratios()
                 then = selection.ran[2].to(now)  # type: ignore[index]
-                kept = pin(logits.to(now.dtype), then, now)[0]
+                kept = restore_vertices(logits.to(now.dtype), then, now)[0]
                 destination[f'{prefix}ratio_logits'] = kept.to(logits.dtype)
 
     def _load_from_state_dict(self, state_dict, prefix, *args) -> None:

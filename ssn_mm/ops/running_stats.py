@@ -33,7 +33,7 @@ def update_running(
     """Updates running statistics with those of a batch, unless BN takes no part.
 
     The values of the ratios alone say whether BN takes part, without waiting for a GPU: statistics
-    after a step do not depend on what the host knew of a selection before it.
+    after a step do not depend on what the CPU knew of a selection before it.
 
     Args:
         update: The running statistics.

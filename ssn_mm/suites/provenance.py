@@ -18,7 +18,7 @@ from ..weights.files import read_weights
 from .definitions import definitions
 
 PACKAGE = Path(__file__).parents[1]
-# rooms and files that no training executes, and the commands that do
+# packages and files that no training executes, and the commands that do
 NOT_TRAINING = {'apis', 'cli', 'deploy', 'publish', 'suites', 'timing', 'visualization'}
 NOT_TRAINING |= {'renamed.py', 'version.py'}
 COMMANDS = ('arguments', 'config', 'evaluation_config', 'outputs', 'test', 'tool', 'train')

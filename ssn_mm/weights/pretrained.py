@@ -105,7 +105,7 @@ class Pretrained(PretrainedInit):
         if self.selection == 'fix' and never:
             raise ValueError(f"selection='fix', but {len(never)} layers are SN: it never selects")
         if self.selection == 'fix':
-            check_selected(module)  # each step pins what is selected, so this is all
+            check_selected(module)  # each step restores what is selected, so this is all
         else:
             set_selection(module, self.selection)
         if self.selection == 'relearn':

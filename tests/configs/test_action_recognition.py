@@ -19,7 +19,7 @@ from ssn_mm import SN, SSN
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 LEAVES = sorted((CONFIGS / 'action_recognition').glob('[!_]*.py'))
-FRONT_DOOR = CONFIGS / 'i3d_ssn_kinetics400.py'
+MAIN_CONFIG = CONFIGS / 'i3d_ssn_kinetics400.py'
 NORM = {'bn': nn.BatchNorm3d, 'gn': nn.GroupNorm, 'sn': SN, 'ssn1': SSN, 'ssn2': SSN}
 LEAF = 'i3d_r50_{}_8xb{}-32x2-{}k_kinetics400'
 ids = {'ids': lambda p: p.stem}
@@ -42,9 +42,9 @@ def test_the_grid_is_table_5():
     assert {path.stem for path in LEAVES} == expected
 
 
-@pytest.mark.parametrize('path', [*LEAVES, FRONT_DOOR], **ids)
+@pytest.mark.parametrize('path', [*LEAVES, MAIN_CONFIG], **ids)
 def test_every_leaf_builds_with_its_norm_in_all_53_layers_and_the_papers_groups(path):
-    norm, videos, thousands = ('ssn2', 8, 400) if path == FRONT_DOOR else parts(path)
+    norm, videos, thousands = ('ssn2', 8, 400) if path == MAIN_CONFIG else parts(path)
     cfg = Config.fromfile(path)
     model = MODELS.build(cfg.model)
     model.init_weights()
@@ -104,9 +104,9 @@ def test_ssn2_grows_its_radius_over_the_training_and_ssn1_has_selected_before(pa
 
 @pytest.fixture(scope='module')
 def runner(tmp_path_factory):
-    """Of the front door, with a video of 120 frames in each list."""
+    """The config of SSN on Kinetics, with a video of 120 frames in each list."""
     folder = tmp_path_factory.mktemp('i3d')
-    cfg = Config.fromfile(FRONT_DOOR)
+    cfg = Config.fromfile(MAIN_CONFIG)
     for split in ('train', 'val'):
         path = folder / f'videos_{split}' / 'abseiling' / 'a.mp4'
         path.parent.mkdir(parents=True)
@@ -122,8 +122,8 @@ def runner(tmp_path_factory):
     return Runner.from_cfg(cfg)
 
 
-def test_the_front_door_is_ssn2_at_8_videos():
-    cfg = Config.fromfile(FRONT_DOOR)
+def test_the_main_config_is_ssn2_at_8_videos():
+    cfg = Config.fromfile(MAIN_CONFIG)
     assert cfg.work_dir == 'work_dirs/i3d_ssn_kinetics400'
     leaf = Config.fromfile(CONFIGS / 'action_recognition' / f'{LEAF.format("ssn2", 8, 400)}.py')
     cfg.pop('work_dir')

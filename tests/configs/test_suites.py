@@ -1,4 +1,4 @@
-"""The suites that ship: each of the paper's tables, and a twin of each in small."""
+"""The suites that ship: each of the paper's tables, and a small one of each."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ SMALL = dict(
 OWN = dict(precision_digits=9)  # not of the paper
 
 
-def test_every_table_of_the_paper_has_a_suite_and_a_twin():
+def test_every_table_of_the_paper_has_a_suite_and_a_small_one():
     there = {path.stem for path in SUITES.glob('[a-z]*.py')}
     assert there == FULL.keys() | SMALL.keys() | OWN.keys()
     assert {name.split('_')[0] for name in FULL} == {name.split('_')[0] for name in SMALL}

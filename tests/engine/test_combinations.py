@@ -182,7 +182,7 @@ def test_nothing_is_selected_by_a_half_accumulated_gradient(tmp_path, counts):
             one_hot = (after == 1).any(-1) & ((after == 0).sum(-1) == 2)
             place = 2 * (name == 'second')
             are_selected = [name is not None for name in watch.selected[i][place : place + 2]]
-            assert one_hot.tolist() == are_selected  # pinned in each iteration
+            assert one_hot.tolist() == are_selected  # restored in each iteration
             if steps:
                 moved += not torch.equal(before[~one_hot], after[~one_hot])
             else:

@@ -33,7 +33,7 @@ def gpu(request, monkeypatch):
 
 
 def select(layer, mean, var):
-    """Lets an SSN select, with the host's knowledge of it."""
+    """Lets an SSN select, with the CPU's knowledge of it."""
     with torch.no_grad():
         for row, name in zip(layer.ratio_logits, (mean, var), strict=True):
             row.copy_(torch.eye(len(row))[layer.normalizers.index(name)])
@@ -87,7 +87,7 @@ def test_no_step_asks_for_what_a_deterministic_gpu_refuses_or_waits_for(gpu, kin
 
 
 class OnDevice(TorchDispatchMode):
-    """Stops at an operator that gives a tensor of the host."""
+    """Stops at an operator that gives a tensor of the CPU."""
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         out = func(*args, **(kwargs or {}))
@@ -99,7 +99,7 @@ class OnDevice(TorchDispatchMode):
 @pytest.mark.parametrize('shape', SHAPES)
 @pytest.mark.parametrize('kind', LAYERS)
 def test_a_step_makes_no_tensor_on_the_host(kind, shape, monkeypatch):
-    """A tensor of the host would be copied to the device, or be refused beside its tensors."""
+    """A tensor of the CPU would be copied to the device, or be refused beside its tensors."""
     monkeypatch.setenv('SSN_MM_BACKEND', 'reference')
     layer = LAYERS[kind]().to('meta')  # a device without memory
     x = torch.empty(shape, device='meta', requires_grad=True)

@@ -264,7 +264,7 @@ def test_batch_norm_takes_part_in_evaluation_on_one_value():
 
 
 class Recorded(TorchDispatchMode):
-    """Values that the host cannot read for free, as a GPU's."""
+    """Values that the CPU cannot read for free, as a GPU's."""
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         assert func is not torch.ops.aten._local_scalar_dense.default

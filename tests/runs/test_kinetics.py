@@ -15,7 +15,7 @@ from mmpretrain.registry import MODELS
 from ssn_mm.layers import ssn_layers
 
 ROOT = Path(__file__).parents[2]
-FRONT_DOOR = ROOT / 'configs' / 'i3d_ssn_kinetics400.py'
+MAIN_CONFIG = ROOT / 'configs' / 'i3d_ssn_kinetics400.py'
 SSN1 = ROOT / 'configs/action_recognition/i3d_r50_ssn1_8xb8-32x2-400k_kinetics400.py'
 TRAIN = 'train_dataloader.dataset.pipeline'
 SMALL = [  # clips; the network is whole
@@ -63,7 +63,7 @@ def logits_of(checkpoint):
 def test_the_kinetics_config_trains_the_whole_i3d_and_tests_it_on_10_clips(
     run_tool, tmp_path, kinetics
 ):
-    code, output = run_tool(*train(FRONT_DOOR, '--work-dir', 'run', *SMALL))
+    code, output = run_tool(*train(MAIN_CONFIG, '--work-dir', 'run', *SMALL))
     assert code == 0, output[-3000:]
     assert '106 of 106 ratios (mean and variance of 53 SSN layers) are selected' in output
     logits = torch.stack(list(logits_of(tmp_path / 'run/iter_2.pth').values()))

@@ -37,7 +37,7 @@ def make_layer(kind: str, channels: int) -> nn.Module:
                 row.copy_(torch.tensor([float(n == selected) for n in layer.normalizers]))
     layer.to(DEVICE)
     set_radius(layer, 1.0 if kind.startswith('selected') else 0.3)
-    for _ in range(2):  # the host learns of selections on a GPU a call later
+    for _ in range(2):  # the CPU learns of selections on a GPU a call later
         if isinstance(layer, SSN):
             keep_selected(layer)
         if GPU:

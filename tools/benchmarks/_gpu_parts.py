@@ -207,7 +207,7 @@ def deterministic(rows: Rows) -> None:
 
 
 def sync(rows: Rows) -> None:
-    """Takes steps in which it is an error if host or device wait for each other."""
+    """Takes steps in which it is an error if CPU and GPU wait for each other."""
     x, t = batch()
     for radius in (0.0, 0.3, 1.0):
         net, optimizer = make_net(radius)

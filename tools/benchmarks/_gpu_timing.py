@@ -27,7 +27,7 @@ def measure(
         calls: How often a competitor is called in a row in a round.
 
     Returns:
-        By name, medians of the milliseconds that the host takes to issue a call, and that the
+        By name, medians of the milliseconds that the CPU takes to issue a call, and that the
         device takes to do it.
     """
     order, times = list(runs), {key: [] for key in runs}  # type: ignore[var-annotated]

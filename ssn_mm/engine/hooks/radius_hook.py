@@ -26,7 +26,7 @@ class SSNRadiusHook(RatiosHook):
 
     Before each iteration the radius is set to ``schedule(progress)``, progress being 0 in the
     first iteration of the training and 1 in the last, whichever loop runs; a resumed training
-    goes on where it stood. After each optimizer step selected rows are pinned to their vertex,
+    goes on where it stood. After each optimizer step selected rows are put back on their vertex,
     in EMA copies too. Records, and ``ssn/radius`` beside them, are :class:`RatiosHook`'s.
 
     Args:
@@ -73,7 +73,7 @@ class SSNRadiusHook(RatiosHook):
         elif self.selection == 'relearn':
             set_selection(runner.model, 'relearn')
         elif self.selection == 'fix':
-            check_selected(runner.model)  # each step pins what is selected, so this is all
+            check_selected(runner.model)  # each step restores what is selected, so this is all
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
         """Sets the radius for this iteration."""
@@ -85,23 +85,23 @@ class SSNRadiusHook(RatiosHook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch=None, outputs=None
     ) -> None:
-        """Pins selected rows; records at the interval and in the last iteration."""
+        """Restores selected rows; records at the interval and in the last iteration."""
         if self.layers:
             keep_selected(runner.model)
             for hook in runner.hooks:
                 if isinstance(hook, EMAHook):
-                    _pin_copy(self.layers, dict(ssn_layers(hook.ema_model.module)))
+                    _restore_copy(self.layers, dict(ssn_layers(hook.ema_model.module)))
         super().after_train_iter(runner, batch_idx, data_batch, outputs)
 
 
 @torch.no_grad()
-def _pin_copy(source: dict[str, SSN], copy: dict[str, SSN]) -> None:
+def _restore_copy(source: dict[str, SSN], copy: dict[str, SSN]) -> None:
     """Makes an averaged copy one-hot wherever its source is."""
     for name, layer in source.items():
-        pinned = (layer.ratio_logits == 1).any(-1, keepdim=True) & (
+        restored = (layer.ratio_logits == 1).any(-1, keepdim=True) & (
             (layer.ratio_logits == 0).sum(-1, keepdim=True) == len(layer.normalizers) - 1
         )
-        copy[name].ratio_logits.copy_(layer.ratio_logits.where(pinned, copy[name].ratio_logits))
+        copy[name].ratio_logits.copy_(layer.ratio_logits.where(restored, copy[name].ratio_logits))
         copy[name].radius.copy_(layer.radius)
 
 

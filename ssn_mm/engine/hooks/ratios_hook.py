@@ -27,7 +27,7 @@ class RatiosHook(Hook):
             :func:`ssn_mm.engine.norm_settings.extend_to_switch_norms` raises.
     """
 
-    # after EMAHook (50), whose copies SSNRadiusHook pins; before LoggerHook (60)
+    # after EMAHook (50), whose copies SSNRadiusHook restores; before LoggerHook (60)
     priority = 55
     radius: float | None = None  # SN has none
 

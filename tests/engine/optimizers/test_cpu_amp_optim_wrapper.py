@@ -30,7 +30,7 @@ def in_half(folder, **kwargs):
     return train(folder, SpoiledNet, type='CPUAmpOptimWrapper', dtype='float16', **kwargs)
 
 
-def pinned(logits, radius):
+def restored(logits, radius):
     """Logits that no step moved: rows that the radius makes one-hot are at their vertex."""
     ratios = sparsestmax(logits, radius)
     return ratios.where((ratios == 1).any(-1, keepdim=True), logits)
@@ -62,7 +62,7 @@ def test_a_skipped_step_moves_neither_logits_nor_momentum_and_the_radius_goes_on
         assert all('ratio_logits' in name for name in moved)
         assert all(map(torch.equal, watch.moments[i - 1], watch.moments[i]))
         for name in ('norm.ratio_logits', 'second.ratio_logits'):
-            assert torch.equal(after[name], pinned(before[name], watch.radii[i]))
+            assert torch.equal(after[name], restored(before[name], watch.radii[i]))
     assert watch.selected[11] != watch.selected[10]  # selected by the radius in a skipped step
 
 

@@ -1,4 +1,4 @@
-"""Stock models of the three libraries beside their twins of SSN; docs/openmmlab.md."""
+"""Stock models of the three libraries beside the same models with SSN; docs/openmmlab.md."""
 
 import copy
 import importlib
@@ -131,18 +131,18 @@ def rates(library, model, optim_wrapper, ours):
 
 
 def differences(library, file):
-    """Between a stock model and its twin; None if it has no norm that a config reaches."""
+    """What differs in a stock model with SSN; None if it has no norm that a config reaches."""
     importlib.import_module(f'{library}.utils').register_all_modules()
     registry = importlib.import_module(f'{library}.registry').MODELS
     cfg = Config.fromfile(file)
     plain_cfg = without_files(cfg.model.to_dict())
     with DefaultScope.overwrite_default_scope(library):
-        twin_cfg = with_ssn(plain_cfg, registry)
-    plain, twin = (build(library, own, registry) for own in (plain_cfg, twin_cfg))
-    norms = {n: m for n, m in twin.named_modules() if isinstance(m, SwitchNorm)}
+        ssn_cfg = with_ssn(plain_cfg, registry)
+    plain, switched = (build(library, own, registry) for own in (plain_cfg, ssn_cfg))
+    norms = {n: m for n, m in switched.named_modules() if isinstance(m, SwitchNorm)}
     if not norms:
         return None
-    theirs, parameters = dict(plain.named_modules()), dict(twin.named_parameters())
+    theirs, parameters = dict(plain.named_modules()), dict(switched.named_parameters())
     found = [n for n, m in norms.items() if m.training != theirs[n].training]
     for name, norm in norms.items():
         for kind in ('weight', 'bias', 'running_mean', 'running_var'):
@@ -153,8 +153,8 @@ def differences(library, file):
             found.append(name)
     if cfg.get('optim_wrapper'):
         own, ours = (
-            rates(library, model, cfg.optim_wrapper.to_dict(), model is twin)
-            for model in (plain, twin)
+            rates(library, model, cfg.optim_wrapper.to_dict(), model is switched)
+            for model in (plain, switched)
         )
         found += [name for name, options in own.items() if ours.get(name) != options]
     return found
@@ -179,7 +179,7 @@ LEAST = dict(mmaction=25, mmseg=90, mmpretrain=45)
 
 
 @pytest.mark.parametrize('library', LEAST)
-def test_a_stock_model_and_its_twin_of_ssn_train_the_same_parameters(library, on_meta, long):
+def test_a_stock_model_trains_the_same_parameters_with_ssn(library, on_meta, long):
     """With ``--long`` every kind of model that the stock configs have."""
     compared = {name: differences(library, folder(library) / name) for name in FIRST[library]}
     for file in kinds(library) if long else ():
