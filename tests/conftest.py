@@ -28,7 +28,7 @@ SAMPLES = ROOT.parent / 'shared' / 'samples'  # real pictures, where somebody ha
 if not torch.cuda.is_available():
     os.environ.setdefault('TRITON_INTERPRET', '1')  # read when triton is imported
 
-sys.path.insert(0, str(ROOT / 'tests'))  # references.py
+sys.path[:0] = [str(ROOT / 'tests'), str(ROOT / 'tests/helpers')]  # references.py, and helpers
 
 if MMENGINE:
     from mmengine.logging import MMLogger

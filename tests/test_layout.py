@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import re
 import subprocess
 import sys
 import textwrap
@@ -89,9 +90,9 @@ def test_tests_of_ops_and_layers_are_collected_with_torch_triton_and_pytest_alon
     """What needs more is imported behind ``pytest.importorskip`` or an ``if``."""
     files = sorted((ROOT / 'tests' / folder).glob('*.py'))
     assert files
-    helpers = {file.stem for file in [*files, *(ROOT / 'tests').glob('*.py')]}
+    helpers = {file.stem for file in [*files, *(ROOT / 'tests').glob('helpers/*.py')]}
     packages = {'ssn_mm', 'ssn_mm.ops', 'ssn_mm.layers', 'ssn_mm.deploy'}
-    allowed = {'torch', 'pytest', *sys.stdlib_module_names, *helpers}
+    allowed = {'torch', 'pytest', 'references', *sys.stdlib_module_names, *helpers}
     for file in files:
         for node in ast.parse(file.read_text()).body:
             names = [alias.name for alias in getattr(node, 'names', [])]
@@ -149,6 +150,12 @@ def test_with_pytorch_alone_layers_train_freeze_and_fold():
         text=True,
     )
     assert done.stdout == "['Conv2d', 'Identity'] False\n", done.stderr
+
+
+def test_the_index_of_helpers_names_each():
+    folder = ROOT / 'tests/helpers'
+    rows = re.findall(r'^\| `(.+)` \|', (folder / 'README.md').read_text(), re.M)
+    assert rows == sorted(file.name for file in folder.glob('*.py'))
 
 
 def test_sizes_stay_readable():

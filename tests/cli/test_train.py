@@ -4,10 +4,11 @@ import io
 import shlex
 
 import pytest
-import resumed
+import resumed  # noqa: F401, registers NoisyPictures
 import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS
+from small_net import Net
 
 from ssn_mm.cli import train as tool
 from ssn_mm.engine.start import StartHook
@@ -48,11 +49,11 @@ def test_an_interrupt_that_became_another_error_is_one(monkeypatch, tmp_path, ca
 
 
 def test_a_training_of_no_iteration_is_refused_before_a_scheduler_is_built(tmp_path):
-    MODELS.register_module('ResumedNet', module=resumed.Net, force=True)
+    MODELS.register_module('SmallNet', module=Net, force=True)
     cfg = Config(
         dict(
             work_dir=str(tmp_path),
-            model=dict(type='ResumedNet'),
+            model=dict(type='SmallNet'),
             train_dataloader=dict(
                 dataset=dict(type='NoisyPictures'),
                 sampler=dict(type='DefaultSampler', shuffle=True),

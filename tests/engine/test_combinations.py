@@ -6,7 +6,8 @@ import mmseg.models
 import pytest
 import torch
 from mmengine.hooks import EMAHook, Hook
-from trainings import Net, assert_stays_selected, last_checkpoint, train
+from small_net import Net
+from trainings import assert_stays_selected, last_checkpoint, train
 
 from ssn_mm import keep_selected, set_radius
 from ssn_mm.engine.hooks import SSNRadiusHook

@@ -125,7 +125,7 @@ ERRORS = [
 
 @pytest.fixture
 def gpu_tensor(monkeypatch):
-    """What a backend is chosen by; there is no GPU."""
+    """What dispatch reads of a tensor on a GPU; there is none."""
     module = sys.modules['ssn_mm.ops.switch_norm']  # the function hides it in the package
     monkeypatch.setattr(module, 'is_traced', lambda x: False)
     device = torch.device('cuda', 0)

@@ -155,7 +155,7 @@ def test_every_kernel_compiles_for_ampere_and_hopper_with_vectors_and_without_sp
     """Also: no index of a map is computed in 32 bits, which a plane of 2^31 elements wraps."""
     env = os.environ | dict(TRITON_INTERPRET='0', TRITON_CACHE_DIR=str(tmp_path))
     env['PYTHONPATH'] = os.pathsep.join(sys.path)
-    script = Path(__file__).parents[1] / 'compile_triton.py'
+    script = Path(__file__).parents[1] / 'helpers/compile_triton.py'
     done = subprocess.run(
         [sys.executable, script], env=env, timeout=300, capture_output=True, text=True
     )

@@ -18,7 +18,7 @@ MORE = [
 
 @pytest.fixture
 def digits(tmp_path):
-    """A world of eight scenes with a picture cut short; and the options that train on it."""
+    """A dataset of eight scenes with a picture cut short, and the options that train on it."""
     root = tmp_path / 'ade'
     write_segmentation(root, num_train=8, num_val=2, size=64, progress=False)
     picture = sorted((root / 'images/training').iterdir())[3]

@@ -46,8 +46,8 @@ def trained(request, tmp_path_factory, train_in_turn):
     for loader in LOADERS:
         options[f'{loader}_dataloader.num_workers'] = 0
         options[f'{loader}_dataloader.persistent_workers'] = False
-        world = {'data_root': folder / 'world', 'num_train': 16, 'num_val': 10}
-        options |= {f'{loader}_dataloader.dataset.{k}': v for k, v in world.items()}
+        data = {'data_root': folder / 'data', 'num_train': 16, 'num_val': 10}
+        options |= {f'{loader}_dataloader.dataset.{k}': v for k, v in data.items()}
     said = train_in_turn(folder, [DEMO / f'{task}_{norm}_digits.py' for norm in NORMS], options)
     return task, folder, dict(zip(NORMS, said, strict=True))
 

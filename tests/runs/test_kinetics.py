@@ -89,10 +89,10 @@ def test_ssn1_without_the_selection_of_a_trained_ssn_is_refused(run_tool, kineti
 def test_ssn1_keeps_the_selection_of_a_trained_2d_ssn(run_tool, tmp_path, kinetics):
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         resnet = MODELS.build(dict(type='ResNet', depth=50, norm_cfg=dict(type='SSN')))
-    chosen = {}
+    selected = {}
     for name, layer in ssn_layers(resnet):
         layer.ratio_logits.data = torch.eye(3)[torch.randint(3, (2,))]
-        chosen[name] = layer.ratio_logits
+        selected[name] = layer.ratio_logits
     state = {f'backbone.{name}': value for name, value in resnet.state_dict().items()}
     torch.save({'state_dict': state, 'meta': {}}, tmp_path / 'resnet50_ssn.pth')
     pretrained = 'model.backbone.pretrained=resnet50_ssn.pth'
@@ -104,5 +104,5 @@ def test_ssn1_keeps_the_selection_of_a_trained_2d_ssn(run_tool, tmp_path, kineti
         name_2d = re.sub(r'^backbone\.(.*)\.ratio_logits$', r'\1', name)
         name_2d = name_2d.replace('downsample.bn', 'downsample.1')
         name_2d = re.sub(r'conv(\d)\.bn', r'bn\1', name_2d)
-        torch.testing.assert_close(value, chosen[name_2d].data)
-    assert len(kept) == len(chosen) == 53
+        torch.testing.assert_close(value, selected[name_2d].data)
+    assert len(kept) == len(selected) == 53

@@ -65,7 +65,7 @@ def batches(name, seed):
 
 
 def train(name, dtype=None, seed=0):
-    """Trains until all rows have chosen; returns the losses, and the dtypes that layers saw."""
+    """Trains until all rows are selected; returns the losses, and the dtypes that layers saw."""
     cfg = Config.fromfile(DEMO / f'{name}_ssn_digits.py')
     cfg.merge_from_dict(dict(model=NETWORKS[name][1]))
     cfg.optim_wrapper.optimizer.lr *= 0.1  # as in the demos' warm-up

@@ -35,9 +35,9 @@ def trained(tmp_path_factory):
 def test_a_training_ends_with_every_layer_selected_and_says_what_to_do_next(trained):
     _, output = trained
     lines = output.strip().splitlines()
-    (chosen,) = (i for i, line in enumerate(lines) if re.match(r'(\d+) of \1 ratios', line))
+    (selected,) = (i for i, line in enumerate(lines) if re.match(r'(\d+) of \1 ratios', line))
     (last,) = (i for i, line in enumerate(lines) if line.startswith('Results are in '))
-    stages = lines[chosen + 1 : last]
+    stages = lines[selected + 1 : last]
     assert stages[1].startswith('  backbone.layer1')
     bars = [re.search(r'  means ([ILB]+) +variances ([ILB]+)$', line).groups() for line in stages]
     assert sum(len(bar) for pair in bars for bar in pair) == 44

@@ -30,11 +30,11 @@ SMALL = {
 
 @pytest.fixture(scope='module')
 def options(tmp_path_factory):
-    """Overrides of a demo that takes seconds; all share one world."""
-    world = {'data_root': str(tmp_path_factory.mktemp('digits') / 'kinetics')}
-    world |= {'num_train': 8, 'num_val': 8}
-    data = {f'{loader}_dataloader.dataset.{k}': v for loader in LOADERS for k, v in world.items()}
-    return {**SMALL, **data}
+    """Overrides of a demo that takes seconds; all demos share one dataset."""
+    data = {'data_root': str(tmp_path_factory.mktemp('digits') / 'kinetics')}
+    data |= {'num_train': 8, 'num_val': 8}
+    own = {f'{loader}_dataloader.dataset.{k}': v for loader in LOADERS for k, v in data.items()}
+    return {**SMALL, **own}
 
 
 @pytest.fixture(scope='module')

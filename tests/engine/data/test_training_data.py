@@ -200,11 +200,11 @@ def test_a_hook_that_reads_the_loader_takes_no_batch_from_the_training(tmp_path,
 
 
 def test_what_a_hook_draws_for_an_epoch_is_drawn_again_after_a_stop_in_it(tmp_path):
-    class Choose(Hook):
+    class Draw(Hook):
         def before_train_epoch(self, runner):
             runner.train_dataloader.dataset.pipeline = Add(torch.rand(1).item())
 
-    check_stops(tmp_path, 'epochs', lambda: [Choose()], (7,))
+    check_stops(tmp_path, 'epochs', lambda: [Draw()], (7,))
 
 
 PLAIN = {

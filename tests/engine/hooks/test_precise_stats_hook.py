@@ -1,61 +1,15 @@
 """PreciseStatsHook in mmengine's Runner."""
 
-import random
-from uuid import uuid4
-
-import numpy as np
 import pytest
+import resumed
 import torch
-from mmengine.config import Config
-from mmengine.dataset import BaseDataset
-from mmengine.hooks import EMAHook, Hook
-from mmengine.model import BaseModel
-from mmengine.registry import DATASETS
-from mmengine.runner import Runner
+from mmengine.hooks import EMAHook
+from small_net import Net
 from torch import nn
 from torch.utils.data import IterableDataset
 
-from ssn_mm import SSN
-from ssn_mm.engine.hooks import PreciseStatsHook, ReliabilityHook, SSNRadiusHook
+from ssn_mm.engine.hooks import PreciseStatsHook, ReliabilityHook
 from ssn_mm.engine.hooks.precise_stats_hook import recalibrate_model
-
-
-@DATASETS.register_module()
-class NoisyDigits(BaseDataset):
-    """Ten pictures, each with noise by all three random generators, as augmentations draw it."""
-
-    def load_data_list(self):
-        return [dict(label=index % 2) for index in range(10)]
-
-    def prepare_data(self, index):
-        noise = torch.rand(1) + random.random() + float(np.random.rand())
-        picture = torch.randn(3, 6, 6, generator=torch.Generator().manual_seed(index))
-        return picture + noise, index % 2
-
-
-class Net(BaseModel):
-    def __init__(self):
-        super().__init__()
-        self.conv, self.norm, self.second = nn.Conv2d(3, 4, 3), SSN(4), nn.BatchNorm2d(4)
-        self.dropout, self.fc = nn.Dropout(0.3), nn.Linear(4, 2)
-
-    def forward(self, inputs, labels, mode='tensor'):
-        x = self.dropout(self.second(self.norm(self.conv(inputs)).relu()).mean((2, 3)))
-        loss = nn.functional.cross_entropy(self.fc(x), labels)
-        return dict(loss=loss) if mode == 'loss' else [loss]
-
-
-class StopAfter(Hook):
-    """As if the machine died after so many iterations."""
-
-    priority = 'LOWEST'
-
-    def __init__(self, iterations):
-        self.iterations = iterations
-
-    def after_train_iter(self, runner, *_, **__):
-        if runner.iter + 1 == self.iterations:
-            raise KeyboardInterrupt
 
 
 class Spy(PreciseStatsHook):
@@ -67,52 +21,19 @@ class Spy(PreciseStatsHook):
         super().after_train_iter(runner, batch_idx)
 
 
-LOOPS = {
-    'iterations': (dict(by_epoch=False, max_iters=14), 'InfiniteSampler'),
-    'epochs': (dict(by_epoch=True, max_epochs=3), 'DefaultSampler'),
-}
-
-
 def train(folder, precise=None, loop='iterations', stop=None, reliable=True, ema=None, **kwargs):
-    torch.manual_seed(0)
-    cfg, sampler = LOOPS[loop]
-    data = dict(
-        dataset=dict(type='NoisyDigits'),
-        sampler=dict(type=sampler, shuffle=True),
-        batch_size=2,
-        num_workers=kwargs.pop('workers', 0),
-        collate_fn=dict(type='default_collate'),
-    )
-    runner = Runner(
-        model=Net(),
-        work_dir=str(folder),
-        train_dataloader=kwargs.pop('data', data),
-        train_cfg=cfg,
-        optim_wrapper=dict(
-            constructor='SSNOptimWrapperConstructor', optimizer=dict(type='AdamW', lr=0.05)
-        ),
-        default_hooks=dict(
-            checkpoint=dict(type='CheckpointHook', interval=1 if stop else 20, by_epoch=False)
-        ),
-        custom_hooks=[
-            SSNRadiusHook(interval=4),
-            *([EMAHook(momentum=0.1, update_buffers=ema == 'buffers too')] if ema else []),
-            *([ReliabilityHook()] if reliable else []),
-            *([precise] if precise else []),
-            *([StopAfter(stop)] if stop else []),
-        ],
-        randomness=dict(seed=3),
-        cfg=Config(dict()),
-        experiment_name=f'{folder.name}-{uuid4()}',
-        log_level='WARNING',
+    """The training of resumed.py with a BatchNorm2d, and with these hooks."""
+    averages = [EMAHook(momentum=0.1, update_buffers=ema == 'buffers too')] if ema else []
+    return resumed.train(
+        folder,
+        loop,
+        stop,
+        interval=1 if stop else 20,
+        second=nn.BatchNorm2d,
+        standing=[*averages, *([ReliabilityHook()] if reliable else [])],
+        hooks=[precise] if precise else [],
         **kwargs,
     )
-    if stop:
-        with pytest.raises(KeyboardInterrupt):
-            runner.train()
-    else:
-        runner.train()
-    return runner
 
 
 def state(folder):
@@ -175,7 +96,7 @@ def test_with_ema_the_network_that_is_evaluated_is_measured(tmp_path, ema):
     found = {k: v.clone() for k, v in runner.model.state_dict().items()}
     saved = torch.load(tmp_path / 'iter_14.pth', weights_only=True)['state_dict']
     assert not differences(found, saved)
-    again = Net()
+    again = Net(second=nn.BatchNorm2d(4), dropout=0.3)
     again.load_state_dict(saved)
     recalibrate_model(runner, again, 5)
     assert not differences(again.state_dict(), saved)
@@ -184,11 +105,12 @@ def test_with_ema_the_network_that_is_evaluated_is_measured(tmp_path, ema):
 def test_measuring_needs_samples_by_their_index(tmp_path):
     class Stream(IterableDataset):
         def __iter__(self):
-            return iter([NoisyDigits().prepare_data(0)] * 20)
+            return iter([resumed.NoisyPictures().prepare_data(0)] * 20)
 
     loader = torch.utils.data.DataLoader(Stream(), batch_size=2)
+    plain = dict(train_dataloader=loader, param_scheduler=None)  # mmengine's asks for its length
     with pytest.raises(ValueError, match='got a stream, Stream'):
-        train(tmp_path, PreciseStatsHook(), reliable=False, data=loader)
+        train(tmp_path, PreciseStatsHook(), reliable=False, **plain)
 
 
 @pytest.mark.parametrize('options', [dict(num_batches=0), dict(interval=0)])

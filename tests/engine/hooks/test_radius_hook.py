@@ -10,8 +10,9 @@ import torch
 from distributed import on_ranks
 from like_gpu import LikeGPU
 from mmengine.hooks import EMAHook, Hook
-from mmengine.model import BaseModel, MMFullyShardedDataParallel
+from mmengine.model import MMFullyShardedDataParallel
 from mmengine.runner import Runner
+from small_net import Net
 from torch import nn
 from torch.utils.data import Dataset
 
@@ -28,18 +29,6 @@ class Digits(Dataset):
     def __getitem__(self, index):
         generator = torch.Generator().manual_seed(index)
         return torch.randn(3, 6, 6, generator=generator), index % 2
-
-
-class Net(BaseModel):
-    def __init__(self, normalizers=('IN', 'LN', 'BN')):
-        super().__init__()
-        self.conv, self.norm = nn.Conv2d(3, 4, 3), SSN(4, normalizers, num_groups=2)
-        self.second, self.fc = SSN(4, normalizers, num_groups=2), nn.Linear(4, 2)
-
-    def forward(self, inputs, labels, mode='tensor'):
-        x = self.second(self.norm(self.conv(inputs)).relu())
-        loss = nn.functional.cross_entropy(self.fc(x.mean((2, 3))), labels)
-        return dict(loss=loss) if mode == 'loss' else [loss]
 
 
 class Watch(Hook):

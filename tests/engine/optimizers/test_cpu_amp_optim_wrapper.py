@@ -3,8 +3,9 @@
 import pytest
 import torch
 from mmengine.registry import OPTIM_WRAPPERS
+from small_net import Net
 from torch import nn
-from trainings import SGD, Net, assert_stays_selected, last_checkpoint, train
+from trainings import SGD, assert_stays_selected, last_checkpoint, train
 
 from ssn_mm.ops import sparsestmax
 

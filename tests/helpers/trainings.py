@@ -7,13 +7,10 @@ import torch
 from mmengine.config import Config
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
-from mmengine.model import BaseModel
 from mmengine.runner import Runner
-from torch import nn
-from torch.utils.checkpoint import checkpoint
+from small_net import Net, StopAfter
 from torch.utils.data import Dataset
 
-from ssn_mm import SSN
 from ssn_mm.engine.hooks import SSNRadiusHook
 from ssn_mm.layers import ssn_layers
 
@@ -30,28 +27,6 @@ class Pictures(Dataset):
     def __getitem__(self, index):
         noise = torch.randn(3, 6, 6, generator=torch.Generator().manual_seed(index))
         return noise + index % 2, index % 2
-
-
-class Net(BaseModel):
-    """Two SSN layers; ``with_cp`` recomputes both: 'reentrant', 'not', or None."""
-
-    def __init__(self, normalizers=('IN', 'LN', 'BN'), with_cp=None):
-        super().__init__()
-        self.conv, self.norm = nn.Conv2d(3, 4, 3), SSN(4, normalizers, num_groups=2)
-        self.second, self.fc = SSN(4, normalizers, num_groups=2), nn.Linear(4, 2)
-        self.with_cp = with_cp
-
-    def body(self, x):
-        return self.second(self.norm(x).relu())
-
-    def forward(self, inputs, labels, mode='tensor'):
-        x = self.conv(inputs)
-        if self.with_cp and self.training:
-            x = checkpoint(self.body, x, use_reentrant=self.with_cp == 'reentrant')
-        else:
-            x = self.body(x)
-        loss = nn.functional.cross_entropy(self.fc(x.relu().mean((2, 3))), labels)
-        return dict(loss=loss) if mode == 'loss' else [loss]
 
 
 class Loss(BaseMetric):
@@ -82,19 +57,6 @@ class Watch(Hook):
         moments = [m for s in runner.optim_wrapper.optimizer.state.values() for m in s.values()]
         self.moments.append([m.clone() for m in moments if isinstance(m, torch.Tensor)])
         self.losses.append(outputs['loss'].item())
-
-
-class StopAfter(Hook):
-    """As if the machine died after so many iterations, just when all was saved."""
-
-    priority = 'LOWEST'
-
-    def __init__(self, iterations):
-        self.iterations = iterations
-
-    def after_train_iter(self, runner, *_, **__):
-        if runner.iter + 1 == self.iterations:
-            raise KeyboardInterrupt
 
 
 SGD = dict(type='SGD', lr=0.3, momentum=0.9, weight_decay=1e-3)

@@ -8,7 +8,7 @@ from pathlib import Path
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 EVERY = 20  # iterations between two looks, and between two records of the hooks
 LEAKS = ('batches', 'ratios', 'graphs')
 

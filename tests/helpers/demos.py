@@ -5,7 +5,7 @@ import shlex
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 DEMO = ROOT / 'configs' / 'demo' / 'deeplab_ssn_digits.py'
 SMALL = [
     'model.backbone.base_channels=8',

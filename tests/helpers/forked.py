@@ -60,11 +60,11 @@ def run_script(command, cwd, output, environment):
     os.dup2(file, 2)
     os.chdir(cwd)
     os.environ.update(environment)
-    tests = str(Path(__file__).parent)
+    tests = Path(__file__).parents[1]
     as_module = command[0] == '-m'
     sys.argv = command[1:] if as_module else command
     start = str(cwd) if as_module else str(Path(command[0]).parent)
-    sys.path[:] = [start, *(path for path in sys.path if path != tests)]
+    sys.path[:] = [start, *(path for path in sys.path if not Path(path).is_relative_to(tests))]
     try:
         if as_module:
             runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=True)

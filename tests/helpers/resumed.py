@@ -9,13 +9,11 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
-from mmengine.hooks import EMAHook, Hook
-from mmengine.model import BaseModel
+from mmengine.hooks import EMAHook
 from mmengine.registry import DATASETS
 from mmengine.runner import Runner
-from torch import nn
+from small_net import Net, StopAfter
 
-from ssn_mm import SSN
 from ssn_mm.engine.hooks import ReliabilityHook, SSNRadiusHook
 
 
@@ -30,31 +28,6 @@ class NoisyPictures(BaseDataset):
         noise = torch.rand(1) + random.random() + float(np.random.rand())
         picture = torch.randn(3, 6, 6, generator=torch.Generator().manual_seed(index))
         return picture + noise, index % 2
-
-
-class Net(BaseModel):
-    def __init__(self):
-        super().__init__()
-        self.conv, self.norm, self.second = nn.Conv2d(3, 4, 3), SSN(4), SSN(4)
-        self.dropout, self.fc = nn.Dropout(0.3), nn.Linear(4, 2)
-
-    def forward(self, inputs, labels, mode='tensor'):
-        x = self.dropout(self.second(self.norm(self.conv(inputs)).relu()).mean((2, 3)))
-        loss = nn.functional.cross_entropy(self.fc(x), labels)
-        return dict(loss=loss) if mode == 'loss' else [loss]
-
-
-class StopAfter(Hook):
-    """As if the machine died after so many iterations."""
-
-    priority = 'LOWEST'
-
-    def __init__(self, iterations):
-        self.iterations = iterations
-
-    def after_train_iter(self, runner, *_, **__):
-        if runner.iter + 1 == self.iterations:
-            raise KeyboardInterrupt
 
 
 Runner._log_env = lambda *_: None  # seconds, in which compilers tell their versions
@@ -78,14 +51,20 @@ def train(
     hooks=(),
     loader=(),
     checkpoint=(),
+    second=None,
+    standing=None,
     **kwargs,
 ):
+    """Trains in a folder; ``second`` is the class of the second norm, if not SSN.
+
+    ``hooks`` come after EMA's and reliability's, or after those that are ``standing`` there.
+    """
     torch.manual_seed(0)
     cfg, sampler = LOOPS[loop]
     resume = kwargs.get('resume', False)
     known = resume and (folder / 'last_checkpoint').exists()
     arguments = dict(
-        model=Net(),
+        model=Net(second=second and second(4), dropout=0.3),
         work_dir=str(folder),
         train_dataloader=dict(
             dataset=dict(type='NoisyPictures'),
@@ -116,8 +95,7 @@ def train(
         ),
         custom_hooks=[
             SSNRadiusHook(interval=4),
-            EMAHook(momentum=0.1),
-            ReliabilityHook(),
+            *([EMAHook(momentum=0.1), ReliabilityHook()] if standing is None else standing),
             *([StopAfter(stop)] if stop else []),
             *hooks,
         ],

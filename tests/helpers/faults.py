@@ -14,7 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 OURS = dict(type='SSN')
 THIN = dict(depth=18, base_channels=8, norm_cfg=OURS)
 

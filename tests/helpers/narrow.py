@@ -1,11 +1,11 @@
 """The demos' networks, narrow enough for tests that only run them."""
 
+from pathlib import Path
 from uuid import uuid4
-
-from conftest import ROOT
 
 from ssn_mm.cli.config import load_config
 
+ROOT = Path(__file__).parents[2]
 DEMOS = ROOT / 'configs' / 'demo'
 NARROW = {
     'resnet': {'model.backbone.base_channels': 8, 'model.head.in_channels': 32},
