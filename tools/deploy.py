@@ -63,15 +63,14 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     out = args.out or Path(args.checkpoint).with_suffix('.pt2')
-    deploy(
-        load_config(args.config, options=args.cfg_options),
-        args.checkpoint,
-        out,
-        args.shape,
-        args.onnx,
-        args.verify,
-        args.force,
-        args.seconds,
+    cfg = load_config(args.config, options=args.cfg_options)
+    deployed = deploy(cfg, args.checkpoint, out, args.shape, args.onnx, args.force)
+    if args.verify:
+        print(deployed.verify(args.verify))
+    print(deployed.speed(args.seconds))
+    print(
+        f'Run it with PyTorch alone: torch.export.load({str(out)!r}).module()(images); without '
+        'ssn_mm but with the config: docs/deploy.md'
     )
 
 

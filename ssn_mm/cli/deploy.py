@@ -3,6 +3,7 @@
 import copy
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from ..config_files import files_of
 from ..datasets.nested import type_name
-from ..datasets.pipelines import steps_of_tests
+from ..deploy.example_inputs import example_inputs
 from ..deploy.export import check_outputs, export_onnx, export_program
 from ..deploy.fold import fold
 from ..deploy.freeze import freeze
@@ -23,7 +24,6 @@ from ..deploy.networks import (
     TensorMode,
     build_network,
     check_program,
-    input_channels,
     network_config,
     takes_clips,
     task_of,
@@ -39,16 +39,70 @@ from ..weights.content import load_strictly
 from ..weights.files import check_checkpoint, read_weights
 
 
+@dataclass(frozen=True)
+class Deployed:
+    """A trained network, and the networks that were made of it.
+
+    Attributes:
+        cfg: The config of the network.
+        model: The trained network, as OpenMMLab builds it.
+        inputs: Noise of the shape that the networks take, (2, ...).
+        networks: Each as a function of preprocessed inputs: 'trained', 'frozen', 'folded',
+            'program' and, if it was asked for, 'onnx'.
+        files: The file of each of these networks that has one.
+    """
+
+    cfg: Config
+    model: Any
+    inputs: Tensor
+    networks: dict[str, Program]
+    files: dict[str, Path]
+
+    @torch.no_grad()
+    def verify(self, count: int) -> str:
+        """A table that compares outputs and labels of all networks with the trained one's.
+
+        Args:
+            count: Number of the config's test samples; photographs where its data is not there.
+
+        Raises:
+            ValueError: The outputs of a network differ.
+        """
+        return verify_outputs(self.cfg, self.model, self.networks, self.inputs.shape[1:], count)
+
+    @torch.no_grad()
+    def speed(self, seconds: float = 5.0) -> str:
+        """A table of the size of each file and the time of each network on one input.
+
+        Args:
+            seconds: How long the networks are timed, side by side.
+        """
+        one = self.inputs[:1, :1] if takes_clips(self.model) else self.inputs[:1]
+        competitors = {
+            name: Competitor({'forward': partial(network, one)})
+            for name, network in self.networks.items()
+        }
+        times = {name: t['total'] for name, t in interleave(competitors, seconds=seconds).items()}
+        lines = []
+        for name, own in times.items():
+            file = self.files.get(name)
+            size = f'{file.stat().st_size / 1e6:.1f}' if file else ''
+            speed = np.median(times['trained'] / own)
+            milliseconds = f'{np.median(own) * 1e3:.1f}'
+            lines.append([name, file or 'in memory', size, milliseconds, f'{speed:.2f}'])
+        head = ['network', 'file', 'MB', 'ms', 'speed / trained']
+        return f'One input {tuple(one.shape)}, side by side:\n\n{table(head, lines)}\n'
+
+
+@torch.no_grad()
 def deploy(
     cfg: Config,
     checkpoint: str,
     out: Path,
     shape: Sequence[int] | None = None,
     onnx: Path | None = None,
-    verify: int = 0,
     force: bool = False,
-    seconds: float = 5.0,
-) -> nn.Module:
+) -> Deployed:
     """Freezes and folds a trained network, exports it and prints what became of it.
 
     Writes the frozen checkpoint (``<out>.frozen.pth``), the program and, if asked for, ONNX, each
@@ -61,13 +115,7 @@ def deploy(
         shape: Height and width of a typical input in pixels, before them the frames of a video's
             clip; else the size of the training.
         onnx: ONNX file to write.
-        verify: How many of the config's test samples the deployed networks are compared on;
-            photographs where its data is not there.
         force: Whether an SSN that has not selected yet takes its largest ratios.
-        seconds: How long the networks are timed.
-
-    Returns:
-        The frozen and folded network.
 
     Raises:
         FileNotFoundError: There is no such checkpoint.
@@ -79,41 +127,31 @@ def deploy(
             is written.
     """
     files = _checked_files(cfg, checkpoint, out, onnx)
-    task = task_of(cfg)
     if (network := network_config(cfg)) is not cfg:
         print(f'Deployed is the network inside {type_name(cfg.model)}, which sees one view.\n')
         cfg = network
-    model, inputs, meta = _trained(cfg, checkpoint, task, shape)
+    model, inputs, meta = _trained(cfg, checkpoint, shape)
+    check_program(model, inputs)  # so that its layers see the rank of their maps
+    unselected = unselected_rows(model, cfg, checkpoint, meta)
+    frozen = _frozen(model, inputs, unselected, force)
+    layers = {name: frozen.get_submodule(name) for name, _ in ssn_layers(model)}
+    folded = copy.deepcopy(frozen)
+    fold(TensorMode(folded).eval(), inputs)
+    print(_became(model, layers, folded))
+    trained = TensorMode(frozen if unselected else model)
+    networks: dict[str, Program] = dict(trained=trained, frozen=TensorMode(frozen))
+    networks['folded'] = TensorMode(folded)
+    for name in ('frozen', 'folded'):
+        check_outputs(networks[name], trained, inputs, f'the {name} network')
     about = meta.get('dataset_meta') or {}
-    with torch.no_grad():
-        check_program(model, inputs)  # so that its layers see the rank of their maps
-        unselected = unselected_rows(model, cfg, checkpoint, meta)
-        frozen = _frozen(model, inputs, unselected, force)
-        layers = {name: frozen.get_submodule(name) for name, _ in ssn_layers(model)}
-        folded = copy.deepcopy(frozen)
-        fold(TensorMode(folded).eval(), inputs)
-        print(_became(model, layers, folded))
-        trained = TensorMode(frozen if unselected else model)
-        networks: dict[str, Program] = dict(trained=trained, frozen=TensorMode(frozen))
-        networks['folded'] = TensorMode(folded)
-        for name in ('frozen', 'folded'):
-            check_outputs(networks[name], trained, inputs, f'the {name} network')
-        save_frozen(frozen, layers, files['frozen'], about or None)
-        export_program(folded, inputs, out)
-        networks['program'] = torch.export.load(str(out)).module()
-        if onnx:
-            classes = list(about.get('classes') or []) or None
-            export_onnx(folded, inputs, onnx, dict(task=task, classes=classes))
-            networks['onnx'] = OnnxProgram(onnx)
-        if verify:
-            print(verify_outputs(cfg, model, networks, inputs.shape[1:], verify))
-        one = inputs[:1, :1] if takes_clips(model) else inputs[:1]
-        print(_speed(networks, files, one, seconds))
-    print(
-        f'Run it with PyTorch alone: torch.export.load({str(out)!r}).module()(images); without '
-        'ssn_mm but with the config: docs/deploy.md'
-    )
-    return folded
+    save_frozen(frozen, layers, files['frozen'], about or None)
+    export_program(folded, inputs, out)
+    networks['program'] = torch.export.load(str(out)).module()
+    if onnx:
+        classes = list(about.get('classes') or []) or None
+        export_onnx(folded, inputs, onnx, dict(task=task_of(cfg), classes=classes))
+        networks['onnx'] = OnnxProgram(onnx)
+    return Deployed(cfg, model, inputs, networks, files)
 
 
 def _checked_files(cfg: Config, checkpoint: str, out: Path, onnx: Path | None) -> dict[str, Path]:
@@ -130,17 +168,16 @@ def _checked_files(cfg: Config, checkpoint: str, out: Path, onnx: Path | None) -
 
 
 def _trained(
-    cfg: Config, checkpoint: str, task: str, shape: Sequence[int] | None
+    cfg: Config, checkpoint: str, shape: Sequence[int] | None
 ) -> tuple[Any, Tensor, Mapping[str, Any]]:
     """The trained network, noise of the shape that it takes, and the checkpoint's meta."""
     model = build_network(cfg)
-    if task == 'action' and model.test_cfg:
+    if task_of(cfg) == 'action' and model.test_cfg:
         model.test_cfg.pop('max_testing_views', None)  # splits batches, changes no result
-    shape = _checked(shape or _input_size(cfg, model), model)
+    inputs = example_inputs(cfg, model, shape)
     state, meta = read_weights(checkpoint)
     load_strictly(model, state, checkpoint)
-    leading = _leading(cfg, model, task)
-    return model, torch.randn(2, *leading, input_channels(model), *shape), meta
+    return model, inputs, meta
 
 
 def _frozen(model: nn.Module, inputs: Tensor, unselected: str, force: bool) -> nn.Module:
@@ -184,62 +221,3 @@ def _became(model: nn.Module, layers: dict[str, nn.Module], folded: nn.Module) -
         table(['layer', 'mean', 'variance', 'became'], lines)
         + f'\n\n{len(lines)} SSN layers, {gone} of them folded away.\n'
     )
-
-
-def _speed(
-    networks: dict[str, Program], files: dict[str, Path], inputs: Tensor, seconds: float
-) -> str:
-    """Size of each file, and time of each network side by side."""
-    competitors = {
-        name: Competitor({'forward': partial(network, inputs)})
-        for name, network in networks.items()
-    }
-    times = {name: t['total'] for name, t in interleave(competitors, seconds=seconds).items()}
-    lines = []
-    for name, own in times.items():
-        file = files.get(name)
-        size = f'{file.stat().st_size / 1e6:.1f}' if file else ''
-        speed = np.median(times['trained'] / own)
-        lines.append(
-            [name, file or 'in memory', size, f'{np.median(own) * 1e3:.1f}', f'{speed:.2f}']
-        )
-    head = ['network', 'file', 'MB', 'ms', 'speed / trained']
-    return f'One input {tuple(inputs.shape)}, side by side:\n\n{table(head, lines)}\n'
-
-
-def _checked(shape: Sequence[int] | None, model: nn.Module) -> Sequence[int]:
-    wanted = 'FRAMES HEIGHT WIDTH' if takes_clips(model) else 'HEIGHT WIDTH'
-    if shape is None:
-        raise ValueError(f'the config tells no input size; give --shape {wanted}')
-    if len(shape) != len(wanted.split()):
-        raise ValueError(f'{type(model).__name__} takes --shape {wanted}, got {tuple(shape)}')
-    return shape
-
-
-def _leading(cfg: Config, model: nn.Module, task: str) -> list[int]:
-    """Dimensions between batch and channels: clips of a video, or segments of one."""
-    if task != 'action':
-        return []
-    if takes_clips(model):
-        return [2]
-    sampler = _sampler(steps_of_tests(cfg))
-    return [max(2, sampler.get('clip_len', 1) * sampler.get('num_clips', 8))]
-
-
-def _sampler(steps: Mapping[str, Mapping]) -> Mapping:
-    """The step that samples frames of a video."""
-    return next((step for name, step in steps.items() if 'Sample' in name), {})
-
-
-def _input_size(cfg: Config, model: nn.Module) -> tuple[int, ...] | None:
-    """Height and width of what the network sees, of a video the frames too, if the config tells."""
-    steps = steps_of_tests(cfg)
-    preprocessor = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
-    size = preprocessor.get('size')  # segmentation pads to it
-    size = size or (cfg.model.get('test_cfg') or {}).get('crop_size') or cfg.get('crop_size')
-    crops = (step.get('crop_size') for name, step in steps.items() if name.endswith('Crop'))
-    size = size or next((crop for crop in crops if crop), None)
-    frames = [_sampler(steps).get('clip_len')] if takes_clips(model) else []
-    if size is None or None in frames:
-        return None
-    return (*frames, *((size, size) if isinstance(size, int) else size))

@@ -265,8 +265,8 @@ def test_a_model_that_averages_is_inferred_with_and_its_network_deployed(tta, da
     np.testing.assert_array_equal(label_map(data / 'maps'), found)
     if not tta:
         onnx = data / 'w.onnx'
-        deploy(inside, str(checkpoint), data / 'w.pt2', (54, 80), onnx, verify=1, seconds=0)
-        said = capsys.readouterr().out
+        done = deploy(inside, str(checkpoint), data / 'w.pt2', (54, 80), onnx)
+        said = capsys.readouterr().out + done.verify(1)
         assert 'the network inside SegTTAModel' in said
         assert said.count('4320 of 4320') == 5
         by_onnx = Predictor(inside, onnx).predict([str(data / 'pictures/one.png')])[0].label_map
@@ -285,7 +285,7 @@ def mixed(data):
     return cfg
 
 
-def test_the_steps_of_a_wrapper_are_done_by_infer_deploy_and_tta_too(data, capsys):
+def test_the_steps_of_a_wrapper_are_done_by_infer_deploy_and_tta_too(data):
     cfg = mixed(data)
     checkpoint = weights(cfg, data)
     evaluate(mixed(data), str(checkpoint), out=str(data / 'maps'))
@@ -293,8 +293,8 @@ def test_the_steps_of_a_wrapper_are_done_by_infer_deploy_and_tta_too(data, capsy
     np.testing.assert_array_equal(label_map(data / 'maps'), found)
     plain = Predictor(segmentor(data), checkpoint).predict([str(data / 'pictures/one.png')])
     assert (plain[0].label_map != found).any()  # of the mirror image
-    deploy(cfg, str(checkpoint), data / 'w.pt2', (54, 80), verify=1, seconds=0)
-    assert 'On 1 test samples' in capsys.readouterr().out
+    done = deploy(cfg, str(checkpoint), data / 'w.pt2', (54, 80))
+    assert 'On 1 test samples' in done.verify(1)
     cfg, (_, plain) = mixed(data), averaging(data)
     cfg.tta_model, cfg.tta_pipeline = plain.tta_model, plain.tta_pipeline
     expected = evaluate(plain, str(checkpoint), tta=True)
@@ -335,7 +335,7 @@ def test_a_config_of_classes_tests_infers_deploys_paints_and_averages(data):
     assert len(list((data / 'shown').rglob('*.png'))) == 1
     evaluate(lazy(data), str(checkpoint), tta=True, out=str(data / 'averaged'))
     assert label_map(data / 'averaged').shape == expected.shape
-    deploy(lazy(data), str(checkpoint), data / 'lazy.pt2', (54, 80), verify=1, seconds=0)
+    deploy(lazy(data), str(checkpoint), data / 'lazy.pt2', (54, 80)).verify(1)
     program = torch.export.load(str(data / 'lazy.pt2')).module()
     assert program(torch.zeros(1, 1, 40, 40)).shape[:2] == (1, 4)
 

@@ -29,11 +29,10 @@ def data(tmp_path):
     return tmp_path
 
 
-def deployed(cfg, checkpoint, folder, capsys, shape=(48, 64)):
-    """The ONNX file, and what the tool printed."""
+def deployed(cfg, checkpoint, folder, shape=(48, 64)):
+    """The ONNX file, and how the networks compare on a sample."""
     onnx = folder / 'model.onnx'
-    deploy(cfg, str(checkpoint), folder / 'model.pt2', shape, onnx, verify=1, seconds=0)
-    return onnx, capsys.readouterr().out
+    return onnx, deploy(cfg, str(checkpoint), folder / 'model.pt2', shape, onnx).verify(1)
 
 
 @pytest.mark.parametrize(
@@ -44,11 +43,11 @@ def deployed(cfg, checkpoint, folder, capsys, shape=(48, 64)):
         pytest.param([BINARY, OCR | TWO | dict(threshold=0.5)], 3, id='cascade of one channel'),
     ],
 )
-def test_the_onnx_file_of_any_head_infers_as_its_checkpoint(heads, channels, data, capsys):
+def test_the_onnx_file_of_any_head_infers_as_its_checkpoint(heads, channels, data):
     load = dict(color_type='grayscale' if channels == 1 else 'color')
     cfg = segmentor(data, load=load, channels=channels, heads=heads)
     file, checkpoint = save(data, photograph()), weights(cfg, data)
-    onnx, said = deployed(cfg, checkpoint, data, capsys)
+    onnx, said = deployed(cfg, checkpoint, data)
     assert 'On 1 test samples:' in said
     assert said.count('4320 of 4320') == 5  # trained, frozen, folded, program, ONNX
     one, other = (Predictor(cfg, w).predict([str(file)])[0].label_map for w in (checkpoint, onnx))
@@ -57,15 +56,14 @@ def test_the_onnx_file_of_any_head_infers_as_its_checkpoint(heads, channels, dat
 
 
 @pytest.mark.parametrize('there', [None, 'val'])
-def test_verifying_takes_the_validation_data_or_photographs_without_test_data(there, data, capsys):
+def test_verifying_takes_the_validation_data_or_photographs_without_test_data(there, data):
     save(data, photograph())
     cfg = segmentor(data, heads=BINARY, load=dict(color_type='grayscale'), channels=1)
     checkpoint = weights(cfg, data)
     loader = cfg.pop('test_dataloader')
     if there:
         cfg.val_dataloader = loader
-    deploy(cfg, str(checkpoint), data / 'model.pt2', (48, 64), verify=1, seconds=0)
-    said = capsys.readouterr().out
+    said = deploy(cfg, str(checkpoint), data / 'model.pt2', (48, 64)).verify(1)
     assert ('On 1 val samples' if there else 'photographs (the config has no test data)') in said
 
 
@@ -136,11 +134,11 @@ def classifier(neck):
     )
 
 
-def test_the_mean_of_powers_deploys_and_its_onnx_file_infers(tmp_path, capsys):
+def test_the_mean_of_powers_deploys_and_its_onnx_file_infers(tmp_path):
     cfg = classifier(dict(type='GeneralizedMeanPooling'))
     torch.manual_seed(0)
     torch.save(dict(state_dict=selected(build_network(cfg)).state_dict()), tmp_path / 'w.pth')
-    onnx, said = deployed(cfg, tmp_path / 'w.pth', tmp_path, capsys)
+    onnx, said = deployed(cfg, tmp_path / 'w.pth', tmp_path)
     assert 'photographs' in said
     images = [photograph()]
     one, other = (Predictor(cfg, w).predict(images)[0].scores for w in (tmp_path / 'w.pth', onnx))
@@ -152,7 +150,7 @@ def test_a_layer_that_cannot_be_exported_is_named_with_what_still_works(tmp_path
     torch.save(dict(state_dict=selected(build_network(cfg)).state_dict()), tmp_path / 'w.pth')
     why = r'Cropping \(neck\) cannot be exported for any size .*frozen checkpoint.*infer\.py'
     with pytest.raises(ValueError, match=why):
-        deploy(cfg, str(tmp_path / 'w.pth'), tmp_path / 'w.pt2', (48, 64), seconds=0)
+        deploy(cfg, str(tmp_path / 'w.pth'), tmp_path / 'w.pt2', (48, 64))
     assert Predictor(cfg, tmp_path / 'w.frozen.pth').predict([photograph()])[0].scores.size == 3
 
 
@@ -214,7 +212,7 @@ def recognizer(folder, frames):
     )  # fmt: skip
 
 
-def test_a_network_over_segments_deploys_and_its_onnx_file_infers(tmp_path, capsys):
+def test_a_network_over_segments_deploys_and_its_onnx_file_infers(tmp_path):
     file = tmp_path / 'film.avi'
     writer = cv2.VideoWriter(str(file), cv2.VideoWriter.fourcc(*'MJPG'), 10, (64, 48))
     for number in range(9):
@@ -225,7 +223,7 @@ def test_a_network_over_segments_deploys_and_its_onnx_file_infers(tmp_path, caps
     torch.manual_seed(0)
     checkpoint = tmp_path / 'tsn.pth'
     torch.save(dict(state_dict=selected(build_network(cfg)).state_dict()), checkpoint)
-    onnx, said = deployed(cfg, checkpoint, tmp_path, capsys, None)
+    onnx, said = deployed(cfg, checkpoint, tmp_path, None)
     assert said.count('1 of 1') == 5
     one, other = (Predictor(cfg, w).predict([str(file)])[0].scores for w in (checkpoint, onnx))
     np.testing.assert_allclose(one, other, atol=1e-4)
