@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from ..layers import SSN, MixedNorm, ssn_layers
-from ..ops.normalizers import competing
+from ..ops.normalizers import competing, no_case
 
 
 @torch.no_grad()
@@ -104,6 +104,8 @@ def _torch_norm(layer: SSN, name: str, rank: int) -> nn.Module:
     if name == 'IN':
         norm = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)[dims]
         return norm(size, eps, affine=True)
+    if name not in ('LN', 'GN'):
+        raise no_case(name, 'deploy.freeze')
     return nn.GroupNorm(1 if name == 'LN' else layer.num_groups, size, eps)
 
 

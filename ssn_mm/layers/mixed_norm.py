@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ..ops.moments import Moments, group_moments, layer_moments
-from ..ops.normalizers import NORMALIZERS, check_groups, has_area, without_elements
+from ..ops.normalizers import NORMALIZERS, check_groups, has_area, no_case, without_elements
 from ..ops.tracing import is_transformed
 from .eps import EpsOfLayer
 from .state import PAIR_CODES, encode_pair, pair_mismatch
@@ -191,7 +191,11 @@ class MixedNorm(nn.Module):
             return self.running_mean[None], self.running_var[None]
         if name == 'LN':
             return layer_moments(*own)
-        return group_moments(*own, self.num_groups) if name == 'GN' else own
+        if name == 'GN':
+            return group_moments(*own, self.num_groups)
+        if name != 'IN':
+            raise no_case(name, 'MixedNorm')
+        return own
 
     def __prepare_scriptable__(self) -> NoReturn:
         refuse_script(self)

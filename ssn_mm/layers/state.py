@@ -13,6 +13,7 @@ from .sharded import whole
 
 CODES = 'normalizer_codes'
 PAIR_CODES = 'selected_codes'
+_FIRST_NAMES = 4  # how many NORMALIZERS the earliest states knew
 RATIO_KEYS = ('ratio_logits', 'radius', CODES)  # what only SSN and SN have
 
 _warned: list | None = None  # the last load that was warned of another norm's state
@@ -30,8 +31,9 @@ def encode(
 ) -> Tensor:
     """The codes (3, K) that say what logits are for.
 
-    Row 0 has the normalizers' places in NORMALIZERS; row 1 GN's number of groups, 0 for the other
-    normalizers; row 2 has 1 throughout for SparsestMax (SSN), 0 for softmax (SN).
+    Row 0 has the normalizers' places in NORMALIZERS, which is why new names are appended to it;
+    row 1 GN's number of groups, 0 for the other normalizers; row 2 has 1 throughout for SparsestMax
+    (SSN), 0 for softmax (SN).
     """
     groups = [num_groups if name == 'GN' else 0 for name in normalizers]
     places = [NORMALIZERS.index(name) for name in normalizers]
@@ -136,18 +138,22 @@ def encode_pair(
     num_groups: int,
     device: torch.device | str | int | None = None,
 ) -> Tensor:
-    """The codes (3, 4) that say what the state of a :class:`MixedNorm` is for.
+    """The codes (3, K) that say what the state of a :class:`MixedNorm` is for.
 
-    Rows 0 and 1 mark which of NORMALIZERS the mean has, and which the variance; the last entry is
-    GN's number of groups, 0 where GN is not used.
+    They have a column for each of NORMALIZERS. Rows 0 and 1 mark which the mean has, and which the
+    variance; row 2 has GN's number of groups in GN's column, 0 where GN is not used.
     """
     groups = num_groups if 'GN' in (*mean, *var) else 0
     rows = [[int(name in names) for name in NORMALIZERS] for names in (mean, var)]
-    return torch.tensor([*rows, [0, 0, 0, groups]], device=device)
+    rows.append([groups if name == 'GN' else 0 for name in NORMALIZERS])
+    return torch.tensor(rows, device=device)
 
 
 def pair_mismatch(codes: Tensor, own: Tensor) -> str:
     """Describes two results of :func:`encode_pair` that differ; '' if they do not."""
+    if codes.dim() == 2 and _FIRST_NAMES <= codes.size(1) < own.size(1):
+        # of a version that did not have the last names
+        codes = torch.nn.functional.pad(codes, (0, own.size(1) - codes.size(1)))
     if codes.is_meta or own.is_meta or codes.tolist() == own.tolist():
         return ''
     return f'{_describe_pair(codes)}, and the layer has {_describe_pair(own)}'
@@ -157,7 +163,7 @@ def _describe_pair(codes: Tensor) -> str:
     if tuple(codes.shape) != (3, len(NORMALIZERS)):
         return f'unknown normalizers of shape {tuple(codes.shape)}'
     *rows, groups = codes.tolist()
-    names = [name if name != 'GN' else f'GN({groups[-1]})' for name in NORMALIZERS]
+    names = [f'GN({g})' if n == 'GN' else n for n, g in zip(NORMALIZERS, groups, strict=True)]
     mean, var = ('+'.join(n for n, has in zip(names, row, strict=True) if has) for row in rows)
     return f'mean {mean}, var {var}'
 

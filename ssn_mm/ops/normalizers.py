@@ -8,8 +8,19 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+# Files hold places in it, so a new name is appended. Whatever tells normalizers apart raises on a
+# name that it has no case for; CONTRIBUTING.md lists these places.
 NORMALIZERS = ('IN', 'LN', 'BN', 'GN')
-_SETS = frozenset(names for k in range(1, 5) for names in permutations(NORMALIZERS, k))
+_COUNTS = range(1, len(NORMALIZERS) + 1)
+_SETS = frozenset(names for k in _COUNTS for names in permutations(NORMALIZERS, k))
+
+
+def no_case(name: str, where: str) -> NotImplementedError:
+    """The error of a place that tells normalizers apart and has no case for this one."""
+    return NotImplementedError(
+        f'{where} has no case for the normalizer {name!r}; add it there, and wherever else '
+        'CONTRIBUTING.md says that a new normalizer needs one'
+    )
 
 
 def check_normalizers(normalizers: Sequence[str], at_least: int = 2) -> None:
@@ -92,6 +103,8 @@ def fitting(
         'BN': math.inf if joint or not batch_stats else n * area,
         'GN': c // num_groups * area,
     }
+    if unknown := [name for name in normalizers if name not in elements]:
+        raise no_case(unknown[0], 'ops.normalizers.fitting')
     return tuple(elements[name] > 1 for name in normalizers)
 
 

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from .dispatch import get_backend, is_kernels_best, load_kernels
 from .norm import Norm, PerChannel
+from .normalizers import no_case
 from .switch_norm import normalize, spans_processes
 from .tracing import is_transformed
 
@@ -62,8 +63,10 @@ def selected_norm(
         if mean == 'BN':
             stats = (channels.running_mean, channels.running_var, weight, channels.bias)
             return torch.nn.functional.batch_norm(x, *stats, batch_stats, momentum, norm.eps)
-        groups = {'IN': x.size(1), 'LN': 1, 'GN': norm.num_groups}[mean]
-        return torch.nn.functional.group_norm(x, groups, weight, channels.bias, norm.eps)
+        groups = {'IN': x.size(1), 'LN': 1, 'GN': norm.num_groups}
+        if mean not in groups:
+            raise no_case(mean, 'selected_norm')
+        return torch.nn.functional.group_norm(x, groups[mean], weight, channels.bias, norm.eps)
     return normalize(x, logits, None, norm, channels, training, momentum)[0]
 
 

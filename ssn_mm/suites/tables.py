@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..ops.normalizers import NORMALIZERS
 from ..timing.tables import Table
 from .provenance import LIBRARIES
 from .results import Results
@@ -137,7 +138,7 @@ def ratio_table(results: Results) -> Table:
 def _trends(results: Results) -> str:
     told = 'Mean ± standard deviation over the seeds of the average over the layers.'
     for label in results.labels():
-        for name in ('IN', 'LN', 'BN', 'GN'):
+        for name in NORMALIZERS:
             if own := trend(results, label, name):
                 rho, p, runs = own
                 told += (

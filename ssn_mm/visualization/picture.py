@@ -13,10 +13,11 @@ from matplotlib.figure import Figure  # no global state, no display
 from PIL import Image, PngImagePlugin
 
 from ..files import write_atomically
+from ..ops.normalizers import NORMALIZERS
 
 # Okabe and Ito's colour-blind safe colours; hatches and line styles tell them apart without colour
-COLOURS = {'IN': '#D55E00', 'LN': '#009E73', 'BN': '#0072B2', 'GN': '#CC79A7'}
-HATCHES = {'IN': '//', 'LN': '..', 'BN': '', 'GN': 'xx'}
+COLOURS = dict(zip(NORMALIZERS, ('#D55E00', '#009E73', '#0072B2', '#CC79A7'), strict=True))
+HATCHES = dict(zip(NORMALIZERS, ('//', '..', '', 'xx'), strict=True))
 LABELS = {**COLOURS, 'SN': '#E69F00', 'SSN': '#000000'}
 OTHERS = ('#56B4E9', '#8C6D31', '#7F7F7F', '#F0E442')
 DASHES = ('-', '--', '-.', ':', (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)))

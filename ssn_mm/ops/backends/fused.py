@@ -51,7 +51,7 @@ def switch_norm(
 ) -> tuple[Tensor, Tensor]:
     """Normalizes as ``reference.switch_norm`` does, with the kernels of a backend.
 
-    The reference computes second derivatives.
+    For second derivatives it calls the reference, whose steps autograd can differentiate again.
 
     Args:
         x: The map, (N, C, *spatial).
@@ -152,8 +152,9 @@ def _forward_fake(
     source, normalizers, eps, num_groups, sync, kernels,
 ):  # fmt: skip
     n, c = x.shape[:2]
-    measures = 'BN' in normalizers and running_mean is None
-    shapes = [(2, normalizers.count(',') + 1), (state_size(n, c),), (2, c if measures else 0)]
+    names = normalizers.split(',')
+    measures = 'BN' in names and running_mean is None
+    shapes = [(2, len(names)), (state_size(n, c),), (2, c if measures else 0)]
     wide = torch.promote_types(x.dtype, torch.float32)
     return torch.empty_like(_dense(x)), *(x.new_empty(shape, dtype=wide) for shape in shapes)
 

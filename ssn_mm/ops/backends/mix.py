@@ -25,6 +25,7 @@ from ..moments import (
     sum_processes,
 )
 from ..norm import Norm, PerChannel
+from ..normalizers import no_case
 from ..projection import jacobian_product, solve
 
 
@@ -180,6 +181,8 @@ def _merge(name: str, mean: Tensor, var: Tensor, channels: PerChannel, num_group
         return layer_moments(mean, var)
     if name == 'GN':
         return group_moments(mean, var, num_groups)
+    if name != 'BN':
+        raise no_case(name, 'mix._merge')
     if channels.running_mean is not None and channels.running_var is not None:
         return channels.running_mean[None], channels.running_var[None]
     return batch_moments(mean, var)
@@ -193,7 +196,9 @@ def _average(name: str, to_mean: Tensor, to_var: Tensor, num_groups: int) -> Mom
     elif name == 'GN':
         grouped = both.unflatten(2, (num_groups, -1))
         both = grouped.mean(3, keepdim=True).expand_as(grouped).flatten(2)
-    else:
+    elif name == 'BN':
         both = both.mean(1, keepdim=True)
+    else:
+        raise no_case(name, 'mix._average')
     mean, var = both.unbind()
     return mean, var

@@ -1,4 +1,4 @@
-"""The oracle: Eq. 1 as plain autograd, for any device and dtype."""
+"""The reference: Eq. 1 as plain autograd, for any device and dtype."""
 
 import math
 
@@ -14,6 +14,7 @@ from ..moments import (
     sync_moments,
 )
 from ..norm import Norm, PerChannel
+from ..normalizers import no_case
 from ..running_stats import Update, update_running
 from ..sparsestmax import sparsestmax
 
@@ -82,6 +83,8 @@ def _mix_moments(
             moments.append(layer_moments(mean, var))
         elif name == 'GN':
             moments.append(group_moments(mean, var, norm.num_groups))
+        elif name != 'BN':
+            raise no_case(name, 'the reference')
         elif channels.running_mean is not None and channels.running_var is not None:
             used = channels.running_mean.to(mean), channels.running_var.to(var)
             moments.append((used[0][None], used[1][None]))

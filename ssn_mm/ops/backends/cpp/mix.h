@@ -7,13 +7,15 @@
 
 #include "maps.h"
 #include "sparsestmax.h"
+#include "switch_norm.h"
 
-enum Kind { kIN, kLN, kBN, kGN };
+static_assert(kKinds == 4,
+              "Numbers, Merged, mix and mix_backward lack the formula of a further kind");
 enum Source { kRatios, kLogits, kSelected };  // what the logits are; ratios are two rows of k
 
 struct Recipe {
   Int n, c, groups;  // 1 group without GN
-  int kinds, k;      // four bits for each of k normalizers: 1 + its Kind
+  int kinds, k;      // four bits for each of k normalizers, at most kKinds: 1 + its Kind
   double eps;
   int threads;
 
@@ -27,7 +29,7 @@ struct Recipe {
 
 // A row of ratios by kind, 0 for normalizers that do not take part.
 template <class A> struct Shares {
-  A of[4] = {};
+  A of[kKinds] = {};
   Shares(const Recipe& q, const A* ratios) {
     for (int i = 0; i < q.k; ++i) of[q.kind(i)] = ratios[i];
   }
@@ -122,11 +124,11 @@ void mix(const Recipe& q, const A* m, const A* v, const A* logits, Source source
          const A* weight, const A* running_mean, const A* running_var, A* ratios, A* curve,
          A* shift, A* rstd, A* scale, A* batch) {
   for (int row = 0; row < 2; ++row) {
-    double p[4] = {}, stretch = 1, bend = 0;
+    double p[kKinds] = {}, stretch = 1, bend = 0;
     if (source == kSelected) {
       p[q.k == 1 ? 0 : row] = 1;
     } else {
-      double z[4];
+      double z[kKinds];
       std::copy(logits + row * q.k, logits + (row + 1) * q.k, z);
       if (source == kLogits) sparsestmax(z, q.k, radius, p, &stretch, &bend);
       else std::copy(z, z + q.k, p);
@@ -224,7 +226,7 @@ void mix_backward(const Recipe& q, Int area, const A* m, const A* v, const A* ra
   });
 
   if (source == kSelected) return;
-  double dp[2][4] = {};
+  double dp[2][kKinds] = {};
   for (Int n = 0; n < q.n; ++n) {
     dp[0][kIN] += in[2 * n];
     dp[1][kIN] += in[2 * n + 1];
@@ -240,7 +242,7 @@ void mix_backward(const Recipe& q, Int area, const A* m, const A* v, const A* ra
     dp[row][kLN] = inner(g.ln, value.ln, q.c);
     dp[row][kBN] = inner(g.bn, value.bn, q.n);
     dp[row][kGN] = inner(g.gn, value.gn, width);
-    double z[4], p[4], grad[4], dz[4];
+    double z[kKinds], p[kKinds], grad[kKinds], dz[kKinds];
     for (int i = 0; i < q.k; ++i) grad[i] = dp[row][q.kind(i)];
     std::copy(logits + row * q.k, logits + (row + 1) * q.k, z);
     std::copy(ratios + row * q.k, ratios + (row + 1) * q.k, p);

@@ -8,6 +8,10 @@
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
 
+#include <algorithm>
+#include <iterator>
+#include <string_view>
+
 #include "switch_norm.h"
 
 namespace {
@@ -88,15 +92,25 @@ Tensor affine_grad(const Tensor& dy, const Tensor& x, const Tensor& shift, const
   return dx;
 }
 
+constexpr std::string_view kNames[] = {"IN", "LN", "BN", "GN"};  // in the order of Kind
+static_assert(std::size(kNames) == kKinds && 4 * kKinds <= 31);  // four bits of an int for each
+
 // Names with commas between as bits, see Recipe; and 1 group where GN is not among them.
 struct Names {
   int kinds = 0, k = 0;
   Int groups = 1;
-  Names(const std::string& names, Int num_groups) {
-    for (size_t i = 0; i < names.size(); i += 3) {
-      const int kind = names[i] == 'I' ? 1 : names[i] == 'L' ? 2 : names[i] == 'B' ? 3 : 4;
-      kinds |= kind << 4 * k++;
-      if (kind == 4) groups = num_groups;
+  bool has_bn = false;
+  Names(std::string_view names, Int num_groups) {
+    for (size_t first = 0, end = 0; end < names.size(); first = end + 1) {
+      end = std::min(names.find(',', first), names.size());
+      const auto name = names.substr(first, end - first);
+      const auto kind = std::find(std::begin(kNames), std::end(kNames), name) - kNames;
+      TORCH_CHECK_NOT_IMPLEMENTED(kind < kKinds, "the C++ kernels have no case for the normalizer '",
+                                  name, "'; CONTRIBUTING.md says where a new one needs its case");
+      TORCH_CHECK(k < kKinds, "the C++ kernels take ", int(kKinds), " normalizers, got ", names);
+      kinds |= int(kind + 1) << 4 * k++;
+      if (kind == kGN) groups = num_groups;
+      if (kind == kBN) has_bn = true;
     }
   }
 };
@@ -122,7 +136,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> forward(
   const bool updates = updated_mean && updated_mean->scalar_type() == type &&
                        updated_mean->is_contiguous() && updated_var->scalar_type() == type &&
                        updated_var->is_contiguous();
-  const bool measures = normalizers.find("BN") != std::string::npos && !used_mean && !updates;
+  const bool measures = names.has_bn && !used_mean && !updates;
   Tensor batch = at::empty({2, measures ? c : 0}, options);
   void *mean = nullptr, *var = nullptr;
   if (updates) {

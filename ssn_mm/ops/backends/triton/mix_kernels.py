@@ -8,8 +8,10 @@ import triton
 import triton.language as tl
 
 from ...projection import TIE_DISTANCE
+from .plans import KINDS
 
-_LN, _BN, _GN = tl.constexpr(1), tl.constexpr(2), tl.constexpr(3)
+_IN, _LN = tl.constexpr(KINDS['IN']), tl.constexpr(KINDS['LN'])
+_BN, _GN = tl.constexpr(KINDS['BN']), tl.constexpr(KINDS['GN'])
 # where BN's averages of the gradients come from: there are none, this program, or memory
 FIXED, OWN, READ = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2)
 _TIE = tl.constexpr(TIE_DISTANCE)
@@ -129,10 +131,12 @@ def _average(t, n, groups, size, kind: tl.constexpr):
     """A_k of `backends.mix` over cells; those that do not exist are 0."""
     if kind == _LN:
         t = tl.sum(tl.sum(t, 2, keep_dims=True), 1, keep_dims=True) / (groups * size)
-    if kind == _GN:
+    elif kind == _GN:
         t = tl.sum(t, 2, keep_dims=True) / size
-    if kind == _BN:
+    elif kind == _BN:
         t = tl.sum(t, 0, keep_dims=True) / n
+    else:
+        tl.static_assert(kind == _IN, '_average has no case for this normalizer')
     return t
 
 
@@ -160,7 +164,7 @@ def mix_kernel(
     mean_ptr, var_ptr, logits_ptr, radius_ptr, weight_ptr, bn_mean_ptr, bn_var_ptr,
     ratios_ptr, stretch_ptr, bend_ptr, shift_ptr, rstd_ptr, scale_ptr, share_ptr, n, groups, size,
     eps: tl.constexpr, full: tl.constexpr, measure: tl.constexpr, kinds: tl.constexpr,
-    k: tl.constexpr, block_k: tl.constexpr,
+    bits: tl.constexpr, k: tl.constexpr, block_k: tl.constexpr,
     block_n: tl.constexpr, block_g: tl.constexpr, block_j: tl.constexpr,
 ):  # fmt: skip
     row, column = tl.arange(0, 2)[:, None], tl.arange(0, block_k)[None, :]
@@ -176,7 +180,7 @@ def mix_kernel(
     for i in tl.static_range(k):
         m, v = _merged(
             mean, var, bn_mean_ptr, bn_var_ptr, inside, channel, known, n, groups, size,
-            (kinds >> 2 * i) & 3, measure,
+            (kinds >> bits * i) % (1 << bits), measure,
         )  # fmt: skip
         shift += m * tl.sum(tl.where((column == i) & (row == 0), p, 0.0))
         rstd += v * tl.sum(tl.where((column == i) & (row == 1), p, 0.0))
@@ -238,7 +242,7 @@ def mix_grad_kernel(
     bn_mean_ptr, bn_var_ptr, bn_ptr, share_ptr, z_ptr, p_ptr, stretch_ptr, bend_ptr,
     slope_ptr, offset_ptr, dlogits_ptr, dbias_ptr, dweight_ptr, n, groups, size, area,
     constrained: tl.constexpr, whole: tl.constexpr, bn: tl.constexpr, kinds: tl.constexpr,
-    k: tl.constexpr, block_k: tl.constexpr,
+    bits: tl.constexpr, k: tl.constexpr, block_k: tl.constexpr,
     block_n: tl.constexpr, block_g: tl.constexpr, block_j: tl.constexpr,
 ):  # fmt: skip
     first, at, inside, channel, known = _cells(n, groups, size, block_n, block_g, block_j)
@@ -261,21 +265,23 @@ def mix_grad_kernel(
     for i in tl.static_range(k):
         m, v = _merged(
             mean, var, bn_mean_ptr, bn_var_ptr, inside, channel, known, n, groups, size,
-            (kinds >> 2 * i) & 3, False,
+            (kinds >> bits * i) % (1 << bits), False,
         )  # fmt: skip
         if dlogits_ptr is not None:
             dp += tl.where((column == i) & (row == 0), tl.sum(to_mean * (m - origin)), 0.0)
             dp += tl.where((column == i) & (row == 1), tl.sum(to_var * v), 0.0)
-        if ((kinds >> 2 * i) & 3 == _BN) & (bn == FIXED):
+        if ((kinds >> bits * i) % (1 << bits) == _BN) & (bn == FIXED):
             g_mean, g_var = tl.zeros_like(mean), tl.zeros_like(mean)
-        elif ((kinds >> 2 * i) & 3 == _BN) & (bn == READ):  # sums over all samples, with p
+        elif ((kinds >> bits * i) % (1 << bits) == _BN) & (bn == READ):
+            # sums over all samples, with p
             g_mean = tl.load(bn_ptr + channel, mask=known, other=0.0) / n
             g_var = tl.load(bn_ptr + groups * size + channel, mask=known, other=0.0) / n
             if share_ptr is not None:
                 g_mean, g_var = g_mean * tl.load(share_ptr), g_var * tl.load(share_ptr)
         else:
-            g_mean = tl.load(p_ptr + i) * _average(to_mean, n, groups, size, (kinds >> 2 * i) & 3)
-            g_var = tl.load(p_ptr + k + i) * _average(to_var, n, groups, size, (kinds >> 2 * i) & 3)
+            g_mean = _average(to_mean, n, groups, size, (kinds >> bits * i) % (1 << bits))
+            g_var = _average(to_var, n, groups, size, (kinds >> bits * i) % (1 << bits))
+            g_mean, g_var = tl.load(p_ptr + i) * g_mean, tl.load(p_ptr + k + i) * g_var
         dmean += g_mean + 2.0 * (mean - m) * g_var
         dvar += g_var
     slope = 2.0 * dvar / area

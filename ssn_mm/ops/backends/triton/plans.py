@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ...norm import Norm
+from ...normalizers import no_case
 
 _CELLS = 4096  # numbers of a tile of the map, 16 for each of 256 threads
 _PROGRAMS = 4  # programs for each multiprocessor, so that one hides the latency of another's loads
@@ -22,7 +23,8 @@ _WIDEST = 4096  # cells of float32 that one sample may have
 _SPLIT = 1024  # cells of a program where samples are split
 _PARTS = 1024  # parts that one program merges; with more there are several, and another launch
 
-_KINDS = {'IN': 0, 'LN': 1, 'BN': 2, 'GN': 3}  # each is two bits of `kinds`
+KINDS = {'IN': 0, 'LN': 1, 'BN': 2, 'GN': 3}  # what the kernels tell normalizers apart by
+_KIND_BITS = max(KINDS.values()).bit_length()  # of `kinds`, for each normalizer
 
 
 def plan_map(x: Tensor, reduces: bool) -> tuple[int, tuple[int, ...], dict[str, Any]]:
@@ -95,7 +97,8 @@ def plan_cells(mean: Tensor, norm: Norm) -> tuple[int, tuple[int, ...], dict[str
     whole = pad(n) * row * mean.itemsize <= 4 * (_WHOLE if groups == 1 else _WHOLE // 2)
     block_n = pad(n) if whole else max(1, _SPLIT // row)
     constants = dict(
-        kinds=sum(_KINDS[name] << 2 * i for i, name in enumerate(norm.normalizers)),
+        kinds=_kinds(norm.normalizers),
+        bits=_KIND_BITS,
         k=len(norm.normalizers),
         block_k=max(2, pad(len(norm.normalizers))),
         block_n=block_n,
@@ -104,6 +107,14 @@ def plan_cells(mean: Tensor, norm: Norm) -> tuple[int, tuple[int, ...], dict[str
         num_warps=_warps(block_n * row, 8, 16),
     )
     return cdiv(n, block_n), (n, groups, size), constants
+
+
+@cache
+def _kinds(normalizers: tuple[str, ...]) -> int:
+    """The normalizers as a constant of the kernels, _KIND_BITS for each of them in order."""
+    if unknown := [name for name in normalizers if name not in KINDS]:
+        raise no_case(unknown[0], 'triton.plans.KINDS')
+    return sum(KINDS[name] << _KIND_BITS * i for i, name in enumerate(normalizers))
 
 
 def plan_columns(rows: int) -> tuple[dict[str, int], int, int]:
