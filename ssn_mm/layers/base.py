@@ -211,7 +211,7 @@ class SwitchNorm(Corrected):
             self.has_area = True
 
     def _is_waited_for(self) -> bool:
-        """Whether other processes wait for this one's part of BN's statistics, if an empty one."""
+        """Whether other processes wait for BN's statistics of this one, even of an empty batch."""
         return self.sync and self.training and world_size() > 1
 
     def _normalize(self, x: Tensor, norm: Norm, channels: PerChannel, **options) -> Tensor:

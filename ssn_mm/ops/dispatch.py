@@ -5,18 +5,17 @@ import logging
 import os
 from collections.abc import Callable
 from functools import cache
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from .backends.record import FLOATS, Backend
 from .tracing import is_traced
 
-if TYPE_CHECKING:
-    from .backends.record import Backend
-
 BACKENDS = ('reference', 'cpu', 'cpp', 'triton')
-_DTYPES = frozenset((torch.float32, torch.float64, torch.bfloat16, torch.float16))
+# kernels for each type of device, the best first, of which the last run on any machine
+_BEST = {'cpu': ('cpp', 'cpu'), 'cuda': ('triton', 'cpu')}
+_DTYPES = frozenset(FLOATS)  # of _BEST's last, which is too slow to look up at each call
 _LOG = logging.getLogger('ssn_mm')
 _named: str | None = None  # by set_backend
 
@@ -28,9 +27,9 @@ def set_backend(name: str | None) -> str | None:
     """Names the backend of all calls in this process, in place of ``SSN_MM_BACKEND``.
 
     Args:
-        name: 'reference' (plain PyTorch, the oracle), 'cpu' (PyTorch's own kernels), 'cpp' (ours,
-            compiled on first use) or 'triton'; '' for the best that is available for each tensor;
-            None for what ``SSN_MM_BACKEND`` says.
+        name: 'reference' (plain PyTorch for any tensor), 'cpu' (PyTorch's own kernels), 'cpp'
+            (ours, compiled on first use) or 'triton'; '' for the best that is available for each
+            tensor; None for what ``SSN_MM_BACKEND`` says.
 
     Returns:
         The name that was given before, or None: with it the earlier setting is restored.
@@ -74,7 +73,7 @@ def is_kernels_best(x: Tensor, traced: bool) -> bool:
     )
 
 
-def load_kernels(name: str, x: Tensor) -> 'Backend':
+def load_kernels(name: str, x: Tensor) -> Backend:
     """The kernels of the backend with this name, or the best for ``x`` where the name is ''.
 
     Raises:
@@ -109,7 +108,7 @@ def why_no_triton(device: torch.device, dtype: torch.dtype) -> str:
     to. It warns where a GPU has to do without Triton.
     """
     try:
-        return _backend('triton').why_not(device, dtype)
+        return _backend('triton').why_not_for(device, dtype)
     except torch.OutOfMemoryError:
         raise  # the next call may have the memory
     except Exception as error:  # Triton, compilers, linker, driver and file system may all fail
@@ -130,26 +129,24 @@ def _warn(message: str) -> None:
 
 
 @cache
-def _kernels(name: str, device: torch.device, dtype: torch.dtype) -> 'Backend':
-    if not name and device.type == 'cuda':
-        return _backend('cpu' if why_no_triton(device, dtype) else 'triton')
+def _kernels(name: str, device: torch.device, dtype: torch.dtype) -> Backend:
     if not name:
-        name = 'cpu' if _backend('cpp').why_not(device, dtype) else 'cpp'
-    backend = _backend(name)
-    if device.type not in backend.devices:
-        raise RuntimeError(
-            f'backend {name!r} takes tensors on {" or ".join(backend.devices)}, got one on '
-            f'{device.type}; unset SSN_MM_BACKEND or choose the reference'
-        )
-    reason = why_no_triton(device, dtype) if name == 'triton' else backend.why_not(device, dtype)
-    if reason:
+        *better, last = _BEST.get(device.type, ('cpu',))
+        name = next((other for other in better if not _why_not(other, device, dtype)), last)
+    if reason := _why_not(name, device, dtype):
         other = 'cpu' if name == 'cpp' else 'the reference'
         raise RuntimeError(
             f'backend {name!r} is not available, it cannot run on {device} ({reason}); '
             f'unset SSN_MM_BACKEND or choose {other}'
         )
-    return backend
+    return _backend(name)
 
 
-def _backend(name: str) -> 'Backend':
+def _why_not(name: str, device: torch.device, dtype: torch.dtype) -> str:
+    if name == 'triton':  # whose import may fail, too
+        return why_no_triton(device, dtype)
+    return _backend(name).why_not_for(device, dtype)
+
+
+def _backend(name: str) -> Backend:
     return importlib.import_module(f'.backends.{name}', __package__).BACKEND

@@ -117,7 +117,11 @@ def _match(
 
 
 def _wanted(model: nn.Module, own: Mapping[str, Tensor]) -> dict[str, Tensor | None]:
-    """A network's tensors by name, and None for those that its layers understand besides."""
+    """What a network takes from a checkpoint: its tensors by name, and names with None.
+
+    None stands for ``radius`` and ``correction`` of an SSN or SN that has no such tensor itself:
+    from a checkpoint it takes them, to translate the logits and to set its option.
+    """
     wanted: dict[str, Tensor | None] = dict(own)
     for name, _ in switch_norms(model):
         prefix = f'{name}.' if name else ''

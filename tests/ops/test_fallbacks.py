@@ -156,6 +156,14 @@ def test_triton_that_cannot_launch_leaves_the_reference_and_a_warning(
         _implementation(gpu_tensor, NORM)
 
 
+def test_a_backend_serves_the_devices_and_dtypes_that_its_record_declares(gpu_tensor):
+    assert dispatch.load_kernels('cpu', gpu_tensor) is cpu.BACKEND
+    with pytest.raises(RuntimeError, match=r"'cpp' is not.*cuda:0 \(it takes maps on cpu"):
+        dispatch.load_kernels('cpp', gpu_tensor)
+    with pytest.raises(RuntimeError, match=r'maps of torch.float32.*, not torch.complex64\)'):
+        dispatch.load_kernels('cpu', torch.ones(1, 2, 3, dtype=torch.complex64))
+
+
 def test_a_gpu_without_memory_says_nothing_about_triton(gpu_tensor, monkeypatch):
     triton = pytest.importorskip('ssn_mm.ops.backends.triton')
 

@@ -1,6 +1,7 @@
 """Passes over the map that need no compiler, put together from ATen's own kernels.
 
-They run on a GPU, too, as plain operators, where a recorded program finds no Triton.
+They run on a GPU, too, as plain operators: where they are named, and where a recorded program finds
+no Triton.
 
 Group normalization with a group per (n, c) measures a contiguous map in one fused pass, and its
 backward pass yields Σdy and Σdy·(x - M). Batch normalization in evaluation is a fused affine map.
@@ -11,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .record import Backend
+from .record import FLOATS, Backend
 
 _EPS = 1e-12  # group normalization needs one; Eq. 1's is added to the mixed variance
 
@@ -118,7 +119,8 @@ def _widen(x: Tensor) -> Tensor:
 
 
 BACKEND = Backend(
-    devices=('cpu',),
+    devices=('cpu', 'cuda'),
+    dtypes=FLOATS,
     is_faster_in_torch=is_faster_in_torch,
     moments=moments,
     affine=affine,

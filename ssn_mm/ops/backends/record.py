@@ -8,15 +8,18 @@ import torch
 
 from . import mix as plain
 
+FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Backend:
     """Kernels that serve the operator ``switch_norm``, and what they can do.
 
     Attributes:
-        devices: Types of device whose tensors the kernels take.
-        why_not: ``(device, dtype)`` → what keeps the kernels from such maps on this machine, with
-            advice; '' if nothing does. It may build, try and raise.
+        devices: Types of device whose maps the kernels take, such as 'cuda'.
+        dtypes: Types of maps that the kernels take.
+        why_not: ``(device, dtype)`` → what keeps the kernels from such maps, which they declare to
+            take, on this machine; '' if nothing does. It may build, try and raise.
         is_faster_in_torch: ``(name, x)`` → whether torch's own layer is faster for a map where the
             normalizer of this name alone is computed.
         moments: ``(x)`` → mean and biased variance, (N, C), of a map (N, C, *spatial) that is
@@ -41,6 +44,7 @@ class Backend:
     """
 
     devices: tuple[str, ...]
+    dtypes: tuple[torch.dtype, ...]
     is_faster_in_torch: Callable[[str, torch.Tensor], bool]
     moments: Callable[..., Any]
     affine: Callable[..., Any]
@@ -54,3 +58,11 @@ class Backend:
     backward: Callable[..., Any] | None = None
     switch_norm: Callable[..., Any] | None = None
     sparsestmax: Callable[..., Any] | None = None
+
+    def why_not_for(self, device: torch.device, dtype: torch.dtype) -> str:
+        """What keeps the kernels from such maps: what they declare, else :attr:`why_not`."""
+        if device.type not in self.devices:
+            return f'it takes maps on {" or ".join(self.devices)}'
+        if dtype not in self.dtypes:
+            return f'it takes maps of {", ".join(map(str, self.dtypes))}, not {dtype}'
+        return self.why_not(device, dtype)

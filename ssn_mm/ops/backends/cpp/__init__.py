@@ -26,7 +26,7 @@ from torch import Tensor
 from ...norm import Norm, PerChannel
 from ...projection import RADIUS_SLACK, TIE_DISTANCE
 from ...running_stats import Update, update_running
-from ..record import Backend
+from ..record import FLOATS, Backend
 
 _FLAGS = [
     '-O3',
@@ -208,6 +208,7 @@ def sparsestmax(z: Tensor, radius: Tensor) -> Tensor:
 
 BACKEND = Backend(
     devices=('cpu',),
+    dtypes=FLOATS,
     why_not=why_not,
     is_faster_in_torch=is_faster_in_torch,
     moments=moments,

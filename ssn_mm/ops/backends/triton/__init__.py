@@ -11,7 +11,7 @@ from ...norm import Norm, PerChannel
 from ...projection import one_hot_radius
 from .. import mix as plain
 from ..mix import Mixed
-from ..record import Backend
+from ..record import FLOATS, Backend
 from ..saved import Saved, state_size, unpack
 from .kernels import affine_kernel, merge_kernel, reduce_kernel
 from .mix_kernels import (
@@ -41,7 +41,7 @@ def why_not(device: torch.device, dtype: torch.dtype) -> str:
 
 
 def is_faster_in_torch(name: str, x: Tensor) -> bool:
-    """Whether torch's own layer is used where ``name`` alone is computed, as cuDNN's BN is."""
+    """Whether torch's own layer is faster for this normalizer alone: batch norm, by cuDNN, is."""
     return name == 'BN'
 
 
@@ -244,6 +244,7 @@ def _run(kernel: Any, programs: int, *arguments: Any, **constants: Any) -> None:
 
 BACKEND = Backend(
     devices=('cuda', 'cpu'),  # its interpreter runs on a CPU
+    dtypes=FLOATS,
     why_not=why_not,
     is_faster_in_torch=is_faster_in_torch,
     moments=moments,
