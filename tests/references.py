@@ -1,4 +1,4 @@
-"""The slow oracles: SparsestMax row by row as Alg. 2 is printed, and Eq. 1 as plain autograd."""
+"""The slow references: SparsestMax row by row as Alg. 2 is printed, and Eq. 1 as plain autograd."""
 
 import math
 

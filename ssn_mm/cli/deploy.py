@@ -15,19 +15,13 @@ from torch import Tensor, nn
 
 from ..config_files import files_of
 from ..datasets.nested import type_name
+from ..deploy import TensorMode
 from ..deploy.example_inputs import example_inputs
 from ..deploy.export import check_outputs, export_onnx, export_program
 from ..deploy.fold import fold
 from ..deploy.freeze import freeze
 from ..deploy.frozen import save_frozen
-from ..deploy.networks import (
-    TensorMode,
-    build_network,
-    check_program,
-    network_config,
-    takes_clips,
-    task_of,
-)
+from ..deploy.networks import build_network, check_program, network_config, takes_clips, task_of
 from ..deploy.onnx_program import OnnxProgram, require_onnx
 from ..deploy.unselected import forced_change, unselected_rows
 from ..deploy.verify import Program, verify_outputs

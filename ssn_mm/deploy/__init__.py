@@ -5,9 +5,11 @@ from .fold import fold
 from .freeze import freeze
 from .frozen import load_frozen, save_frozen
 from .onnx_program import OnnxProgram
+from .tensor_mode import TensorMode
 
 __all__ = [
     'OnnxProgram',
+    'TensorMode',
     'export_onnx',
     'export_program',
     'fold',

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ..commands import command, listed
 from ..layers import ssn_layers
-from .networks import TensorMode
+from .tensor_mode import TensorMode
 
 
 def unselected_rows(

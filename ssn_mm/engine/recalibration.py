@@ -15,7 +15,7 @@ from ..layers.averaging import uses_batch_norm
 from ..ops.moments import batch_moments, instance_moments
 
 
-class Moments(NamedTuple):
+class ChannelMoments(NamedTuple):
     """Moments of a number of elements per channel, in float64."""
 
     total: Tensor  # (1,), number of elements
@@ -23,24 +23,24 @@ class Moments(NamedTuple):
     squares: Tensor  # (C,), sum of squared distances from the mean
 
     @classmethod
-    def of(cls, x: Tensor) -> 'Moments':
+    def of(cls, x: Tensor) -> 'ChannelMoments':
         """Moments of ``x`` (N, C, *spatial)."""
         mean, var = (t[0] for t in batch_moments(*instance_moments(x.double())))
         total = mean.new_full((1,), x.numel() // x.size(1))
         return cls(total, mean, var * total)
 
     @classmethod
-    def none(cls, like: Tensor) -> 'Moments':
+    def none(cls, like: Tensor) -> 'ChannelMoments':
         """Moments of no element, for as many channels as ``like`` (C,)."""
         zeros = torch.zeros_like(like, dtype=torch.float64)
         return cls(zeros.new_zeros(1), zeros, zeros)
 
-    def merge(self, other: 'Moments') -> 'Moments':
+    def merge(self, other: 'ChannelMoments') -> 'ChannelMoments':
         """Moments of both together, centred (Chan et al.): E[x²] - E[x]² would cancel."""
         total, apart = self.total + other.total, other.mean - self.mean
         part = other.total / total.clamp(min=1)
         squares = self.squares + other.squares + apart.square() * (self.total * part)
-        return Moments(total, self.mean + apart * part, squares)
+        return ChannelMoments(total, self.mean + apart * part, squares)
 
 
 @torch.no_grad()
@@ -75,7 +75,7 @@ def measure_statistics(
     layers = {name: m for name, m in model.named_modules() if m.training and uses_batch_norm(m)}
     if not layers:
         return []
-    measured = {name: Moments.none(layer.running_mean) for name, layer in layers.items()}  # type: ignore[arg-type]
+    measured = {name: ChannelMoments.none(layer.running_mean) for name, layer in layers.items()}  # type: ignore[arg-type]
     with _random_numbers_kept(model), _batch_statistics(model, layers.values()):
         _watch(layers, measured, batches, forward)
     merged = _over_processes(measured)
@@ -96,7 +96,7 @@ def measure_statistics(
 
 def _watch(
     layers: Mapping[str, nn.Module],
-    measured: dict[str, Moments],
+    measured: dict[str, ChannelMoments],
     batches: Iterable[Any],
     forward: Callable[[Any], object],
 ) -> None:
@@ -106,7 +106,7 @@ def _watch(
         def hook(layer: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> None:
             (x,) = (*args, *kwargs.values())  # a layer may be called by keyword
             if x.numel():
-                measured[name] = measured[name].merge(Moments.of(x))
+                measured[name] = measured[name].merge(ChannelMoments.of(x))
 
         return hook
 
@@ -122,15 +122,15 @@ def _watch(
             handle.remove()
 
 
-def _over_processes(measured: Mapping[str, Moments]) -> dict[str, Moments]:
+def _over_processes(measured: Mapping[str, ChannelMoments]) -> dict[str, ChannelMoments]:
     """Merges what all processes measured, in the same order in each."""
     sizes = [part.numel() for moments in measured.values() for part in moments]
     own = torch.cat([part for moments in measured.values() for part in moments])
-    merged: dict[str, Moments] = {}
+    merged: dict[str, ChannelMoments] = {}
     for gathered in all_gather(own):
         parts = iter(gathered.split(sizes))
         for name in measured:
-            theirs = Moments(next(parts), next(parts), next(parts))
+            theirs = ChannelMoments(next(parts), next(parts), next(parts))
             merged[name] = merged[name].merge(theirs) if name in merged else theirs
     return merged
 

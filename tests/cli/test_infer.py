@@ -19,8 +19,7 @@ from ssn_mm.apis.predictor import Prediction
 from ssn_mm.apis.videos import Frames
 from ssn_mm.cli.infer import infer
 from ssn_mm.cli.tool import run_tool
-from ssn_mm.deploy import export_onnx, fold, freeze, save_frozen
-from ssn_mm.deploy.export import TensorMode
+from ssn_mm.deploy import TensorMode, export_onnx, fold, freeze, save_frozen
 from ssn_mm.layers import ssn_layers
 
 NAMES = {'resnet': 10, 'deeplab': 11, 'i3d': 8}

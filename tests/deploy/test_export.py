@@ -12,6 +12,7 @@ from torch import nn
 from ssn_mm import SSN, set_radius
 from ssn_mm.deploy import (
     OnnxProgram,
+    TensorMode,
     export_onnx,
     export_program,
     fold,
@@ -20,10 +21,9 @@ from ssn_mm.deploy import (
     save_frozen,
 )
 from ssn_mm.deploy import export as exporting
-from ssn_mm.deploy.export import TensorMode
 from ssn_mm.layers import ssn_layers
+from ssn_mm.ops import NORMALIZERS
 
-OMEGA = ('IN', 'LN', 'BN', 'GN')
 SIZES = [(2, 3, 64, 64), (1, 3, 64, 64), (5, 3, 96, 80), (1, 3, 48, 32)]
 
 
@@ -37,13 +37,13 @@ def network(norm):
         return MODELS.build(cfg)
 
 
-def trained(names=OMEGA):
+def trained(names=NORMALIZERS):
     """Every pair of the normalizers in `names` somewhere."""
     torch.manual_seed(0)
-    model = network(dict(type='SSN', normalizers=OMEGA, num_groups=4))
+    model = network(dict(type='SSN', normalizers=NORMALIZERS, num_groups=4))
     for index, (_, layer) in enumerate(ssn_layers(model)):
         count = len(names)
-        pair = [OMEGA.index(names[i % count]) for i in (index, index // count)]
+        pair = [NORMALIZERS.index(names[i % count]) for i in (index, index // count)]
         layer.ratio_logits.data.copy_(torch.eye(4)[pair])
         nn.init.uniform_(layer.weight, 0.5, 1.5), nn.init.normal_(layer.bias)
     set_radius(model, 1.0)

@@ -4,17 +4,18 @@ from torch import nn
 
 from ssn_mm import SSN, set_radius
 from ssn_mm.deploy import freeze
+from ssn_mm.ops import NORMALIZERS
 
-OMEGA = ('IN', 'LN', 'BN', 'GN')
 PLAIN = {'IN': nn.InstanceNorm2d, 'LN': nn.GroupNorm, 'BN': nn.BatchNorm2d, 'GN': nn.GroupNorm}
 
 
 def trained(mean, var, rank=2):
     """A network whose SSN has selected, with statistics of some batches."""
-    layer = SSN(8, OMEGA, num_groups=4)
+    layer = SSN(8, NORMALIZERS, num_groups=4)
     with torch.no_grad():
         layer.ratio_logits.zero_()
-        layer.ratio_logits[0, OMEGA.index(mean)] = layer.ratio_logits[1, OMEGA.index(var)] = 1
+        for row, name in enumerate((mean, var)):
+            layer.ratio_logits[row, NORMALIZERS.index(name)] = 1
         layer.weight.normal_(), layer.bias.normal_()
     set_radius(layer, 1.0)
     conv = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[rank - 1]
@@ -25,8 +26,8 @@ def trained(mean, var, rank=2):
 
 
 @pytest.mark.parametrize('rank', [1, 2, 3])
-@pytest.mark.parametrize('var', OMEGA)
-@pytest.mark.parametrize('mean', OMEGA)
+@pytest.mark.parametrize('var', NORMALIZERS)
+@pytest.mark.parametrize('mean', NORMALIZERS)
 def test_a_frozen_network_equals_the_trained_one(mean, var, rank):
     model = trained(mean, var, rank)
     x = torch.randn(2, 3, *[6] * rank)
@@ -48,16 +49,16 @@ def test_a_frozen_layer_has_the_precision_of_the_trained_one_and_learns_as_littl
     assert [p.requires_grad for p in model[1].parameters()] == [False, True]
 
 
-@pytest.mark.parametrize('name', OMEGA)
+@pytest.mark.parametrize('name', NORMALIZERS)
 def test_one_selection_for_both_becomes_a_torch_module(name):
     assert type(freeze(trained(name, name))[1]) is PLAIN[name]
     assert type(freeze(trained(name, name)[1])) is PLAIN[name]  # an SSN itself
 
 
-@pytest.mark.parametrize('name', OMEGA)
+@pytest.mark.parametrize('name', NORMALIZERS)
 def test_a_layer_of_features_behind_layers_of_maps_is_frozen_as_of_features(name):
-    features = SSN(8, OMEGA, num_groups=2)
-    features.ratio_logits.data.copy_(torch.eye(4)[[OMEGA.index(name)] * 2])
+    features = SSN(8, NORMALIZERS, num_groups=2)
+    features.ratio_logits.data.copy_(torch.eye(4)[[NORMALIZERS.index(name)] * 2])
     model = nn.Sequential(*trained('BN', 'BN'), nn.AdaptiveAvgPool2d(1), nn.Flatten(), features)
     set_radius(model.eval(), 2.0)
     x = torch.randn(2, 3, 6, 6)
@@ -109,8 +110,8 @@ def test_a_layer_used_twice_is_replaced_in_both_places_by_one():
 
 
 @pytest.mark.parametrize('shape', [(3, 8), (3, 8, 1), (3, 8, 1, 1)])
-@pytest.mark.parametrize('var', OMEGA)
-@pytest.mark.parametrize('mean', OMEGA)
+@pytest.mark.parametrize('var', NORMALIZERS)
+@pytest.mark.parametrize('mean', NORMALIZERS)
 def test_on_maps_of_one_element_the_ratio_is_handed_over_as_in_training(mean, var, shape):
     """Such maps stand behind the image pooling of DeepLab, where IN has nothing to measure."""
     model = nn.Sequential(trained(mean, var)[1])

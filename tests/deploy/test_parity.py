@@ -11,8 +11,7 @@ from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
 from ssn_mm import keep_selected, set_radius
-from ssn_mm.deploy import fold, freeze
-from ssn_mm.deploy.export import TensorMode
+from ssn_mm.deploy import TensorMode, fold, freeze
 from ssn_mm.layers import MixedNorm, ssn_layers
 
 SSN = dict(type='SSN')

@@ -10,7 +10,8 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from ssn_mm import set_radius
-from ssn_mm.deploy.networks import TensorMode, build_network, head_of
+from ssn_mm.deploy import TensorMode
+from ssn_mm.deploy.networks import build_network, head_of
 from ssn_mm.layers import ssn_layers
 
 NORM = dict(type='SSN', normalizers=('IN', 'LN', 'BN'))

@@ -2,9 +2,9 @@ import pytest
 import torch
 
 from ssn_mm.layers import MixedNorm, mixed_norm
+from ssn_mm.ops import NORMALIZERS
 
-OMEGA = ('IN', 'LN', 'BN', 'GN')
-PAIRS = [(mean, var) for mean in OMEGA for var in OMEGA]
+PAIRS = [(mean, var) for mean in NORMALIZERS for var in NORMALIZERS]
 
 
 def build(mean, var, dtype=torch.float32):

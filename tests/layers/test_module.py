@@ -14,11 +14,10 @@ from torch.nn.utils import parametrize
 from ssn_mm import SN, SSN, keep_selected, set_radius, set_selection
 from ssn_mm.deploy import freeze
 from ssn_mm.layers import MixedNorm, SyncSSN
-from ssn_mm.ops import circumscribed_radius
+from ssn_mm.ops import NORMALIZERS, circumscribed_radius
 
-OMEGA = ('IN', 'LN', 'BN', 'GN')
 KINDS = {
-    'SSN': lambda **options: SSN(6, OMEGA, num_groups=3, **options),
+    'SSN': lambda **options: SSN(6, NORMALIZERS, num_groups=3, **options),
     'SN': lambda **options: SN(6, **options),
     'SyncSSN': lambda **options: SyncSSN(6, ('LN', 'IN'), **options),
     'MixedNorm': lambda **options: MixedNorm(6, 'BN', 'GN', num_groups=3, **options),
@@ -91,7 +90,7 @@ def test_device_and_dtype_are_those_of_parameters_and_statistics(kind, dtype):
 
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 def test_rows_are_one_hot_at_the_circumscribed_radius_in_every_dtype(dtype):
-    for names in (OMEGA[:2], OMEGA[:3], OMEGA):
+    for names in (NORMALIZERS[:2], NORMALIZERS[:3], NORMALIZERS):
         layer = SSN(6, names, num_groups=3, dtype=dtype)
         nn.init.normal_(layer.ratio_logits)
         set_radius(layer, circumscribed_radius(len(names)))
@@ -100,7 +99,7 @@ def test_rows_are_one_hot_at_the_circumscribed_radius_in_every_dtype(dtype):
 
 @pytest.mark.parametrize('name', ['BN', 'IN'])
 def test_without_running_statistics_it_measures_the_batch_as_batch_norm_does(name):
-    layer = select(SSN(6, OMEGA, num_groups=3, track_running_stats=False), name, name)
+    layer = select(SSN(6, NORMALIZERS, num_groups=3, track_running_stats=False), name, name)
     plain = references.torch_norm(name, 6, 2, 3)
     if name == 'BN':
         plain = nn.BatchNorm2d(6, track_running_stats=False)
@@ -114,11 +113,11 @@ def test_without_running_statistics_it_measures_the_batch_as_batch_norm_does(nam
     assert 'track_running_stats=False' in repr(layer)
     torch.testing.assert_close(freeze(copy.deepcopy(layer))(X), layer(X))
     with pytest.raises(RuntimeError, match=r'Unexpected key.*running_mean'):
-        layer.load_state_dict(SSN(6, OMEGA, num_groups=3).state_dict())
+        layer.load_state_dict(SSN(6, NORMALIZERS, num_groups=3).state_dict())
 
 
 def test_without_running_statistics_a_pair_with_bn_cannot_be_frozen():
-    layer = select(SSN(6, OMEGA, num_groups=3, track_running_stats=False), 'BN', 'IN')
+    layer = select(SSN(6, NORMALIZERS, num_groups=3, track_running_stats=False), 'BN', 'IN')
     layer(X)
     with pytest.raises(ValueError, match='no running statistics'):
         freeze(layer)

@@ -9,15 +9,14 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from ssn_mm import SN, SSN, keep_selected, set_radius
-from ssn_mm.ops import circumscribed_radius
+from ssn_mm.ops import NORMALIZERS, circumscribed_radius
 
-OMEGA = ('IN', 'LN', 'BN', 'GN')
 SHAPES = {1: (4, 6, 9), 2: (4, 6, 5, 7), 3: (2, 6, 3, 4, 5)}
 
 
 def ssn(num_features=6, mean='BN', var='BN', **kwargs):
     """An SSN that has selected."""
-    kwargs.setdefault('normalizers', OMEGA)
+    kwargs.setdefault('normalizers', NORMALIZERS)
     kwargs.setdefault('num_groups', 3)
     layer = SSN(num_features, **kwargs)
     with torch.no_grad():
@@ -29,7 +28,7 @@ def ssn(num_features=6, mean='BN', var='BN', **kwargs):
 
 
 @pytest.mark.parametrize('spatial', SHAPES)
-@pytest.mark.parametrize('name', OMEGA)
+@pytest.mark.parametrize('name', NORMALIZERS)
 def test_an_ssn_that_selected_x_is_x(name, spatial):
     layer, plain = ssn(mean=name, var=name), references.torch_norm(name, 6, spatial, 3)
     assert layer.selected == (name, name)
@@ -72,7 +71,7 @@ def test_what_the_host_knows_of_a_selection_changes_no_state(mean, var, compiler
     layer = ssn(mean=mean, var=var)
     layer(torch.randn(SHAPES[2])).sum().backward()
     keep_selected(layer)
-    resumed = SSN(6, normalizers=OMEGA, num_groups=3)
+    resumed = SSN(6, normalizers=NORMALIZERS, num_groups=3)
     resumed.load_state_dict(layer.state_dict())
     if compiler:
         resumed = torch.compile(resumed, backend=compiler)
@@ -316,7 +315,7 @@ def test_a_radius_that_is_no_distance_is_refused(radius):
     [
         (dict(normalizers=('BN', 'XN')), 'XN'),
         (dict(normalizers=('BN',)), 'at least 2'),
-        (dict(normalizers=OMEGA, num_groups=4), 'num_groups=4 for 6 channels'),
+        (dict(normalizers=NORMALIZERS, num_groups=4), 'num_groups=4 for 6 channels'),
     ],
 )
 def test_arguments_that_do_not_fit_are_refused(arguments, message):
@@ -333,7 +332,7 @@ def test_an_input_that_does_not_fit_is_refused():
 
 def test_one_hot_from_the_circumscribed_radius_on_for_every_k():
     for k in (2, 3, 4):
-        layer = SSN(6, normalizers=OMEGA[:k], num_groups=3)
+        layer = SSN(6, normalizers=NORMALIZERS[:k], num_groups=3)
         layer.ratio_logits.data.uniform_(0.9, 1.1)
         set_radius(layer, circumscribed_radius(k))
         assert None not in layer.selected

@@ -79,7 +79,7 @@ def compare_maps_of_different_size(rank):
         shift, mixed = p[0, 0] * own_mean + p[0, 1] * mean, p[1, 0] * own_var + p[1, 1] * var
         y = (x - shift[..., None, None]) / torch.sqrt(mixed[..., None, None] + 1e-5)
         y.backward(dy, retain_graph=True)
-    for name in ('reference', 'cpu', 'cpp', 'triton'):
+    for name in BACKENDS:
         os.environ['SSN_MM_BACKEND'] = name
         x = maps[rank].clone().requires_grad_()
         switch_norm(x, p, ('IN', 'BN'), training=True, sync=True).backward(grads[rank])

@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from backends import ON_CPU
 from flat_norms import sparse_switch_norm
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
@@ -11,8 +12,6 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from ssn_mm import SSN, keep_selected, set_radius
 from ssn_mm.ops import switch_norm
 from ssn_mm.ops.backends import cpp
-
-KERNELS = ('cpu', 'cpp')
 
 
 def layer(channels=6, radius=0.3):
@@ -23,7 +22,7 @@ def layer(channels=6, radius=0.3):
     return ssn
 
 
-@pytest.mark.parametrize('kernels', KERNELS)
+@pytest.mark.parametrize('kernels', ON_CPU)
 @pytest.mark.parametrize('training', [True, False])
 @pytest.mark.parametrize('shape', [(2, 6, 5, 4), (3, 6)])
 def test_the_operator_keeps_the_rules_of_registered_operators(kernels, training, shape):
@@ -42,7 +41,7 @@ PLAIN = pytest.param('reference', 'inductor', marks=pytest.mark.long)
 
 
 @pytest.mark.parametrize(
-    ('kernels', 'backend'), [('reference', 'aot_eager'), PLAIN, *((k, 'inductor') for k in KERNELS)]
+    ('kernels', 'backend'), [('reference', 'aot_eager'), PLAIN, *((k, 'inductor') for k in ON_CPU)]
 )
 def test_a_compiled_layer_is_the_layer_in_one_graph(kernels, backend, monkeypatch):
     monkeypatch.setenv('SSN_MM_BACKEND', kernels)
@@ -90,7 +89,7 @@ def test_fake_tensors_have_the_shape_and_layout_of_the_result():
     assert (y.shape, y.stride(), y.dtype) == (x.shape, x.stride(), x.dtype)
 
 
-@pytest.mark.parametrize('kernels', KERNELS)
+@pytest.mark.parametrize('kernels', ON_CPU)
 def test_only_the_input_is_saved_at_full_size(kernels, monkeypatch):
     monkeypatch.setenv('SSN_MM_BACKEND', kernels)
     x, saved = torch.randn(2, 6, 20, 20, requires_grad=True), []
@@ -100,7 +99,7 @@ def test_only_the_input_is_saved_at_full_size(kernels, monkeypatch):
     assert [t.data_ptr() for t in large] == [x.data_ptr()]
 
 
-@pytest.mark.parametrize('kernels', KERNELS)
+@pytest.mark.parametrize('kernels', ON_CPU)
 @pytest.mark.parametrize('radius', [None, 0.0, 0.45, 0.7])
 def test_second_derivatives_are_exact(kernels, radius, monkeypatch):
     monkeypatch.setenv('SSN_MM_BACKEND', kernels)
@@ -117,7 +116,7 @@ def test_second_derivatives_are_exact(kernels, radius, monkeypatch):
     assert torch.autograd.gradgradcheck(function, inputs)
 
 
-@pytest.mark.parametrize('kernels', KERNELS)
+@pytest.mark.parametrize('kernels', ON_CPU)
 @pytest.mark.parametrize('radius', [0.0, 0.3, 0.45, 0.6, 0.7, 0.9])
 def test_folded_sparsestmax_equals_the_ratios_apart(kernels, radius, monkeypatch):
     monkeypatch.setenv('SSN_MM_BACKEND', kernels)

@@ -3,6 +3,7 @@
 import pytest
 import references
 import torch
+from backends import ON_CPU
 
 from ssn_mm.ops import circumscribed_radius, inscribed_radius, sparsestmax
 
@@ -55,6 +56,6 @@ def check_algorithm_2(values, radius, p):
     torch.testing.assert_close(p, near[0], rtol=0, atol=1e-9 + 4 * spread)
 
 
-@pytest.mark.parametrize('backend', ['cpu', 'cpp'])
+@pytest.mark.parametrize('backend', ON_CPU)
 def test_points_of_sparsestmax_are_what_the_paper_says(backend, long, monkeypatch):
     run_cases(lambda row: check_row(row, backend, monkeypatch), rows(), 6, 500, 1000, long)

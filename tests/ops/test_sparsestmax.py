@@ -3,6 +3,7 @@ import math
 import pytest
 import references
 import torch
+from backends import ON_CPU
 
 from ssn_mm.ops import (
     circumscribed_radius,
@@ -64,7 +65,7 @@ def test_gradient_is_orthogonal_to_the_direction_inside_the_circle():
     assert (gradient @ (z.detach() - 1 / 3)).abs() < 1e-12
 
 
-@pytest.mark.parametrize('backend', ['cpu', 'cpp'])
+@pytest.mark.parametrize('backend', ON_CPU)
 def test_gradients_do_not_depend_on_what_all_logits_have_in_common(backend, monkeypatch):
     monkeypatch.setenv('SSN_MM_BACKEND', backend)
     z = torch.tensor([0, 0.5, 0.5 + 2**-9])

@@ -8,10 +8,9 @@ from flat_norms import selected_norm, sparse_switch_norm
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ssn_mm import ops
-from ssn_mm.ops import Norm, PerChannel, competing, normalize, switch_norm
+from ssn_mm.ops import NORMALIZERS, Norm, PerChannel, competing, normalize, switch_norm
 from ssn_mm.ops.dispatch import BACKENDS
 
-OMEGA = ('IN', 'LN', 'BN', 'GN')
 RADIUS = torch.tensor(0.2)
 SHAPES = [(4, 6), (3, 6, 7), (3, 6, 5, 4), (2, 6, 3, 4, 2)]
 
@@ -37,8 +36,8 @@ def leaf(*shape):
 def test_the_mixture_equals_a_plain_composition(k, shape):
     x, weight, bias = leaf(*shape), leaf(6), leaf(6)
     ratios = torch.rand(2, k, dtype=torch.float64).softmax(1).requires_grad_()
-    y = switch_norm(x, ratios, OMEGA[-k:], weight, bias, training=True, num_groups=3)
-    expected = references.switch_norm(x, ratios, OMEGA[-k:], weight, bias, num_groups=3)
+    y = switch_norm(x, ratios, NORMALIZERS[-k:], weight, bias, training=True, num_groups=3)
+    expected = references.switch_norm(x, ratios, NORMALIZERS[-k:], weight, bias, num_groups=3)
     torch.testing.assert_close(y, expected, rtol=1e-10, atol=1e-10)
     dy = torch.randn_like(y)
     inputs = (x, ratios, weight, bias)
@@ -56,7 +55,9 @@ def test_all_gradients_are_exact(training):
 
     def function(x, ratios, weight, bias):
         stats = (None, None) if training else running
-        return switch_norm(x, ratios, OMEGA, weight, bias, *stats, training=training, num_groups=2)
+        return switch_norm(
+            x, ratios, NORMALIZERS, weight, bias, *stats, training=training, num_groups=2
+        )
 
     inputs = (leaf(2, 4, 3, 2), leaf(2, 4).softmax(1).detach().requires_grad_(), leaf(4), leaf(4))
     quick = os.environ['SSN_MM_BACKEND'] == 'triton'  # random projections, for the interpreter
@@ -77,7 +78,7 @@ def test_strided_inputs_and_gradients_give_the_contiguous_result(layout):
 
     def run(x, dy):
         x = x.requires_grad_()
-        y = switch_norm(x, ratios, OMEGA, training=True, num_groups=2)
+        y = switch_norm(x, ratios, NORMALIZERS, training=True, num_groups=2)
         return y, torch.autograd.grad(y, x, dy)[0]
 
     y, dx = run(lay_out(x), lay_out(dy))
@@ -125,7 +126,7 @@ def test_odd_maps_agree_with_float64(shape, last, dtype):
         inputs = [lay_out(t.to(dtype)) if t is values[0] else t.to(wide[dtype]) for t in values]
         inputs = [t.detach().requires_grad_() for t in inputs]
         x, ratios, weight, bias = inputs
-        y = switch_norm(x, ratios, OMEGA[:k], weight, bias, training=True, num_groups=2)
+        y = switch_norm(x, ratios, NORMALIZERS[:k], weight, bias, training=True, num_groups=2)
         assert y.dtype is dtype
         assert y.is_contiguous(memory_format=layout or torch.contiguous_format)
         gradients = torch.autograd.grad(y, inputs, lay_out(dy.to(dtype)))
@@ -182,12 +183,12 @@ def test_deterministic_mode_is_kept_and_repeats_bit_by_bit():
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
-@pytest.mark.parametrize('mean', OMEGA)
-@pytest.mark.parametrize('var', OMEGA)
+@pytest.mark.parametrize('mean', NORMALIZERS)
+@pytest.mark.parametrize('var', NORMALIZERS)
 @pytest.mark.parametrize('training', [True, False])
 def test_a_selection_by_name_equals_one_hot_ratios(mean, var, training):
     x, weight, bias = leaf(3, 6, 5, 4), leaf(6), leaf(6)
-    ratios = torch.eye(4, dtype=torch.float64)[[OMEGA.index(mean), OMEGA.index(var)]]
+    ratios = torch.eye(4, dtype=torch.float64)[[NORMALIZERS.index(mean), NORMALIZERS.index(var)]]
     options = dict(weight=weight, bias=bias, training=training, num_groups=3)
 
     def run(function, *arguments):
@@ -198,7 +199,9 @@ def test_a_selection_by_name_equals_one_hot_ratios(mean, var, training):
         return y, *gradients, *(stats if 'BN' in (mean, var) else [])
 
     selected = run(selected_norm, torch.zeros(2, 4).double(), mean, var)
-    torch.testing.assert_close(selected, run(switch_norm, ratios, OMEGA), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(
+        selected, run(switch_norm, ratios, NORMALIZERS), rtol=1e-9, atol=1e-9
+    )
 
 
 @pytest.mark.parametrize('layout', [torch.contiguous_format, torch.channels_last])
@@ -211,7 +214,7 @@ def test_a_mean_of_ten_thousand_is_normalised(layout):
 
 
 @pytest.mark.parametrize('parameters', [None, torch.bfloat16, torch.float32])
-@pytest.mark.parametrize('name', OMEGA)
+@pytest.mark.parametrize('name', NORMALIZERS)
 def test_a_selection_by_name_measures_half_maps_in_float32(name, parameters):
     x, stats = (torch.randn(4, 6, 5, 4) + 10).bfloat16(), (torch.zeros(6), torch.ones(6))
     weight = parameters and torch.randn(6, dtype=parameters)

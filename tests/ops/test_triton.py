@@ -10,7 +10,7 @@ pytest.importorskip('triton')
 
 from triton_layers import DEVICE, EPS, GROUPS, LAYOUTS, run_layer
 
-from ssn_mm.ops import Norm, PerChannel, sparsestmax
+from ssn_mm.ops import NORMALIZERS, Norm, PerChannel, sparsestmax
 from ssn_mm.ops.backends import triton as kernels
 
 DTYPES = {  # tolerances, relative and absolute: of maps of this dtype, of statistics
@@ -19,7 +19,6 @@ DTYPES = {  # tolerances, relative and absolute: of maps of this dtype, of stati
     torch.float16: (4e-3, 1e-4),
     torch.bfloat16: (3e-2, 1e-4),
 }
-NAMES = ('IN', 'LN', 'BN', 'GN')
 
 
 @pytest.fixture(autouse=True)
@@ -161,7 +160,7 @@ def check_layer(names, radius, running=False, weighted=True, shape=(3, 6, 5), dt
 
 @pytest.mark.parametrize('k', [1, 2, 3, 4])
 def test_a_layer_of_any_normalizers_agrees_with_autograd(k, monkeypatch):
-    for i, names in enumerate(itertools.permutations(NAMES, k)):
+    for i, names in enumerate(itertools.permutations(NORMALIZERS, k)):
         monkeypatch.setattr(kernels.plans, '_WHOLE', 8192 if i % 2 else 1)  # 1 splits the samples
         check_layer(names, 0.3)
 
@@ -177,7 +176,7 @@ def test_a_layer_at_any_radius_agrees_with_autograd(radius, running, whole, monk
 
 def test_a_sample_of_more_channels_than_a_program_takes_is_left_to_torch(monkeypatch):
     monkeypatch.setattr(kernels.plans, '_WIDEST', 1)
-    check_layer(NAMES, 0.3)
+    check_layer(NORMALIZERS, 0.3)
     check_layer(('BN', 'LN'), None, running=True)
     x, c = randn(3, 6, 5), randn(6)
     for source, names in (
@@ -212,7 +211,7 @@ def test_more_programs_than_a_block_can_have_are_summed_in_a_loop(monkeypatch):
 
 def select(z, radius):
     """SparsestMax of logits (2, K), as the kernels' mixing takes them."""
-    norm = Norm(NAMES[: z.size(1)], EPS, GROUPS, source='logits')
+    norm = Norm(NORMALIZERS[: z.size(1)], EPS, GROUPS, source='logits')
     return kernels.mix(*randn(2, 3, 6).abs(), z, radius, norm, PerChannel())
 
 
@@ -242,7 +241,7 @@ def test_runs_agree_bit_for_bit(layout, monkeypatch):
     x, dy = (make_map((2, 4, 70), torch.float32, layout) for _ in range(2))
     logits, weight, bias = (randn(*s, dtype=torch.float32) for s in ((2, 4), (4,), (4,)))
     r = torch.tensor(0.2, device=DEVICE)
-    given = (x, dy, logits, r, weight, bias, (None, None), NAMES)
+    given = (x, dy, logits, r, weight, bias, (None, None), NORMALIZERS)
     (mixed, first), (again, second) = run_layer(*given), run_layer(*given)
     for a, b in zip((*mixed, *first), (*again, *second), strict=True):
         assert torch.equal(a, b)

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from backends import KERNELS
 from torch.utils._python_dispatch import TorchDispatchMode
 
 pytest.importorskip('triton')
@@ -139,7 +140,7 @@ def test_splits_follow_the_processors_of_the_maps_own_device(monkeypatch):
     kernels.plans._processors.cache_clear()
 
 
-@pytest.mark.parametrize('backend', ['cpu', 'cpp', 'triton'])
+@pytest.mark.parametrize('backend', KERNELS)
 @pytest.mark.parametrize(('source', 'names'), [('ratios', 'IN,BN'), ('selected', 'LN')])
 def test_the_saved_state_is_written_to_its_last_number(backend, source, names):
     """The number stored is this process' fraction of BN's elements."""

@@ -149,7 +149,7 @@ def test_deployed_networks_are_timed_and_stand_beside_the_paper(call, tmp_path):
 def test_no_batch_norm_is_left_in_deployed_networks():
     from bench_inference import build_network
 
-    from ssn_mm.deploy.export import TensorMode
+    from ssn_mm.deploy import TensorMode
     from ssn_mm.layers import MixedNorm
 
     x = torch.randn(2, 3, 32, 32)

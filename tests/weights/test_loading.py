@@ -17,10 +17,10 @@ from torch.nn.functional import cross_entropy, one_hot
 from ssn_mm import SN, SSN, set_radius
 from ssn_mm.deploy import freeze
 from ssn_mm.layers import SwitchNorm
+from ssn_mm.ops import NORMALIZERS
 from ssn_mm.weights.loading import load_weights
 
-OMEGA = ('IN', 'LN', 'BN', 'GN')
-PAIRS = [(name, name) for name in OMEGA] + [('IN', 'BN'), ('GN', 'LN')]
+PAIRS = [(name, name) for name in NORMALIZERS] + [('IN', 'BN'), ('GN', 'LN')]
 SMALL = dict(depth=18, base_channels=8)
 LIBRARIES = {
     'mmpretrain': dict(type='mmpretrain.ResNet', stem_channels=8, **SMALL),
@@ -328,11 +328,11 @@ def test_plain_norms_in_the_place_of_ssn_are_warned_of(sources):
 
 
 def test_a_frozen_network_is_what_the_training_of_its_selection_left():
-    net = nn.Sequential(*(SSN(8, OMEGA, num_groups=4) for _ in PAIRS))
+    net = nn.Sequential(*(SSN(8, NORMALIZERS, num_groups=4) for _ in PAIRS))
     net(torch.randn(2, 8, 5, 5))
     with torch.no_grad():
         for layer, pair in zip(net, PAIRS, strict=True):
-            layer.ratio_logits.copy_(torch.eye(4)[[OMEGA.index(name) for name in pair]])
+            layer.ratio_logits.copy_(torch.eye(4)[[NORMALIZERS.index(name) for name in pair]])
     frozen = freeze(copy.deepcopy(net).eval())
     report = load_weights(frozen, net.state_dict())
     assert (report.unlike, report.initial, report.mismatched) == ([], [], {})

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ssn_mm import SN, SSN, keep_selected, set_backend, set_radius
+from ssn_mm.ops import NORMALIZERS
 
 GPU = torch.cuda.is_available()
 DEVICE = 'cuda' if GPU else 'cpu'
@@ -24,9 +25,8 @@ KINDS = (
 
 def make_layer(kind: str, channels: int) -> nn.Module:
     """A layer whose rows compete or have selected; γ and β are random."""
-    four = ('IN', 'LN', 'BN', 'GN')
     groups = min(32, channels // 2) or 1
-    options = dict(normalizers=four, num_groups=groups) if kind == 'of four' else {}
+    options = dict(normalizers=NORMALIZERS, num_groups=groups) if kind == 'of four' else {}
     layer = SN(channels) if kind == 'SN' else SSN(channels, **options)
     with torch.no_grad():
         layer.weight.uniform_(0.5, 1.5), layer.bias.normal_()

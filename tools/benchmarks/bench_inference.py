@@ -16,8 +16,7 @@ from mmengine.logging import MMLogger
 from torch import Tensor, nn
 
 from ssn_mm.cli.tool import run_tool
-from ssn_mm.deploy import OnnxProgram, export_onnx, fold, freeze
-from ssn_mm.deploy.export import TensorMode
+from ssn_mm.deploy import OnnxProgram, TensorMode, export_onnx, fold, freeze
 from ssn_mm.layers import SSN
 from ssn_mm.timing.rounds import Competitor
 
