@@ -44,7 +44,7 @@ def trained(names=NORMALIZERS):
     for index, (_, layer) in enumerate(ssn_layers(model)):
         count = len(names)
         pair = [NORMALIZERS.index(names[i % count]) for i in (index, index // count)]
-        layer.ratio_logits.data.copy_(torch.eye(4)[pair])
+        layer.ratio_logits.data.copy_(torch.eye(len(NORMALIZERS))[pair])
         nn.init.uniform_(layer.weight, 0.5, 1.5), nn.init.normal_(layer.bias)
     set_radius(model, 1.0)
     model(torch.randn(SIZES[0]) + 1, mode='tensor')

@@ -58,7 +58,7 @@ def test_one_selection_for_both_becomes_a_torch_module(name):
 @pytest.mark.parametrize('name', NORMALIZERS)
 def test_a_layer_of_features_behind_layers_of_maps_is_frozen_as_of_features(name):
     features = SSN(8, NORMALIZERS, num_groups=2)
-    features.ratio_logits.data.copy_(torch.eye(4)[[NORMALIZERS.index(name)] * 2])
+    features.ratio_logits.data.copy_(torch.eye(len(NORMALIZERS))[[NORMALIZERS.index(name)] * 2])
     model = nn.Sequential(*trained('BN', 'BN'), nn.AdaptiveAvgPool2d(1), nn.Flatten(), features)
     set_radius(model.eval(), 2.0)
     x = torch.randn(2, 3, 6, 6)

@@ -29,6 +29,7 @@ def definition(norm, x):
             return function(grouped, 2).repeat_interleave(2, 1)
         if name == 'LN':
             return function(wide.reshape(n, -1), 1)[:, None].expand(n, 8)
+        assert name == 'IN'
         return function(wide.reshape(n, 8, -1), 2)
 
     mean = sum(moment(name, 'mean') for name in norm.mean)[to_map] / len(norm.mean)

@@ -32,7 +32,9 @@ def kind(request):
 
 def select(layer, *names):
     with torch.no_grad():
-        layer.ratio_logits.copy_(torch.eye(4)[[layer.normalizers.index(name) for name in names]])
+        layer.ratio_logits.copy_(
+            torch.eye(len(NORMALIZERS))[[layer.normalizers.index(name) for name in names]]
+        )
     return layer
 
 
@@ -209,7 +211,9 @@ def test_maps_without_elements_pass_as_through_batch_norm(kind, shape, mode):
     if isinstance(layers[0], SSN):
         layers.append(kind().train(mode))
         with torch.no_grad():
-            layers[1].ratio_logits.copy_(torch.eye(4)[[-1, -1], : len(layers[1].normalizers)])
+            layers[1].ratio_logits.copy_(
+                torch.eye(len(NORMALIZERS))[[-1, -1], : len(layers[1].normalizers)]
+            )
             layers[1].ratio_logits[:, 0] = 1 - layers[1].ratio_logits[:, 1:].sum(1)
         set_radius(layers[1], 0.0)
     for layer in layers:

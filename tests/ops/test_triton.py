@@ -215,7 +215,7 @@ def select(z, radius):
     return kernels.mix(*randn(2, 3, 6).abs(), z, radius, norm, PerChannel())
 
 
-@pytest.mark.parametrize('k', [2, 3, 4])
+@pytest.mark.parametrize('k', range(2, len(NORMALIZERS) + 1))
 def test_sparsestmax_agrees_with_torch(k):
     """Solves alone; the gradient is compared in whole layers."""
     for kind in range(9):
@@ -239,7 +239,9 @@ def test_runs_agree_bit_for_bit(layout, monkeypatch):
     monkeypatch.setattr(kernels.plans, '_CELLS', 64)
     monkeypatch.setattr(kernels.plans, '_WHOLE', 1)
     x, dy = (make_map((2, 4, 70), torch.float32, layout) for _ in range(2))
-    logits, weight, bias = (randn(*s, dtype=torch.float32) for s in ((2, 4), (4,), (4,)))
+    logits, weight, bias = (
+        randn(*s, dtype=torch.float32) for s in ((2, len(NORMALIZERS)), (4,), (4,))
+    )
     r = torch.tensor(0.2, device=DEVICE)
     given = (x, dy, logits, r, weight, bias, (None, None), NORMALIZERS)
     (mixed, first), (again, second) = run_layer(*given), run_layer(*given)

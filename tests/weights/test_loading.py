@@ -332,7 +332,9 @@ def test_a_frozen_network_is_what_the_training_of_its_selection_left():
     net(torch.randn(2, 8, 5, 5))
     with torch.no_grad():
         for layer, pair in zip(net, PAIRS, strict=True):
-            layer.ratio_logits.copy_(torch.eye(4)[[NORMALIZERS.index(name) for name in pair]])
+            layer.ratio_logits.copy_(
+                torch.eye(len(NORMALIZERS))[[NORMALIZERS.index(name) for name in pair]]
+            )
     frozen = freeze(copy.deepcopy(net).eval())
     report = load_weights(frozen, net.state_dict())
     assert (report.unlike, report.initial, report.mismatched) == ([], [], {})
