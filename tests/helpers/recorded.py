@@ -51,8 +51,7 @@ def _make_ratios():
     return make_ratios
 
 
-@pytest.fixture
-def results():
+def make_results():
     """Of three configs, two variants and three seeds; SSN is 5 above BN, SN as BN."""
     above = dict(BN=0, SN=0.1, SSN=5)
     rows = [
@@ -62,3 +61,8 @@ def results():
         for label, more in above.items()
     ]
     return Results('grid', 'A grid', 'images', ['top-1'], rows, {'BN, 32': [76.4]})
+
+
+@pytest.fixture
+def results():
+    return make_results()

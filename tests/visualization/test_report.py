@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
+from recorded import make_results
 
 from ssn_mm.suites.results import read_results, write_results
 from ssn_mm.visualization.picture import COLOURS
@@ -100,9 +101,16 @@ class Addresses(HTMLParser):
         self.found += [value for name, value in attrs if name in ('src', 'href')]
 
 
-def test_the_report_needs_no_other_file_and_says_what_failed(results, tmp_path):
+@pytest.fixture(scope='module')
+def page(tmp_path_factory):
+    """A report of runs of which one failed."""
+    results = make_results()
     failed = dict(results.rows[0], status='failed', run='bad', error='code 1', last_lines=['<NaN>'])
-    page = write_report(replace(results, rows=[*results.rows, failed]), tmp_path)
+    folder = tmp_path_factory.mktemp('report')
+    return write_report(replace(results, rows=[*results.rows, failed]), folder)
+
+
+def test_the_report_needs_no_other_file_and_says_what_failed(results, page):
     html = page.read_text()
     parser = Addresses()
     parser.found = []
@@ -112,8 +120,8 @@ def test_the_report_needs_no_other_file_and_says_what_failed(results, tmp_path):
     assert '&lt;NaN&gt;' in html
     assert 'The paper&#39;s are of its own data and network' in html
     for picture in figures(results):
-        assert (tmp_path / f'{picture.name}.png').stat().st_size > 1000
-        assert (tmp_path / f'{picture.name}.csv').read_text() == picture.csv()
+        assert (page.parent / f'{picture.name}.png').stat().st_size > 1000
+        assert (page.parent / f'{picture.name}.csv').read_text() == picture.csv()
 
 
 def test_without_a_run_that_is_done_there_is_no_report(results, tmp_path):
@@ -136,8 +144,7 @@ def opened(page, shot):
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason='needs Chromium')
-def test_chromium_shows_the_report_without_requests_or_errors(results, tmp_path):
-    page = write_report(results, tmp_path)
+def test_chromium_shows_the_report_without_requests_or_errors(page, tmp_path):
     shot = tmp_path / 'shot.png'
     assert opened(page, shot) == []
     shown = cv2.imread(str(shot))
