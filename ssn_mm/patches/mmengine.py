@@ -1,5 +1,6 @@
 """What mmengine does not know of SSN, SN and their files, and what torch.load asks of its own."""
 
+import os
 from collections.abc import Iterable
 from functools import partial
 from pickle import UnpicklingError
@@ -21,7 +22,7 @@ def apply() -> None:
             'mmengine.config.config': find_own_configs,
             'mmengine.model.base_module': extend_norm_eval,
             'mmengine.optim.optimizer.optimizer_wrapper': warn_of_accumulation,
-            'mmengine.runner.checkpoint': load_any_norm,
+            'mmengine.runner.checkpoint': patch_checkpoints,
         }
     )
 
@@ -96,6 +97,36 @@ def warn_of_accumulation(optimizer_wrapper: ModuleType) -> None:
         return any(isinstance(module, WithRunningStatistics) for module in model.modules())
 
     vars(optimizer_wrapper)['has_batch_norm'] = has_batch_norm
+
+
+def patch_checkpoints(checkpoint: ModuleType) -> None:
+    """Has mmengine's loaders read weights only, and know SSN, SN and .safetensors."""
+    load_weights_only(checkpoint)
+    load_any_norm(checkpoint)
+
+
+def load_weights_only(checkpoint: ModuleType) -> None:
+    """Has every loader of mmengine read weights only, which run no code.
+
+    The maintained fork (onedl-mmengine) unpickles a local file in full where it holds more than
+    weights, and takes what it allowed of its own from PyTorch's list afterwards. PyTorch's
+    ``load_url``, which files from the web go through, unpickles in full. A user who trusts a file
+    says so by ``TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD``, as the tools' ``--trust-checkpoint`` does.
+    """
+    own = checkpoint.load_url
+
+    def load_url(*args: Any, **kwargs: Any) -> Any:
+        trusted = 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD' in os.environ
+        return own(*args, **kwargs | dict(weights_only=not trusted))
+
+    def load(file: Any, map_location: Any = None, weights_only: bool | None = None) -> Any:
+        import torch
+
+        return torch.load(file, map_location=map_location, weights_only=weights_only)
+
+    vars(checkpoint)['load_url'] = load_url
+    if hasattr(checkpoint, '_safe_torch_load'):
+        vars(checkpoint)['_safe_torch_load'] = load
 
 
 def load_any_norm(checkpoint: ModuleType) -> None:

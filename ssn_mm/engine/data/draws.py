@@ -123,6 +123,10 @@ class Endless(_InfiniteDataloaderIterator):
         self._iterator: Any = None
         self.first = self.passed_by = 0
 
+    def skip_iter(self, num_iters: int) -> None:
+        """Takes nothing: ``first`` says where to begin. onedl-mmengine asks, mmengine takes."""
+        self.passed_by = 0
+
     def __next__(self) -> Any:
         if self.passed_by:
             self.passed_by -= 1

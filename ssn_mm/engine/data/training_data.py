@@ -62,7 +62,8 @@ class TrainingData:
             self.reader.number = self.runner.epoch
         if isinstance(self._iterator, Endless):
             self._iterator.first = self.first
-            self._iterator.passed_by = self.runner.iter  # mmengine takes so many first
+            if not getattr(self.loop, 'fast_forward_on_resume', False):  # an option of onedl's
+                self._iterator.passed_by = self.runner.iter  # which mmengine takes first
         self.begin_pass()
         self.offset, self.first = self.first, 0
 
