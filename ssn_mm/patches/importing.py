@@ -6,6 +6,7 @@ wrapt has hooks after an import and none before one, and the wheel depends on Py
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
@@ -22,6 +23,7 @@ def before_import(patches: Mapping[str, Callable[[], object]]) -> None:
 
     Args:
         patches: Names of modules, as in ``import``, with a function without arguments for each.
+            One that returns a context manager has it entered until the module is executed.
     """
     _wait(_finder.before, patches, lambda patch, _: patch())
 
@@ -74,9 +76,12 @@ class _Finder(MetaPathFinder):
             execute = spec.loader.exec_module
 
             def execute_patched(module: ModuleType) -> None:
-                for run in self.before.pop(name, []):
-                    run()
-                execute(module)
+                with ExitStack() as during:
+                    for run in self.before.pop(name, []):
+                        context = run()
+                        if isinstance(context, AbstractContextManager):
+                            during.enter_context(context)
+                    execute(module)
                 for patch in self.after.pop(name, []):
                     _make(patch, module)
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ..layers import MixedNorm, SwitchNorm
 from .batch_norm import count_in
 from .importing import after_import, before_import
+from .mmcv import accepted_version
 
 BACKBONES = 'mmaction.models.backbones'
 # their own ``train`` says what norm_eval means, and is right for SSN and SN once they count
@@ -20,6 +21,7 @@ SELF_RELIANT = (f'{BACKBONES}.x3d', f'{BACKBONES}.resnet_audio')
 
 def apply() -> None:
     """Makes each patch once its module is imported."""
+    before_import({'mmaction': accepted_version})
     before_import({'mmaction': stand_in_for_drn})
     after_import(
         dict.fromkeys(SELF_RELIANT, count_in)

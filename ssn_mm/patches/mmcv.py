@@ -1,7 +1,8 @@
 """What mmcv-lite lacks, what numpy 2 refuses mmcv, and mmcv's folding beside SSN and SN."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from importlib.machinery import PathFinder
 from importlib.util import find_spec
@@ -24,6 +25,24 @@ def apply() -> None:
             'mmcv.image.photometric': let_hue_turn_back,
         }
     )
+
+
+@contextmanager
+def accepted_version() -> Iterator[None]:
+    """Has mmcv say a version that mmsegmentation 1.2 and mmaction2 1.2 accept; they take no 2.2.
+
+    Nothing that they use has changed there: 2.2.0 and the maintained fork's 2.3 add operators and
+    support of newer PyTorch. Upstream's mmpretrain of the same year takes 2.2 and later, too.
+    """
+    import mmcv
+
+    own = mmcv.__version__
+    if tuple(int(part) for part in own.split('.')[:2]) >= (2, 2):
+        mmcv.__version__ = '2.1.0'
+    try:
+        yield
+    finally:
+        mmcv.__version__ = own
 
 
 def let_ops_load(ext_loader: ModuleType) -> None:

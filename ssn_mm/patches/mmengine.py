@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable
 from functools import partial
+from importlib.util import find_spec
 from pickle import UnpicklingError
 from types import ModuleType
 from typing import Any
@@ -53,7 +54,8 @@ def find_own_configs(config: ModuleType) -> None:
     """Lets `_base_ = ['ssn_mm::deeplab_ssn_ade20k.py']` name a config of this package.
 
     mmengine knows such names for the packages of a list of its own, where a name must have a
-    slash, and would look for the types of such a config in registries of that package.
+    slash, and would look for the types of such a config in registries of that package. And it
+    looks for upstream's distributions: of `mmseg::` in mmsegmentation, not in onedl-mmsegmentation.
     """
     own = config.Config._get_cfg_path
 
@@ -63,7 +65,12 @@ def find_own_configs(config: ModuleType) -> None:
         package, found, name = cfg_path.partition('::')
         if found and package == OWN:
             return str(shipped(OWN, 'configs', name)), None  # types of default_scope
-        return own(cfg_path, filename)
+        try:
+            return own(cfg_path, filename)
+        except ModuleNotFoundError:
+            if not found or not find_spec(package):
+                raise
+            return str(shipped(package, 'configs', name)), package
 
     config.Config._get_cfg_path = staticmethod(get_cfg_path)
 

@@ -1,13 +1,15 @@
-"""What mmsegmentation gets wrong in its own networks."""
+"""What mmsegmentation gets wrong in its own networks, and the mmcv that it asks for."""
 
 from types import ModuleType
 from typing import Any
 
-from .importing import after_import
+from .importing import after_import, before_import
+from .mmcv import accepted_version
 
 
 def apply() -> None:
-    """Makes the patch once mmsegmentation's cascades are imported."""
+    """Makes each patch once mmsegmentation, or its part, is imported."""
+    before_import({'mmseg': accepted_version})
     after_import({'mmseg.models.segmentors.cascade_encoder_decoder': give_threshold})
 
 
