@@ -45,6 +45,11 @@ def pip_install(*requirements: str) -> str:
     return shlex.join([_python(), '-m', 'pip', 'install', *requirements])
 
 
+def pip_uninstall(*distributions: str) -> str:
+    """The command that removes packages of this interpreter, quoted for a POSIX shell."""
+    return shlex.join([_python(), '-m', 'pip', 'uninstall', '-y', *distributions])
+
+
 def quoted(path: str | Path) -> str:
     """A path as a word of a printed command, quoted for a POSIX shell, never an option."""
     return shlex.quote(_as_path(str(path)))

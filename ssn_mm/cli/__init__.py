@@ -1,8 +1,8 @@
 """What each tool does, and what the tools share."""
 
-from importlib.util import find_spec
+from .environment import check_environment, fails_in_a_tool
 
-from ..commands import pip_install
-
-if not find_spec('mmengine'):
-    raise ImportError(f'the tools need OpenMMLab: {pip_install("ssn-mm[openmmlab]")}')
+try:
+    check_environment()
+except ImportError as error:
+    fails_in_a_tool(error)

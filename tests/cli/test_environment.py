@@ -1,0 +1,101 @@
+"""What tools say of an installation that cannot work."""
+
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from ssn_mm.cli import environment
+
+ROOT = Path(__file__).parents[2]
+START = f'import sys; sys.path.insert(0, {str(ROOT)!r})\n'
+
+
+def run(code, main=None):
+    """What a program prints on stderr, as a tool where ``main`` names one, and its exit code."""
+    start = START
+    if main:
+        start += f"sys.modules['__main__'].__file__ = {str(ROOT / main)!r}\n"
+    done = subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', start + textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+    )
+    return done.stderr, done.returncode
+
+
+WITHOUT_LIBRARY = """
+class Missing:
+    def find_spec(self, name, *_):
+        if name == 'cv2':
+            message = 'libxcb.so.1: cannot open shared object file: No such file or directory'
+            raise ImportError(message)
+
+sys.meta_path.insert(0, Missing())
+sys.modules.pop('cv2', None)
+import ssn_mm.cli
+"""
+
+
+def test_a_tool_names_the_packages_of_a_missing_system_library_without_a_traceback():
+    told, code = run(WITHOUT_LIBRARY, 'tools/train.py')
+    assert code == 2
+    assert 'Traceback' not in told
+    for part in ('libxcb.so.1', 'apt-get install libxcb1 libgl1 libglib2.0-0', 'dnf install'):
+        assert part in told
+    assert 'conda-forge' in told
+    assert 'opencv-python-headless' in told
+
+
+def test_another_program_gets_the_error_to_handle():
+    told, code = run(WITHOUT_LIBRARY)
+    assert code == 1
+    assert "ImportError: OpenCV cannot be loaded, since the system's library libxcb.so.1" in told
+
+
+def test_a_tool_without_openmmlab_says_what_to_install():
+    code = """
+    from importlib import util
+    find = util.find_spec
+    util.find_spec = lambda name, *a: None if name.startswith('mm') else find(name, *a)
+    import ssn_mm.cli
+    """
+    told, exit_code = run(code, 'tools/train.py')
+    assert exit_code == 2
+    assert told.startswith('error: the tools need OpenMMLab: ')
+    assert "'ssn-mm[openmmlab,lite]'" in told
+    assert "'ssn-mm[onedl]'" in told
+
+
+@pytest.mark.parametrize(
+    ('installed', 'told', 'again'),
+    [
+        (
+            ['mmengine', 'onedl-mmengine', 'mmcv-lite', 'onedl-mmcv'],
+            'mmengine and onedl-mmengine own mmengine; mmcv-lite and onedl-mmcv own mmcv',
+            ['mmengine mmcv-lite', 'onedl-mmengine onedl-mmcv'],
+        ),
+        (['mmengine', 'mmcv', 'mmcv-lite'], 'mmcv and mmcv-lite own mmcv', ['mmcv', 'mmcv-lite']),
+    ],
+)
+def test_two_distributions_of_one_package_are_told_with_the_commands_that_mend_it(
+    monkeypatch, installed, told, again
+):
+    monkeypatch.setattr(environment, '_version', lambda name: '1' if name in installed else '')
+    with pytest.raises(ImportError, match=f'into one folder: {told}') as error:
+        environment.check_environment()
+    removed, *commands = str(error.value).splitlines()[1:]
+    assert 'pip uninstall -y ' in removed
+    assert [line.partition('pip install ')[2].partition('    #')[0] for line in commands] == again
+
+
+def test_one_family_is_left_alone_and_so_are_two_that_share_no_folder(monkeypatch):
+    for there in (
+        {'mmengine', 'mmcv', 'mmsegmentation', 'mmpretrain'},
+        {'onedl-mmengine', 'onedl-mmcv', 'onedl-mmsegmentation', 'onedl-mmpretrain'},
+        {'onedl-mmengine', 'onedl-mmcv', 'mmsegmentation'},
+    ):
+        monkeypatch.setattr(environment, '_version', lambda name, t=there: 'x' if name in t else '')
+        environment.check_environment()
