@@ -20,7 +20,8 @@ from .definitions import definitions
 PACKAGE = Path(__file__).parents[1]
 # packages and files that no training executes, and the commands that do
 NOT_TRAINING = {'apis', 'cli', 'deploy', 'publish', 'suites', 'timing', 'visualization'}
-NOT_TRAINING |= {'renamed.py', 'version.py'}
+NOT_TRAINING |= {'renamed.py', 'version.py', 'registration.py'}
+TABLES = ('engine/__init__.py', 'datasets/__init__.py')  # names of modules, which may move
 COMMANDS = ('arguments', 'config', 'evaluation_config', 'outputs', 'test', 'tool', 'train')
 LIBRARIES = {  # those that train, and those that decode; with other names that a wheel may have
     'torch': (),
@@ -126,8 +127,9 @@ def named_now(row: dict[str, Any]) -> dict[str, Any]:
 
 def sources() -> list[Path]:
     """The package's source files of which a training may execute something."""
+    tables = {PACKAGE / name for name in TABLES}
     others = [f for f in _sources(PACKAGE) if f.relative_to(PACKAGE).parts[0] not in NOT_TRAINING]
-    return [*others, *(PACKAGE / f'cli/{name}.py' for name in COMMANDS)]
+    return [*(f for f in others if f not in tables), *(PACKAGE / f'cli/{n}.py' for n in COMMANDS)]
 
 
 @cache
