@@ -316,10 +316,26 @@ def mmaction(_):
         import_module('mmaction.models.localizers')
 
 
+def mmseg(_):
+    import mmcv
+
+    own, mmcv.__version__ = mmcv.__version__, '2.2.0'
+    try:
+        with raises('AssertionError', 'incompatible'):
+            import_module('mmseg')
+    finally:
+        mmcv.__version__ = own
+
+
 # -- an interpreter without patches ---------------------------------------------------------------
 
 # the libraries' own imports need these patches, so their faults are shown first, and mended
-IMPORTS = {'torchvision': torchvision, 'mmcv.utils.ext_loader': ext_loader, 'mmaction': mmaction}
+IMPORTS = {
+    'torchvision': torchvision,
+    'mmcv.utils.ext_loader': ext_loader,
+    'mmseg': mmseg,
+    'mmaction': mmaction,
+}
 AT_ONCE = {'torch.optim.swa_utils': swa_utils}  # patched without waiting for an import
 FAULTS = {
     'numpy': numpy,
@@ -374,7 +390,7 @@ def main():
     mended = {}
     for name, fault in ALL.items():
         try:
-            module = None if name in ('torchvision', 'mmaction') else import_module(name)
+            module = None if name in ('torchvision', 'mmseg', 'mmaction') else import_module(name)
             fault(module)
         except Exception:
             mended[name] = traceback.format_exc()
