@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
+from unittest.mock import patch
 
 ROOT = Path(__file__).parents[2]
 OURS = dict(type='SSN')
@@ -319,23 +320,15 @@ def mmaction(_):
 def mmseg(_):
     import mmcv
 
-    own, mmcv.__version__ = mmcv.__version__, '2.2.0'
-    try:
-        with raises('AssertionError', 'incompatible'):
-            import_module('mmseg')
-    finally:
-        mmcv.__version__ = own
+    with patch.object(mmcv, '__version__', '2.2.0'), raises('AssertionError', 'incompatible'):
+        import_module('mmseg')
 
 
 # -- an interpreter without patches ---------------------------------------------------------------
 
 # the libraries' own imports need these patches, so their faults are shown first, and mended
-IMPORTS = {
-    'torchvision': torchvision,
-    'mmcv.utils.ext_loader': ext_loader,
-    'mmseg': mmseg,
-    'mmaction': mmaction,
-}
+IMPORTS = {'torchvision': torchvision, 'mmcv.utils.ext_loader': ext_loader}
+IMPORTS |= {'mmseg': mmseg, 'mmaction': mmaction}
 AT_ONCE = {'torch.optim.swa_utils': swa_utils}  # patched without waiting for an import
 FAULTS = {
     'numpy': numpy,
