@@ -61,6 +61,9 @@ IN_CONFIGS = {
 TOOLS = {'benchmark.py': 'run_suite.py'}
 
 
+_refused: dict[str, str] = {}  # what to say of `from package import old`, by both names
+
+
 def refuse_renamed(module: str, names: Mapping[str, str]) -> Callable[[str], NoReturn]:
     """The ``__getattr__`` of a module whose names have changed.
 
@@ -69,9 +72,12 @@ def refuse_renamed(module: str, names: Mapping[str, str]) -> Callable[[str], NoR
         names: New names by the old ones.
     """
 
+    told = {name: f'{module}.{name} is now {new}, see CHANGELOG.md' for name, new in names.items()}
+    _refused.update({f'{module}.{name}': text for name, text in told.items()})
+
     def refuse(name: str) -> NoReturn:
-        if name in names:
-            raise AttributeError(f'{module}.{name} is now {names[name]}, see CHANGELOG.md')
+        if name in told:
+            raise AttributeError(told[name])
         raise AttributeError(f'module {module!r} has no attribute {name!r}')
 
     return refuse
@@ -97,10 +103,11 @@ class _MovedFinder(MetaPathFinder):
         package, _, module = name.partition('.')
         if package != __package__:
             return None
+        # `from package import name` comes here too, and would swallow an error of that name's
         if module in MOVED:
-            raise ModuleNotFoundError(
-                f'{name} has moved to {MOVED[module]}, see CHANGELOG.md', name=name
-            )
+            raise ModuleNotFoundError(f'{name} has moved to {MOVED[module]}, see CHANGELOG.md')
+        if name in _refused:
+            raise ImportError(_refused[name])
         if module in IN_CONFIGS:
             warnings.warn(f'{name} is now {IN_CONFIGS[module]}', stacklevel=2)
             return ModuleSpec(name, _Alias(IN_CONFIGS[module]))
