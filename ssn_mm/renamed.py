@@ -59,8 +59,6 @@ IN_CONFIGS = {
 }
 # scripts of 0.1 in tools/ that are called otherwise
 TOOLS = {'benchmark.py': 'run_suite.py'}
-
-
 _refused: dict[str, str] = {}  # what to say of `from package import old`, by both names
 
 
@@ -71,14 +69,11 @@ def refuse_renamed(module: str, names: Mapping[str, str]) -> Callable[[str], NoR
         module: The module's name.
         names: New names by the old ones.
     """
-
     told = {name: f'{module}.{name} is now {new}, see CHANGELOG.md' for name, new in names.items()}
     _refused.update({f'{module}.{name}': text for name, text in told.items()})
 
     def refuse(name: str) -> NoReturn:
-        if name in told:
-            raise AttributeError(told[name])
-        raise AttributeError(f'module {module!r} has no attribute {name!r}')
+        raise AttributeError(told.get(name, f'module {module!r} has no attribute {name!r}'))
 
     return refuse
 

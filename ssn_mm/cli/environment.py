@@ -65,7 +65,7 @@ def _check_owners() -> None:
     raise ImportError(
         f'two distributions have written into one folder: {told}. Remove them, then install those '
         f'of one family again:\n    {pip_uninstall(*removed)}\n    '
-        + '\n    '.join(f'{command}    # or' for command in commands).removesuffix('    # or')
+        + '    # or\n    '.join(commands)
     )
 
 
