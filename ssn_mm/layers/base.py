@@ -175,7 +175,7 @@ class SwitchNorm(Corrected):
         self._note_shape(x)
         recomputing = self.training and is_recomputing()
         update = self.training and not recomputing
-        batches = self.num_batches_tracked
+        batches = self._tensor('num_batches_tracked')
         if update and batches is not None:
             if is_transformed():
                 check_batched(self, x)
@@ -188,9 +188,18 @@ class SwitchNorm(Corrected):
         norm = Norm(
             self.normalizers, self._eps, self.num_groups, self.sync, self.correction, self._source
         )
-        stats = (None, None) if recomputing else (self.running_mean, self.running_var)
-        channels = PerChannel(self.weight, self.bias, *stats)
+        mean = var = None
+        if not recomputing:
+            mean, var = self._tensor('running_mean'), self._tensor('running_var')
+        channels = PerChannel(self._tensor('weight'), self._tensor('bias'), mean, var)
         return self._normalize(x, norm, channels, training=update, momentum=momentum)
+
+    def _tensor(self, name: str) -> Any:
+        """The parameter or buffer, without ``nn.Module.__getattr__``: a third of its time."""
+        for own in (self._parameters, self._buffers):
+            if name in own:
+                return own[name]
+        return getattr(self, name)  # what takes a tensor's place, such as a parametrization
 
     def _note_shape(self, x: Tensor) -> None:
         """Notes rank and area of an input; refuses a shape that does not fit."""

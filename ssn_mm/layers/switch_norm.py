@@ -73,7 +73,7 @@ class SSN(SwitchNorm):
         return sparsestmax(logits.to(torch.promote_types(logits.dtype, torch.float32)), self.radius)
 
     def _normalize(self, x: Tensor, norm: Norm, channels: PerChannel, **options) -> Tensor:
-        logits, names = self.ratio_logits, None
+        logits, names = self._tensor('ratio_logits'), None
         traced = is_traced(logits)
         if self.training:
             self._warn_of_radius()
@@ -81,7 +81,8 @@ class SSN(SwitchNorm):
         if names is not None:
             y, ratios = selected_norm(x, logits, *names, norm, channels, **options), None
         else:
-            y, ratios = normalize(x, logits, self.radius, norm, channels, **options)
+            radius = self._tensor('radius')
+            y, ratios = normalize(x, logits, radius, norm, channels, **options)
         # a step may follow, in evaluation mode too (norm_eval); it moves leaves of the graph only
         if torch.is_grad_enabled() and logits.is_leaf and not (traced and is_transformed()):
             self.selection.note_run(logits, ratios, names)
