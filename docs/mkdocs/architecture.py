@@ -51,7 +51,7 @@ WAYS = {  # where a value comes by, from the top: package, file, what it is ther
         ('engine', 'ssn_mm/engine/hooks/radius_hook.py', 'each step'),
         ('layers', 'ssn_mm/layers/driving.py', 'set_radius'),
         ('layers', 'ssn_mm/layers/switch_norm.py', 'a buffer'),
-        ('ops', 'ssn_mm/ops/switch_norm.py', 'beside logits'),
+        ('ops', 'ssn_mm/ops/norm.py', 'beside logits'),
         ('ops', 'ssn_mm/ops/backends/cpp/__init__.py', 'SparsestMax'),
     ],
 }

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses import FakeTensor
 
-from ..ops.norm import Norm, PerChannel
+from ..ops.norm import Logits, Norm, PerChannel
 from ..ops.normalizers import (
     check_groups,
     check_normalizers,
@@ -224,7 +224,7 @@ class SwitchNorm(Corrected):
         return self.sync and self.training and world_size() > 1
 
     def _normalize(self, x: Tensor, norm: Norm, channels: PerChannel, **options) -> Tensor:
-        return normalize(x, self.ratios(), None, norm, channels, **options)[0]
+        return normalize(x, Logits(self.ratios()), norm, channels, **options)[0]
 
     def _load_from_state_dict(
         self, state_dict, prefix, metadata, strict, missing_keys, unexpected_keys, error_msgs

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..ops.norm import Norm, PerChannel
+from ..ops.norm import Logits, Norm, PerChannel
 from ..ops.normalizers import fitting
 from ..ops.selected_norm import selected_norm
 from ..ops.sparsestmax import sparsestmax
@@ -81,8 +81,8 @@ class SSN(SwitchNorm):
         if names is not None:
             y, ratios = selected_norm(x, logits, *names, norm, channels, **options), None
         else:
-            radius = self._tensor('radius')
-            y, ratios = normalize(x, logits, radius, norm, channels, **options)
+            given = Logits(logits, self._tensor('radius'))
+            y, ratios = normalize(x, given, norm, channels, **options)
         # a step may follow, in evaluation mode too (norm_eval); it moves leaves of the graph only
         if torch.is_grad_enabled() and logits.is_leaf and not (traced and is_transformed()):
             self.selection.note_run(logits, ratios, names)

@@ -3,7 +3,7 @@
 from ..renamed import refuse_renamed
 from .dispatch import get_backend, set_backend
 from .moments import batch_moments, group_moments, instance_moments, layer_moments
-from .norm import Norm, PerChannel
+from .norm import Logits, Norm, PerChannel
 from .normalizers import NORMALIZERS, competing
 from .projection import circumscribed_radius, inscribed_radius
 from .selected_norm import selected_norm
@@ -12,6 +12,7 @@ from .switch_norm import normalize, switch_norm
 
 __all__ = [
     'NORMALIZERS',
+    'Logits',
     'Norm',
     'PerChannel',
     'batch_moments',

@@ -1,4 +1,4 @@
-"""The description of a switchable normalization, and its tensors per channel."""
+"""The description of a switchable normalization, its logits, and its tensors per channel."""
 
 from typing import NamedTuple
 
@@ -15,10 +15,10 @@ class Norm(NamedTuple):
         sync: Whether BN's batch statistics span all processes of the default group.
         correction: 1 if IN's variance is unbiased, as in ``torch.var``, and the others derive from
             it; else 0. Only the reference backend computes it.
-        source: What the logits beside it are: 'ratios', the importance ratios themselves; or
-            'logits', which SparsestMax turns into ratios. With 'selected' their values do not
-            count: ``normalizers`` then are the selected ones, one for both mean and variance, or
-            that of the mean and that of the variance.
+        source: What the values of the ``Logits`` beside it are: 'ratios', the importance ratios
+            themselves; or 'logits', which SparsestMax turns into ratios. With 'selected' they do
+            not count: ``normalizers`` then are the selected ones, one for both mean and variance,
+            or that of the mean and that of the variance.
     """
 
     normalizers: tuple[str, ...]
@@ -32,6 +32,20 @@ class Norm(NamedTuple):
     def names(self) -> str:
         """The normalizers as operators take them: with commas between."""
         return ','.join(self.normalizers)
+
+
+class Logits(NamedTuple):
+    """What the importance ratios of a switchable normalization are made of.
+
+    Attributes:
+        values: (2, K), row 0 for the means, row 1 for the variances; ``Norm.source`` says what
+            they are.
+        radius: 0-d, Euclidean distance on the simplex plane, at least 0, where SparsestMax turns
+            the values into ratios; else None.
+    """
+
+    values: Tensor
+    radius: Tensor | None = None
 
 
 class PerChannel(NamedTuple):

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from .dispatch import get_backend, is_kernels_best, load_kernels
-from .norm import Norm, PerChannel
+from .norm import Logits, Norm, PerChannel
 from .normalizers import no_case
 from .switch_norm import normalize, spans_processes
 from .tracing import is_transformed
@@ -47,7 +47,7 @@ def selected_norm(
     # several times faster than norm._replace
     norm = Norm(names, norm.eps, norm.num_groups, sync, norm.correction, 'selected')
     if mean != var:
-        return normalize(x, logits, None, norm, channels, training, momentum)[0]
+        return normalize(x, Logits(logits), norm, channels, training, momentum)[0]
     if (
         not (sync or norm.correction)
         and isinstance(momentum, float)
@@ -67,7 +67,7 @@ def selected_norm(
         if mean not in groups:
             raise no_case(mean, 'selected_norm')
         return torch.nn.functional.group_norm(x, groups[mean], weight, channels.bias, norm.eps)
-    return normalize(x, logits, None, norm, channels, training, momentum)[0]
+    return normalize(x, Logits(logits), norm, channels, training, momentum)[0]
 
 
 def _fits_torch(name: str, x: Tensor, channels: PerChannel) -> bool:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from .backends import fused, reference
 from .dispatch import get_backend, is_kernels_best, load_kernels
-from .norm import Norm, PerChannel
+from .norm import Logits, Norm, PerChannel
 from .normalizers import (
     check_groups,
     check_normalizers,
@@ -72,13 +72,12 @@ def switch_norm(
     names = normalizers if isinstance(normalizers, str) else tuple(normalizers)
     norm = Norm(names, eps, num_groups, sync)  # type: ignore[arg-type]
     channels = PerChannel(weight, bias, running_mean, running_var)
-    return normalize(x, ratios, None, norm, channels, training, momentum)[0]
+    return normalize(x, Logits(ratios), norm, channels, training, momentum)[0]
 
 
 def normalize(
     x: Tensor,
-    logits: Tensor,
-    radius: Tensor | None,
+    logits: Logits,
     norm: Norm,
     channels: PerChannel,
     training: bool = False,
@@ -90,10 +89,7 @@ def normalize(
 
     Args:
         x: (N, C, *spatial), floating.
-        logits: (2, K), row 0 for the means, row 1 for the variances; ``norm.source`` says what
-            they are.
-        radius: 0-d, Euclidean distance on the simplex plane, at least 0 (not checked here), where
-            SparsestMax turns the logits into ratios; else None.
+        logits: What the ratios are made of; that the radius is at least 0 is not checked here.
         norm: The description of the normalization.
         channels: γ, β and BN's running statistics, (C,).
         training: Whether BN uses the batch's statistics and, unless its ratios are 0, updates the
@@ -105,11 +101,12 @@ def normalize(
     """
     normalizers = norm.normalizers
     check_normalizers(normalizers, at_least=1)
-    _check_tensors(x, logits, channels)
-    if norm.source != 'selected' and tuple(logits.shape) != (2, len(normalizers)):
+    values = logits.values
+    _check_tensors(x, values, channels)
+    if norm.source != 'selected' and tuple(values.shape) != (2, len(normalizers)):
         raise ValueError(
             f'ratios must be (2, {len(normalizers)}) for {len(normalizers)} normalizers, '
-            f'got {tuple(logits.shape)}'
+            f'got {tuple(values.shape)}'
         )
     if 'GN' in normalizers:
         check_groups(x.size(1), norm.num_groups)
@@ -121,16 +118,16 @@ def normalize(
     ratios = None
     fit = () if has_area(x) else competing(normalizers, x.shape, batch_stats, norm.num_groups, sync)
     if not all(fit):
-        ratios = logits if radius is None else sparsestmax(logits, radius)
-        logits, normalizers = hand_over(ratios, normalizers, fit)
-        radius, norm = None, norm._replace(normalizers=normalizers, source='ratios')
+        ratios = values if logits.radius is None else sparsestmax(logits.values, logits.radius)
+        values, normalizers = hand_over(ratios, normalizers, fit)
+        logits, norm = Logits(values), norm._replace(normalizers=normalizers, source='ratios')
     update = None
     if training and mean is not None and var is not None and 'BN' in normalizers:
         column = None if norm.source == 'selected' else normalizers.index('BN')
         update = Update(mean, var, momentum, column)
     if batch_stats:
         channels = PerChannel(channels.weight, channels.bias)
-    y, used = _implementation(x, norm)(x, logits, radius, norm, channels, update)
+    y, used = _implementation(x, norm)(x, logits, norm, channels, update)
     return y, used if ratios is None else ratios.detach()
 
 

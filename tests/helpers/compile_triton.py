@@ -22,7 +22,7 @@ except (ImportError, AssertionError) as error:
     print(error)
     sys.exit(77)
 
-from triton_layers import Norm, PerChannel, kernels, run_layer
+from triton_layers import Logits, Norm, PerChannel, kernels, run_layer
 
 TYPES = {torch.float32: '*fp32', torch.bfloat16: '*bf16', torch.float64: '*fp64'}
 TOOL = Path(triton.__file__).parent / 'backends/nvidia/bin/cuobjdump'
@@ -84,7 +84,7 @@ def compile_between(n, c):
     mean = torch.empty(n, c, device='meta')
     weight, logits = mean[0], mean.new_empty(2, 3)
     given = (logits, Norm(NAMES, 1e-5, 32, source='logits'), PerChannel(weight))
-    mixed = kernels.mix(mean, mean, logits, weight[0], *given[1:])
+    mixed = kernels.mix(mean, mean, Logits(logits, weight[0]), *given[1:])
     kernels.mix_backward(mixed, (mean, mean), (mean, mean), *given, 49)
 
 

@@ -1,7 +1,7 @@
 """The functional normalizations with one flat list of arguments, as tests vary them."""
 
 from ssn_mm import ops
-from ssn_mm.ops import Norm, PerChannel
+from ssn_mm.ops import Logits, Norm, PerChannel
 
 THREE = ('IN', 'LN', 'BN')
 
@@ -12,7 +12,7 @@ def sparse_switch_norm(
 ):  # fmt: skip
     channels = PerChannel(weight, bias, running_mean, running_var)
     norm = Norm(tuple(normalizers), source='logits', **options)
-    return ops.normalize(x, logits, radius, norm, channels, training, momentum)
+    return ops.normalize(x, Logits(logits, radius), norm, channels, training, momentum)
 
 
 def selected_norm(

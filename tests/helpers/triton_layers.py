@@ -2,7 +2,7 @@
 
 import torch
 
-from ssn_mm.ops import Norm, PerChannel
+from ssn_mm.ops import Logits, Norm, PerChannel
 from ssn_mm.ops.backends import triton as kernels
 
 DEVICE = 'cuda' if torch.cuda.is_available() else 'cpu'
@@ -22,7 +22,7 @@ def run_layer(x, dy, logits, radius, weight, bias, running, names, passes=kernel
     mean, var = passes.moments(x)
     norm = Norm(tuple(names), EPS, GROUPS, source=source_of(logits, radius))
     channels = PerChannel(weight, bias, *running)
-    mixed = kernels.mix(mean, var, logits, radius, norm, channels)
+    mixed = kernels.mix(mean, var, Logits(logits, radius), norm, channels)
     y = passes.affine(x, mixed.shift, mixed.scale, bias)
     both = passes.sums(dy, x, mixed.shift)
     slope, offset, *small = kernels.mix_backward(

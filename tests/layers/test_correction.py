@@ -14,7 +14,7 @@ from ssn_mm import SN, SSN, keep_selected, set_radius
 from ssn_mm.deploy import freeze
 from ssn_mm.deploy.frozen import load_frozen, save_frozen
 from ssn_mm.layers import MixedNorm
-from ssn_mm.ops import Norm, PerChannel, normalize, selected_norm
+from ssn_mm.ops import Logits, Norm, PerChannel, normalize, selected_norm
 
 
 @pytest.mark.parametrize('shape', [(3, 4, 2, 2), (3, 4, 7, 7), (2, 4, 5), (2, 4, 2, 3, 2)])
@@ -194,7 +194,7 @@ def test_a_state_without_the_layer_leaves_the_option_and_warns_of_nothing(recwar
 def test_a_selection_by_name_keeps_it_where_torch_has_a_layer(name):
     x, norm = torch.randn(3, 4, 5, 5), Norm(('IN', 'LN', 'BN'), correction=1)
     one_hot = torch.eye(3)[[norm.normalizers.index(name)] * 2]
-    expected, _ = normalize(x, one_hot, None, norm, PerChannel(), training=True)
+    expected, _ = normalize(x, Logits(one_hot), norm, PerChannel(), training=True)
     found = selected_norm(x, one_hot, name, name, norm, training=True)
     torch.testing.assert_close(found, expected)
     plain = selected_norm(x, one_hot, name, name, norm._replace(correction=0), training=True)

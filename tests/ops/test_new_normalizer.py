@@ -19,7 +19,7 @@ import torch
 
 from ssn_mm import SSN, MixedNorm, set_backend, set_radius
 from ssn_mm.deploy import freeze
-from ssn_mm.ops import NORMALIZERS, Norm, PerChannel, competing, selected_norm
+from ssn_mm.ops import NORMALIZERS, Logits, Norm, PerChannel, competing, selected_norm
 from ssn_mm.ops.backends import mix
 
 assert NORMALIZERS[-1] == 'FBN'
@@ -47,7 +47,7 @@ def frozen():
 def triton():
     from ssn_mm.ops.backends import triton
 
-    triton.mix(x[..., 0, 0], x[..., 0, 0] ** 2, logits, None, norm, PerChannel())
+    triton.mix(x[..., 0, 0], x[..., 0, 0] ** 2, Logits(logits), norm, PerChannel())
 
 
 def earlier_state():

@@ -8,7 +8,7 @@ from flat_norms import selected_norm, sparse_switch_norm
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ssn_mm import ops
-from ssn_mm.ops import NORMALIZERS, Norm, PerChannel, competing, normalize, switch_norm
+from ssn_mm.ops import NORMALIZERS, Logits, Norm, PerChannel, competing, normalize, switch_norm
 from ssn_mm.ops.dispatch import BACKENDS
 
 ALL = len(NORMALIZERS)
@@ -357,7 +357,7 @@ def test_an_unknown_backend_is_refused_with_the_others(correction, monkeypatch):
     monkeypatch.setenv('SSN_MM_BACKEND', 'gpu')
     norm = Norm(('IN', 'LN', 'BN'), correction=correction)
     with pytest.raises(RuntimeError, match=r"'gpu' is not available; choose from reference, cpu"):
-        normalize(torch.randn(2, 6, 3, 3), torch.ones(2, 3) / 3, None, norm, PerChannel())
+        normalize(torch.randn(2, 6, 3, 3), Logits(torch.ones(2, 3) / 3), norm, PerChannel())
 
 
 @pytest.mark.parametrize('shape', [(1, 3, 1, 5), (1, 3, 1, 1, 5)])

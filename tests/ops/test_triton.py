@@ -10,7 +10,7 @@ pytest.importorskip('triton')
 
 from triton_layers import DEVICE, EPS, GROUPS, LAYOUTS, run_layer
 
-from ssn_mm.ops import NORMALIZERS, Norm, PerChannel, sparsestmax
+from ssn_mm.ops import NORMALIZERS, Logits, Norm, PerChannel, sparsestmax
 from ssn_mm.ops.backends import triton as kernels
 
 DTYPES = {  # tolerances, relative and absolute: of maps of this dtype, of statistics
@@ -186,7 +186,7 @@ def test_a_sample_of_more_channels_than_a_program_takes_is_left_to_torch(monkeyp
     ):
         radius = torch.tensor(0.3, device=DEVICE) if source == 'logits' else None
         norm = Norm(names, EPS, GROUPS, source=source)
-        given = (x, torch.eye(2, device=DEVICE).double(), radius, norm, PerChannel(c, c))
+        given = (x, Logits(torch.eye(2, device=DEVICE).double(), radius), norm, PerChannel(c, c))
         got = kernels.forward(*given)
         with monkeypatch.context() as patch:
             patch.setattr(kernels.plans, '_WIDEST', 4096)
@@ -212,7 +212,7 @@ def test_more_programs_than_a_block_can_have_are_summed_in_a_loop(monkeypatch):
 def select(z, radius):
     """SparsestMax of logits (2, K), as the kernels' mixing takes them."""
     norm = Norm(NORMALIZERS[: z.size(1)], EPS, GROUPS, source='logits')
-    return kernels.mix(*randn(2, 3, 6).abs(), z, radius, norm, PerChannel())
+    return kernels.mix(*randn(2, 3, 6).abs(), Logits(z, radius), norm, PerChannel())
 
 
 @pytest.mark.parametrize('k', range(2, len(NORMALIZERS) + 1))

@@ -19,7 +19,7 @@ import triton
 import triton.language as tl
 from triton_layers import DEVICE, EPS, GROUPS, LAYOUTS, run_layer
 
-from ssn_mm.ops import Norm, PerChannel
+from ssn_mm.ops import Logits, Norm, PerChannel
 from ssn_mm.ops.backends import fused
 from ssn_mm.ops.backends import triton as kernels
 from ssn_mm.ops.backends.triton.kernels import _locate, _own
@@ -41,7 +41,7 @@ def test_a_layer_takes_at_most_four_launches_and_five_back(shape, layout, monkey
     assert len(launched) - back <= 5
     launched.clear()
     norm = Norm(('IN', 'LN', 'BN'), EPS, GROUPS, source='logits')
-    kernels.forward(x, logits, bias[0], norm, PerChannel(bias, bias))
+    kernels.forward(x, Logits(logits, bias[0]), norm, PerChannel(bias, bias))
     assert len(launched) == back  # nothing besides
 
 
@@ -67,7 +67,7 @@ def test_a_layer_that_has_selected_launches_kernels_and_nothing_else(names, monk
     x, logits, c = (torch.empty(s, device='meta') for s in ((4, 6, 5, 5), (2, 3), 6))
     with Computed() as computed:
         norm = Norm(tuple(names.split(',')), EPS, GROUPS, source='selected')
-        kernels.forward(x, logits, None, norm, PerChannel(c, c))
+        kernels.forward(x, Logits(logits), norm, PerChannel(c, c))
     assert computed.names == []
     assert len(launched) == 3
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..dispatch import load_kernels
-from ..norm import Norm, PerChannel
+from ..norm import Logits, Norm, PerChannel
 from ..running_stats import Update, update_running
 from ..tracing import is_batched, is_traced
 from .mix import Mixed
@@ -42,8 +42,7 @@ _LIBRARY.define(
 
 def switch_norm(
     x: Tensor,
-    logits: Tensor,
-    radius: Tensor | None,
+    logits: Logits,
     norm: Norm,
     channels: PerChannel,
     update: Update | None,
@@ -55,8 +54,7 @@ def switch_norm(
 
     Args:
         x: The map, (N, C, *spatial).
-        logits: (2, K), what ``norm.source`` says.
-        radius: 0-d, of SparsestMax, where the source is 'logits'; else None.
+        logits: What the ratios are made of.
         norm: The description, without the normalizers that do not fit the shape.
         channels: γ and β; and running statistics where BN is to use them in place of the batch's.
         update: Running statistics to update with the batch's; None for none.
@@ -68,12 +66,13 @@ def switch_norm(
     Raises:
         RuntimeError: The kernels are not for this tensor or this machine.
     """
+    values, radius = logits
     weight, bias, running_mean, running_var = channels
     others = (radius, running_mean, running_var, *_flat(norm), kernels)
     if is_traced(x):
-        y, ratios, state, batch = torch.ops.ssn_mm.switch_norm(x, logits, weight, bias, *others)
+        y, ratios, state, batch = torch.ops.ssn_mm.switch_norm(x, values, weight, bias, *others)
     else:  # one argument for all that autograd need not look at
-        y, ratios, state, batch = _SwitchNorm.apply(x, logits, weight, bias, others)
+        y, ratios, state, batch = _SwitchNorm.apply(x, values, weight, bias, others)
     if update is not None:
         elements: int | Tensor = x.numel() // x.size(1)
         count = elements / share_of(state) if norm.sync else elements
@@ -97,17 +96,17 @@ def _forward(
     x = _dense(x)
     wide = torch.float64 if x.dtype is torch.float64 else torch.float32
     given = (logits, radius, weight, bias, running_mean, running_var)
-    logits, radius, *channels = (_cast(t, wide) for t in given)
-    channels = PerChannel(*channels)
+    values, radius, *channels = (_cast(t, wide) for t in given)
+    logits, channels = Logits(values, radius), PerChannel(*channels)
     if backend.forward is not None and not sync:
-        return backend.forward(x, logits, radius, norm, channels)
+        return backend.forward(x, logits, norm, channels)
     mean, var = backend.moments(x)
     if sync:
         batch, share = backend.joint_moments(mean, var, x.numel() // x.size(1))
         channels = PerChannel(channels.weight, channels.bias, *batch.unbind())
     else:
         share = mean.new_ones(1)
-    mixed = backend.mix(mean, var, logits, radius, norm, channels)
+    mixed = backend.mix(mean, var, logits, norm, channels)
     y = backend.affine(x, mixed.shift, mixed.scale, channels.bias)
     maps = (mean, var, mixed.shift, mixed.rstd, mixed.scale)
     state = Saved(*maps, mixed.stretch, mixed.bend, share).pack()
@@ -200,7 +199,7 @@ def _differentiable_gradients(
     with torch.enable_grad():
         norm = _norm(source, normalizers, eps, num_groups, sync)
         channels = PerChannel(weight, bias, running_mean, running_var)
-        y, _ = reference_switch_norm(x, logits, radius, norm, channels, None)
+        y, _ = reference_switch_norm(x, Logits(logits, radius), norm, channels, None)
     given = (x, logits, weight, bias)
     wanted = [t for t in given if t is not None and t.requires_grad]
     found = iter(torch.autograd.grad(y, wanted, dy, create_graph=again))

@@ -24,7 +24,7 @@ from ..moments import (
     layer_moments,
     sum_processes,
 )
-from ..norm import Norm, PerChannel
+from ..norm import Logits, Norm, PerChannel
 from ..normalizers import no_case
 from ..projection import jacobian_product, solve
 
@@ -51,14 +51,7 @@ class Mixed(NamedTuple):
     batch: Tensor
 
 
-def mix(
-    mean: Tensor,
-    var: Tensor,
-    logits: Tensor,
-    radius: Tensor | None,
-    norm: Norm,
-    channels: PerChannel,
-) -> Mixed:
+def mix(mean: Tensor, var: Tensor, logits: Logits, norm: Norm, channels: PerChannel) -> Mixed:
     """Mixes instance moments.
 
     Every tensor is float32, or every one is float64.
@@ -66,19 +59,18 @@ def mix(
     Args:
         mean: Means of the instances, (N, C).
         var: Biased variances of the instances, (N, C).
-        logits: (2, K), what ``norm.source`` says.
-        radius: 0-d, of SparsestMax; None where the logits are the ratios or are not looked at.
+        logits: What the ratios are made of.
         norm: The description of the normalization.
         channels: γ, and the running statistics that BN uses in place of the batch's.
     """
-    normalizers = norm.normalizers
+    normalizers, values = norm.normalizers, logits.values
     if norm.source == 'selected':
         k = len(normalizers)
         first = torch.eye(2, k, dtype=mean.dtype, device=mean.device)
-        logits = first if k > 1 else torch.ones_like(first)
-    ratios, stretch, bend = logits.clone(), logits.new_ones(2), logits.new_zeros(2)
-    if radius is not None:
-        ratios, stretch, bend = solve(logits, radius)
+        values = first if k > 1 else torch.ones_like(first)
+    ratios, stretch, bend = values.clone(), values.new_ones(2), values.new_zeros(2)
+    if logits.radius is not None:
+        ratios, stretch, bend = solve(logits.values, logits.radius)
         stretch, bend = stretch.squeeze(-1), bend.squeeze(-1)
     merged = [_merge(name, mean, var, channels, norm.num_groups) for name in normalizers]
     shift, mixed_var = mean.new_zeros(()), mean.new_full((), norm.eps)

@@ -13,7 +13,7 @@ from ..moments import (
     layer_moments,
     sync_moments,
 )
-from ..norm import Norm, PerChannel
+from ..norm import Logits, Norm, PerChannel
 from ..normalizers import no_case
 from ..running_stats import Update, update_running
 from ..sparsestmax import sparsestmax
@@ -21,8 +21,7 @@ from ..sparsestmax import sparsestmax
 
 def switch_norm(
     x: Tensor,
-    logits: Tensor,
-    radius: Tensor | None,
+    logits: Logits,
     norm: Norm,
     channels: PerChannel,
     update: Update | None,
@@ -31,9 +30,8 @@ def switch_norm(
 
     Args:
         x: The map, (N, C, *spatial).
-        logits: (2, K), what ``norm.source`` says. Where a selection is given by name they get a
-            gradient of 0.
-        radius: 0-d, of SparsestMax, where the source is 'logits'; else None.
+        logits: What the ratios are made of. Where a selection is given by name they get a gradient
+            of 0.
         norm: The description, without the normalizers that do not fit the shape.
         channels: γ and β; and running statistics where BN is to use them in place of the batch's.
         update: Running statistics to update with the batch's; None for none.
@@ -41,12 +39,12 @@ def switch_norm(
     Returns:
         ``y`` like ``x``, and the ratios (2, K), detached.
     """
-    ratios = logits
-    if radius is not None:
-        ratios = sparsestmax(logits, radius)
+    ratios = logits.values
+    if logits.radius is not None:
+        ratios = sparsestmax(logits.values, logits.radius)
     elif norm.source == 'selected':
         k = len(norm.normalizers)
-        ratios = torch.eye(k, device=x.device).expand(2, k) + 0 * logits[:, :k]
+        ratios = torch.eye(k, device=x.device).expand(2, k) + 0 * ratios[:, :k]
     wide = x.to(torch.promote_types(x.dtype, torch.float32))  # so its gradient is rounded once
     mean, var = instance_moments(wide)
     if norm.correction and (area := math.prod(x.shape[2:])) > 1:

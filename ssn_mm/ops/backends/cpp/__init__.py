@@ -23,7 +23,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ...norm import Norm, PerChannel
+from ...norm import Logits, Norm, PerChannel
 from ...projection import RADIUS_SLACK, TIE_DISTANCE
 from ...running_stats import Update, update_running
 from ..record import FLOATS, Backend
@@ -125,15 +125,15 @@ def is_faster_in_torch(name: str, x: Tensor) -> bool:
 
 def switch_norm(
     x: Tensor,
-    logits: Tensor,
-    radius: Tensor | None,
+    logits: Logits,
     norm: Norm,
     channels: PerChannel,
     update: Update | None,
 ) -> tuple[Tensor, Tensor]:
     """Normalizes as ``reference.switch_norm`` does, without ``norm.sync``, by a node in C++."""
+    values, radius = logits
     weight, bias, running_mean, running_var = channels
-    given = (x, logits, weight, bias, radius, running_mean, running_var)
+    given = (x, values, weight, bias, radius, running_mean, running_var)
     options = (norm.source, norm.names, norm.eps, norm.num_groups)
     layer = torch.ops.ssn_mm_cpp.layer.default
     if update is None:
@@ -149,11 +149,12 @@ def switch_norm(
 
 
 def forward(
-    x: Tensor, logits: Tensor, radius: Tensor | None, norm: Norm, channels: PerChannel
+    x: Tensor, logits: Logits, norm: Norm, channels: PerChannel
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The operator's forward pass: y, ratios, state and batch as ``fused`` has them."""
+    values, radius = logits
     weight, bias, running_mean, running_var = channels
-    given = (x, logits, weight, bias, radius, running_mean, running_var)
+    given = (x, values, weight, bias, radius, running_mean, running_var)
     options = (norm.source, norm.names, norm.eps, norm.num_groups)
     return torch.ops.ssn_mm_cpp.forward.default(*given, *options, None, None, 0.0)
 

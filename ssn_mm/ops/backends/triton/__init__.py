@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ...moments import Moments, gather_processes, sum_processes
-from ...norm import Norm, PerChannel
+from ...norm import Logits, Norm, PerChannel
 from ...projection import one_hot_radius
 from .. import mix as plain
 from ..mix import Mixed
@@ -46,16 +46,17 @@ def is_faster_in_torch(name: str, x: Tensor) -> bool:
 
 
 def forward(
-    x: Tensor, logits: Tensor, radius: Tensor | None, norm: Norm, channels: PerChannel
+    x: Tensor, logits: Logits, norm: Norm, channels: PerChannel
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The operator's forward pass: y, ratios, state and batch as ``fused`` has them."""
+    values, radius = logits
     if radius is not None:
-        radius = radius.to(logits)
+        logits = Logits(values, radius.to(values))
     n, c = x.shape[:2]
-    state = logits.new_empty(state_size(n, c))
+    state = values.new_empty(state_size(n, c))
     saved = unpack(state, n, c)
     _reduce(None, x, None, (saved.mean, saved.var))
-    mixed = mix(saved.mean, saved.var, logits, radius, norm, channels, saved)
+    mixed = mix(saved.mean, saved.var, logits, norm, channels, saved)
     y = affine(x, mixed.shift, mixed.scale, channels.bias)
     return y, mixed.ratios, state, mixed.batch
 
@@ -83,13 +84,13 @@ def affine_grad(
 
 
 def mix(
-    mean: Tensor, var: Tensor, logits: Tensor, radius: Tensor | None, norm: Norm,
-    channels: PerChannel, out: Saved | None = None,
+    mean: Tensor, var: Tensor, logits: Logits, norm: Norm, channels: PerChannel,
+    out: Saved | None = None,
 ) -> Mixed:  # fmt: skip
     """Mixes as ``backends.mix.mix`` does, into the parts of ``out`` where it is given."""
     (n, c), k = mean.shape, len(norm.normalizers)
     if is_too_wide(mean, norm):
-        mixed = plain.mix(mean, var, logits, radius, norm, channels)
+        mixed = plain.mix(mean, var, logits, norm, channels)
         if out is not None:
             for name in ('stretch', 'bend', 'shift', 'rstd', 'scale'):
                 getattr(out, name).copy_(getattr(mixed, name))
@@ -103,8 +104,8 @@ def mix(
     bn = batch if measure else (channels.running_mean, channels.running_var)
     if measure and programs > 1:
         _merge((mean, var), batch, n, 1, n)
-    wanted = None if norm.source == 'selected' else logits
-    inputs = (mean, var, wanted, radius, channels.weight, *bn)
+    wanted = None if norm.source == 'selected' else logits.values
+    inputs = (mean, var, wanted, logits.radius, channels.weight, *bn)
     curve = (out.stretch, out.bend)
     outputs = (ratios, *curve, out.shift, out.rstd, out.scale, out.share)
     constants |= dict(eps=norm.eps, full=one_hot_radius(k), measure=measure and programs == 1)
