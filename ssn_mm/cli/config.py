@@ -1,6 +1,7 @@
 """A config as every tool reads it, its processes and its data loaders."""
 
 import os
+import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ def load_config(
             work_dirs/<its name>.
         options: Overrides, as ``--cfg-options`` gives them.
         launcher: Who starts the processes: 'none', 'pytorch', 'slurm' or 'mpi'. Without a GPU they
-            talk over gloo.
+            talk over gloo, as where there is no NCCL (Windows).
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -39,12 +40,15 @@ def load_config(
     for split in ('train', 'val', 'test'):
         for loader in data_loaders(cfg, split):
             _fit_to_workers(loader)
+    _fit_to_system(cfg)
     cfg.work_dir = work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(path).stem)
     cfg.launcher = launcher
     if launcher != 'none':
         os.environ.setdefault('LOCAL_RANK', '0')  # mmengine reads it, launchers may not set it
     if launcher != 'none' and not torch.cuda.is_available():
         _distribute_over_cpus(cfg)
+    elif launcher != 'none' and not dist.is_nccl_available():
+        cfg.merge_from_dict({'env_cfg.dist_cfg.backend': 'gloo'})
     return cfg
 
 
@@ -61,6 +65,16 @@ def _fit_to_workers(loader: Any) -> None:
     if not loader.get('num_workers', 0):
         for key in ('persistent_workers', 'prefetch_factor', 'timeout', 'multiprocessing_context'):
             loader.pop(key, None)
+
+
+def _fit_to_system(cfg: Config) -> None:
+    """Has macOS start data loaders' workers anew; its libraries do not survive a fork.
+
+    On Windows mmengine leaves the way of starting alone, which is that one.
+    """
+    options = (cfg.get('env_cfg') or {}).get('mp_cfg')
+    if sys.platform == 'darwin' and options and options.get('mp_start_method') == 'fork':
+        options['mp_start_method'] = 'spawn'
 
 
 def _distribute_over_cpus(cfg: Config) -> None:

@@ -9,17 +9,20 @@ item at a time, so that its death is that item's result.
 import faulthandler
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
-from multiprocessing import get_all_start_methods, get_context
+from multiprocessing import get_context
 from multiprocessing.connection import wait
 from typing import Any
 
-# fork, as OpenMMLab's data loaders do: spawn imports PyTorch again for every process
-CONTEXT: Any = get_context('fork' if 'fork' in get_all_start_methods() else 'spawn')
+# fork, as OpenMMLab's data loaders do: spawn imports PyTorch again for every process. On macOS the
+# system's libraries do not survive a fork
+CONTEXT: Any = get_context('fork' if sys.platform == 'linux' else 'spawn')
+_MOST = 31 if sys.platform == 'win32' else 1000  # Windows waits for 63 things at a time
 
 
 @dataclass(frozen=True)
@@ -45,12 +48,14 @@ def map_in_processes(
         its process along.
     """
     queue = iter(items)
-    pool = [_Worker(function, item) for item in islice(queue, workers)]
+    pool = [_Worker(function, item) for item in islice(queue, min(workers, _MOST))]
     try:
         while pool:
-            ready = wait([worker.connection for worker in pool], min(timeout / 4, 1))
-            for worker in list(pool):
-                if worker.connection in ready:
+            # a process that ends before it has begun may leave its connection open (Windows)
+            either = [(worker.connection, worker.process.sentinel) for worker in pool]
+            ready = set(wait([each for pair in either for each in pair], min(timeout / 4, 1)))
+            for worker, pair in zip(list(pool), either, strict=True):
+                if ready.intersection(pair):
                     yield worker.item, worker.take()
                     try:
                         worker.give(next(queue))
@@ -59,7 +64,7 @@ def map_in_processes(
                         worker.stop()
                 elif time.monotonic() - worker.since > timeout:
                     worker.reason = f'was stopped after {timeout:g} s'
-                    worker.process.kill()  # its connection is ready then
+                    worker.process.kill()  # it is ready then
     finally:
         for worker in pool:
             worker.stop()
@@ -82,7 +87,9 @@ class _Worker:
 
     def take(self) -> Any:
         try:
-            return self.connection.recv()
+            if self.connection.poll():
+                return self.connection.recv()
+            raise EOFError
         except (EOFError, OSError):
             self.process.join()
             code = self.process.exitcode
@@ -108,7 +115,7 @@ def _serve(function: Callable[[Any], Any], connection: Any, parents: Any) -> Non
     parents.close()  # so that the end of the parent ends the connection
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's
     faulthandler.disable()  # a decoder that dies is told of by ``take``
-    with open(os.devnull, 'w') as nowhere:
+    with open(os.devnull, 'wb') as nowhere:
         os.dup2(nowhere.fileno(), 2)  # decoders complain there, in the midst of a progress bar
     with suppress(EOFError, OSError):
         while True:

@@ -1,13 +1,12 @@
 """One run of a suite: trained in a process of its own, tested, and its result written."""
 
-import fcntl
 import json
 import os
-import resource
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -56,9 +55,11 @@ def train_run(
         commands: What trains and tests.
         portion: Variables of the environment that give it its part of the machine.
     """
+    import fcntl  # noqa: TID251, Queue refuses Windows; results are read there, too
+
     folder.mkdir(parents=True, exist_ok=True)
     own = provenance_of(read_config(run.config, run.options))
-    with (folder / LOCK).open('w') as lock:
+    with (folder / LOCK).open('wb') as lock:
         # the training inherits the lock, and keeps it should this job be killed
         fcntl.flock(lock, fcntl.LOCK_EX)
         done = read_result(folder)
@@ -123,7 +124,7 @@ def about(suite: Suite, run: Run) -> Result:
 def last_lines(folder: Path) -> list[str]:
     """The last fifteen lines that a run has printed."""
     output = folder / OUTPUT
-    return output.read_text(errors='replace').splitlines()[-15:] if output.is_file() else []
+    return output.read_text('utf-8', 'replace').splitlines()[-15:] if output.is_file() else []
 
 
 def _train(
@@ -156,9 +157,16 @@ def _train(
         _call('test', [*command, *suite.test], folder, portion, lock)
         result['metrics'] = _read_test(place, suite.metrics)
     if result['memory'] is None:  # no GPU: of the largest process
-        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-        result['memory'] = round(peak / 1024)
+        result['memory'] = _peak()
     return result
+
+
+def _peak() -> int:
+    """The most memory that a process of this job has had, in MiB."""
+    import resource  # noqa: TID251, not on Windows
+
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    return round(peak / (2**20 if sys.platform == 'darwin' else 2**10))  # of bytes, else of KiB
 
 
 def _call(
@@ -175,7 +183,7 @@ def _call(
 
     before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        with (folder / OUTPUT).open('a') as output:
+        with (folder / OUTPUT).open('ab') as output:
             process = subprocess.Popen(
                 [str(part) for part in command],
                 stdout=output,

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -43,12 +44,18 @@ class Queue:
 
     Raises:
         ModuleNotFoundError: submitit is not installed.
-        ValueError: ``machine`` has no job, options that submitit does not know, or no Slurm.
+        ValueError: ``machine`` has no job, options that submitit does not know, or no Slurm; or
+            this is Windows.
     """
 
     def __init__(self, suite: Suite, folder: Path, commands: Commands, machine: Machine) -> None:
         if machine.jobs < 1:
             raise ValueError(f'jobs must be at least 1, got {machine.jobs}')
+        if sys.platform == 'win32':  # submitit's jobs live by POSIX signals, ours by a lock
+            raise ValueError(
+                'suites are trained on Linux and macOS; on Windows use WSL, or train the configs '
+                'one by one. Reports and tables of results are made on Windows, too'
+            )
         try:
             import submitit
         except ModuleNotFoundError:

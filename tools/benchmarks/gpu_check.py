@@ -119,7 +119,7 @@ def run_group(limits: dict[str, float], out: Path) -> None:
             continue
         command = [sys.executable, '-W', 'ignore', str(Path(__file__).resolve())]
         command += ['--part', name, '--out', str(out), '--seconds', f'{limit:.0f}']
-        said = tempfile.TemporaryFile('w+')  # noqa: SIM115, a pipe would fill
+        said = tempfile.TemporaryFile()  # noqa: SIM115, a pipe would fill
         process = subprocess.Popen(
             command, env=os.environ | own, start_new_session=True, stderr=said
         )
@@ -133,12 +133,16 @@ def run_group(limits: dict[str, float], out: Path) -> None:
                 continue
             if code not in (0, 1):  # else it has said so itself
                 said.seek(0)
-                rows.write('', False, f'ended with code {code}: {said.read()[-1500:]}')
+                told = said.read().decode(errors='replace')[-1500:]
+                rows.write('', False, f'ended with code {code}: {told}')
     finally:
         for _, process, said in running.values():
             said.close()
             if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)  # with what it has started itself
+                if sys.platform == 'win32':
+                    process.kill()
+                else:  # with what it has started itself
+                    os.killpg(process.pid, signal.SIGKILL)  # noqa: TID251
                 process.wait()
 
 
