@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config
+from mmengine.device import get_device
 from mmengine.runner import Runner
 
 from ..commands import command, short
@@ -71,6 +72,8 @@ def _enable_amp(cfg: Config, dtype: str | None) -> None:
     kind = type_name(cfg.optim_wrapper) or 'OptimWrapper'
     if kind not in ('OptimWrapper', 'AmpOptimWrapper', 'CPUAmpOptimWrapper'):
         raise ValueError(f'--amp works with OptimWrapper, the config has {kind!r}')
+    if get_device() == 'mps':  # where mmengine trains on a Mac
+        raise ValueError('--amp is for a CPU and for CUDA, this trains on mps; leave --amp out')
     has_gpu = torch.cuda.is_available()
     cfg.optim_wrapper.type = 'AmpOptimWrapper' if has_gpu else 'CPUAmpOptimWrapper'
     cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')

@@ -23,6 +23,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from ..layers import MixedNorm
+from ..ops.moments import double
 
 Affine = _ConvNd | nn.Linear
 Measured = MixedNorm | _InstanceNorm | nn.GroupNorm  # norms that measure their input
@@ -203,10 +204,10 @@ def _absorb(layer: Affine, norm: _BatchNorm) -> None:
     groups = layer.groups if isinstance(layer, _ConvTransposeNd) else 1
     weight, bias = fuse_conv_bn_weights(
         # of a transposed convolution, (in, out / groups, *kernel), PyTorch's takes one group alone
-        torch.cat(layer.weight.double().chunk(groups), 1),
+        torch.cat(double(layer.weight).chunk(groups), 1),
         _wide(layer.bias),
-        norm.running_mean.double(),
-        norm.running_var.double(),
+        double(norm.running_mean),
+        double(norm.running_var),
         norm.eps,
         _wide(norm.weight),
         _wide(norm.bias),
@@ -219,7 +220,7 @@ def _absorb(layer: Affine, norm: _BatchNorm) -> None:
 
 
 def _wide(t: Tensor | None) -> Tensor | None:
-    return None if t is None else t.double()
+    return None if t is None else double(t)
 
 
 def _overwriting(norm: Measured) -> Measured:

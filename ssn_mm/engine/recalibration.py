@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..layers import SwitchNorm
 from ..layers.averaging import uses_batch_norm
-from ..ops.moments import batch_moments, instance_moments
+from ..ops.moments import batch_moments, double, instance_moments
 
 
 class ChannelMoments(NamedTuple):
@@ -25,14 +25,14 @@ class ChannelMoments(NamedTuple):
     @classmethod
     def of(cls, x: Tensor) -> 'ChannelMoments':
         """Moments of ``x`` (N, C, *spatial)."""
-        mean, var = (t[0] for t in batch_moments(*instance_moments(x.double())))
+        mean, var = (t[0] for t in batch_moments(*instance_moments(double(x))))
         total = mean.new_full((1,), x.numel() // x.size(1))
         return cls(total, mean, var * total)
 
     @classmethod
     def none(cls, like: Tensor) -> 'ChannelMoments':
         """Moments of no element, for as many channels as ``like`` (C,)."""
-        zeros = torch.zeros_like(like, dtype=torch.float64)
+        zeros = torch.zeros_like(double(like))
         return cls(zeros.new_zeros(1), zeros, zeros)
 
     def merge(self, other: 'ChannelMoments') -> 'ChannelMoments':

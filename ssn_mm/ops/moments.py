@@ -29,6 +29,11 @@ def instance_moments(x: Tensor) -> Moments:
     return mean, var
 
 
+def double(t: Tensor) -> Tensor:
+    """A tensor in float64; on the CPU where its own device has no such numbers (Apple's MPS)."""
+    return (t.cpu() if t.is_mps else t).double()
+
+
 def layer_moments(mean: Tensor, var: Tensor) -> Moments:
     """Moments of LN, over all channels of each sample: (N, 1) from instance moments (N, C)."""
     return _merge(mean, var, 1)

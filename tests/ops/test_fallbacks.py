@@ -51,7 +51,7 @@ COMPILERS = {  # what is wrong, what a compiler does, what the warning says
     'no OpenMP': ('case "$*" in *-fopenmp*) echo no -fopenmp >&2; exit 1; esac', 'no -fopenmp'),
     'disk full': ('echo no space left on device >&2; exit 1', 'no space left'),
     'output is no library': ('for last; do :; done; echo text > "$last"', 'file too short'),
-    'output in another alphabet': ("printf '\\303\\050' >&2; exit 1", "can't decode"),
+    'output in another alphabet': ("printf '\\303\\050' >&2; exit 1", '\ufffd('),
 }
 
 

@@ -15,6 +15,7 @@ import platform
 import shlex
 import shutil
 import subprocess
+import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -85,6 +86,8 @@ def _build() -> Path:
     library = folder / f'switch_norm-{digest.hexdigest()[:16]}.so'
     if library.is_file():
         return library
+    if sys.platform != 'linux' and 'CXX' not in os.environ:
+        raise OSError('they are made for Linux; CXX may name a GCC or Clang with OpenMP to try')
     if compiler is None:
         raise FileNotFoundError('no C++ compiler (c++, or what CXX names) was found')
     from torch.utils import cpp_extension  # which needs setuptools
@@ -112,7 +115,9 @@ def _build() -> Path:
 
 
 def _run(command: list[str]) -> None:
-    subprocess.run(command, check=True, capture_output=True, text=True, timeout=600)
+    subprocess.run(
+        command, check=True, capture_output=True, encoding='utf-8', errors='replace', timeout=600
+    )
 
 
 def is_faster_in_torch(name: str, x: Tensor) -> bool:
