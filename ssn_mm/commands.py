@@ -14,7 +14,7 @@ _ROOT = Path(__file__).resolve().parents[1]
 
 
 def command(tool: str, *arguments: object) -> str:
-    """A command line that runs a tool of this package, quoted for a POSIX shell.
+    """A command line that runs a tool of this package, quoted for the shell.
 
     Below a checkout it names the script; elsewhere, and where the package was installed from a
     wheel, it is ``python -m ssn_mm ssn_mm::TOOL``. ``python`` is the interpreter that runs now.
@@ -37,22 +37,22 @@ def command(tool: str, *arguments: object) -> str:
             words.append(short(_ROOT / 'configs' / str(argument).removeprefix(f'{OWN}::')))
         else:
             words.append(str(argument))
-    return shlex.join([_python(), *words])
+    return _joined(_python(), *words)
 
 
 def pip_install(*requirements: str) -> str:
-    """The command that installs packages for this interpreter, quoted for a POSIX shell."""
-    return shlex.join([_python(), '-m', 'pip', 'install', *requirements])
+    """The command that installs packages for this interpreter, quoted for the shell."""
+    return _joined(_python(), '-m', 'pip', 'install', *requirements)
 
 
 def pip_uninstall(*distributions: str) -> str:
-    """The command that removes packages of this interpreter, quoted for a POSIX shell."""
-    return shlex.join([_python(), '-m', 'pip', 'uninstall', '-y', *distributions])
+    """The command that removes packages of this interpreter, quoted for the shell."""
+    return _joined(_python(), '-m', 'pip', 'uninstall', '-y', *distributions)
 
 
 def quoted(path: str | Path) -> str:
-    """A path as a word of a printed command, quoted for a POSIX shell, never an option."""
-    return shlex.quote(_as_path(str(path)))
+    """A path as a word of a printed command, quoted for the shell, never an option."""
+    return _joined(_as_path(str(path)))
 
 
 def short(path: str | Path) -> str:
@@ -75,14 +75,23 @@ def listed(names: list[str]) -> str:
 
 def _as_path(text: str) -> str:
     """A path as a word that is neither an option nor a name like ``package::config``."""
-    special = text.startswith('-') or ('::' in text and not text.startswith('/'))
+    special = text.startswith('-') or ('::' in text and not os.path.isabs(text))
     return f'./{text}' if special else text
+
+
+def _joined(*words: str) -> str:
+    """Words as a line for the shell: a POSIX one, or on Windows PowerShell and cmd."""
+    if sys.platform != 'win32':
+        return shlex.join(words)
+    # no name of a file has a double quote there
+    return ' '.join(w if re.fullmatch(r'[\w.:/\\+=-]+', w) else f'"{w}"' for w in words)
 
 
 def _python() -> str:
     """The shortest name of this interpreter that the shell finds."""
+    own = os.path.normcase(sys.executable or '')
     for name in ('python', 'python3'):
-        found = shutil.which(name)
-        if found and os.path.abspath(found) == sys.executable:  # a link may be another environment
+        found = shutil.which(name)  # a link may be another environment
+        if found and os.path.normcase(os.path.abspath(found)) == own:
             return name
     return sys.executable or 'python'

@@ -74,7 +74,7 @@ def files_of(cfg: Config) -> list[str]:
     A tool must not write over them.
     """
     lines = (cfg.text or '').splitlines()  # mmengine begins each part with its file's name
-    read = [line for line in lines if line.startswith(os.sep) and line.endswith(SUFFIXES)]
+    read = [line for line in lines if line.endswith(SUFFIXES) and os.path.isabs(line)]
     named = [*filter(None, [cfg.filename]), *read, *_strings(cfg.to_dict(), '')]
     return [path for path in dict.fromkeys(map(os.path.abspath, named)) if os.path.isfile(path)]
 

@@ -2,7 +2,9 @@
 
 import os
 import shutil
+import sys
 import tempfile
+import time
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -11,6 +13,7 @@ from pathlib import Path
 
 Identity = tuple[int, int] | str
 PathLike = str | os.PathLike[str]
+_PATIENCE = 2.0  # seconds that Windows may take to let go of a file
 
 
 def check_writes(outputs: Iterable[PathLike], inputs: Iterable[PathLike] = ()) -> None:
@@ -58,14 +61,15 @@ def check_folder(folder: PathLike) -> None:
     """Checks that files can be written to a folder, or that it can be made; makes none.
 
     Raises:
-        ValueError: It, or a folder above it, is a file.
+        ValueError: It, or a folder above it, is a file; or its drive is not there.
         OSError: It cannot be written to.
     """
     place = Path(os.path.realpath(folder))
-    while not os.path.lexists(place):
+    while not os.path.lexists(place) and place != place.parent:
         place = place.parent
     if not place.is_dir():
-        raise ValueError(f'{place} is a file, so nothing can be written to {folder}')
+        what = 'a file' if place.exists() else 'not there'  # such as a drive
+        raise ValueError(f'{place} is {what}, so nothing can be written to {folder}')
     try:
         tempfile.TemporaryFile(dir=place).close()
     except OSError as error:
@@ -119,9 +123,29 @@ def replacing(path: PathLike, suffix: str = '') -> Iterator[Path]:
             os.fsync(file.fileno())
         if place.exists():
             shutil.copymode(place, temporary)
-        os.replace(temporary, place)
+        replace(temporary, place)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def replace(source: PathLike, place: PathLike) -> None:
+    """Moves a file, or a folder, in the place of another.
+
+    Windows refuses that while some process has one of them open, as who reads a result, or looks
+    for viruses; so there it is tried again for a while.
+
+    Raises:
+        OSError: It cannot be moved.
+    """
+    end = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            os.replace(source, place)
+            return
+        except PermissionError:
+            if sys.platform != 'win32' or time.monotonic() > end:
+                raise
+        time.sleep(0.05)
 
 
 def write_atomically(path: PathLike, content: bytes) -> None:
@@ -182,7 +206,7 @@ def _identity(path: PathLike) -> Identity:
 @cache
 def _ignores_case(folder: Path) -> bool:
     """Whether the file system that a folder is on, or will be, does not tell cases apart."""
-    while not folder.exists():
+    while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     other = folder.with_name(folder.name.swapcase()) if folder.name else folder
     return other != folder and other.exists() and other.samefile(folder)

@@ -63,10 +63,10 @@ def find_sources(
 
     def add(path: Path, kind: str, name: str) -> None:
         unique, count = name, 1
-        while unique in taken:
+        while unique.casefold() in taken:  # not every system tells cases apart
             count += 1
             unique = f'{name}-{count}'
-        taken.add(unique)
+        taken.add(unique.casefold())
         found.append(Source(str(path), kind, unique))
 
     for text in inputs:

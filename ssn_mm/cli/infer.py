@@ -162,7 +162,7 @@ class _Job:
         frames = Frames(place, self.frames)
         film = _Film(self.out / 'overlays' / f'{source.name}.mp4', frames.rate)
         result: Result = dict(input=source.path, kind=source.kind, frames_per_second=frames.rate)
-        result['overlay'] = str(film.file.relative_to(self.out))
+        result['overlay'] = film.file.relative_to(self.out).as_posix()
         try:
             with film, self.record.growing(result, 'frames') as words:
                 for batch in _batches(track(frames, total=frames.count), self.batch_size):

@@ -4,6 +4,7 @@ Exit codes: 0, all is done; 1, it is done and has found or left something that i
 tool's help says what; 2, the command, the config or a file is wrong; 130, interrupted.
 """
 
+import io
 import sys
 import sysconfig
 import traceback
@@ -31,6 +32,8 @@ def run_tool(main: Callable[[], int | None]) -> None:
     Raises:
         SystemExit: Always, unless an error keeps its traceback.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a pipe's encoding on Windows lacks Greek, say
+        sys.stdout.reconfigure(errors='backslashreplace')
     try:
         code = main()
     except BaseException as error:

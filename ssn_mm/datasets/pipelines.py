@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -149,10 +150,12 @@ class Preparation:
         with tempfile.TemporaryDirectory() as folder:
             # a format without loss that the loading step decodes
             tiff = 'tifffile' in {getattr(step, 'imdecode_backend', None) for step in self.steps}
-            file = os.path.join(folder, 'frame.tif' if tiff else 'frame.png')
+            suffix = '.tif' if tiff else '.png'
             quick = [cv2.IMWRITE_TIFF_COMPRESSION, 1, cv2.IMWRITE_PNG_COMPRESSION, 0]
-            cv2.imwrite(file, item, quick[:2] if tiff else quick[2:])
-            return self._run(self._describe(file))
+            _, data = cv2.imencode(suffix, item, quick[:2] if tiff else quick[2:])
+            file = Path(folder, f'frame{suffix}')
+            file.write_bytes(data.tobytes())  # on Windows cv2.imwrite takes no name beyond ASCII
+            return self._run(self._describe(str(file)))
 
     def _run(self, results: Any, reader: Any = None) -> Prepared:
         loaded = results.get('img')

@@ -113,7 +113,7 @@ def odd_lines(node: dict, where: str) -> Iterator[Fault]:
     """Yields a fault for each line of a list that is not `FILE LABEL`, as names with a space."""
     if not node.get('ann_file') or not where.endswith('.txt') or not os.path.isfile(where):
         return
-    with open(where, errors='replace') as lines:
+    with open(where, encoding='utf-8', errors='replace') as lines:
         for number, line in enumerate(lines, 1):
             _, *labels = line.strip().split(node.get('delimiter', ' '))
             if not labels or not all(label.lstrip('-').isdigit() for label in labels):

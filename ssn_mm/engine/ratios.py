@@ -70,8 +70,8 @@ def append_ratios(path: Path, iteration: int, radius: float | None, ratios: Sequ
     """Appends a record: ratios per layer, row and normalizer, rounded to 4 digits."""
     rounded = [[[round(p, 4) for p in row] for row in layer] for layer in ratios]
     radius = None if radius is None else round(radius, 6)
-    with path.open('a') as file:
-        file.write(_line(dict(iter=iteration, radius=radius, ratios=rounded)))
+    with path.open('ab') as file:
+        file.write(_line(dict(iter=iteration, radius=radius, ratios=rounded)).encode())
 
 
 def read_ratios(path: str | Path) -> Ratios:

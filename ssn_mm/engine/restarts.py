@@ -17,7 +17,7 @@ def is_restart(work_dir: Path, launchers: set[str]) -> bool:
     torchrun does not count a start after hosts have come; so who started it is kept in a file.
     """
     file = work_dir / _LAUNCHERS
-    known = set(file.read_text().splitlines()) if launchers and file.is_file() else set()
+    known = set(file.read_text('utf-8').splitlines()) if launchers and file.is_file() else set()
     if launchers - known:
         write_atomically(file, '\n'.join(sorted(launchers)).encode())
     return bool(launchers & known) or any(int(os.environ.get(name) or 0) for name in _RESTARTS)
@@ -29,5 +29,5 @@ def launcher() -> str | None:
         return None
     parent, began = os.getppid(), ''
     with suppress(OSError):  # no Linux
-        began = Path(f'/proc/{parent}/stat').read_text().rpartition(')')[2].split()[19]
+        began = Path(f'/proc/{parent}/stat').read_bytes().rpartition(b')')[2].split()[19].decode()
     return f'{socket.gethostname()} {parent} {began}'

@@ -1,9 +1,10 @@
 """The checkpoints of a work dir: the newest to go on from, and those of an earlier training."""
 
+import locale
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 from mmengine.logging import print_log
 
@@ -110,7 +111,8 @@ class WorkDir:
 
     def point_to(self, file: str | Path) -> None:
         """Makes ``last_checkpoint`` name a file."""
-        write_atomically(self.path / POINTER, str(file).encode())
+        encoding = locale.getpreferredencoding(False)  # which mmengine reads it by
+        write_atomically(self.path / POINTER, str(file).encode(encoding, 'replace'))
 
     def set_aside(self, files: Iterable[Path], name: str) -> dict[Path, Path]:
         """Moves files into a new folder beside them, so that nothing is written over them.
@@ -141,12 +143,13 @@ class WorkDir:
 
     def _pointer(self) -> str:
         pointer = self.path / POINTER
-        return pointer.read_text().strip() if pointer.is_file() else ''
+        return pointer.read_text('locale', 'replace').strip() if pointer.is_file() else ''
 
     def _named(self, text: str) -> Path | None:
         if not text:
             return None
-        places = (*(f / Path(text).name for f in (self.path, *self.elsewhere)), Path(text))
+        name = PureWindowsPath(text).name  # the work dir may have been another system's
+        places = (*(folder / name for folder in (self.path, *self.elsewhere)), Path(text))
         return next((place for place in places if place.is_file()), None)
 
 

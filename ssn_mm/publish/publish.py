@@ -123,7 +123,7 @@ def read_metrics(words: Sequence[str]) -> dict[str, float]:
     for word in words:
         name, given, value = word.rpartition('=')
         try:
-            content = {name: value} if given else json.loads(Path(word).read_text())
+            content = {name: value} if given else json.loads(Path(word).read_bytes())
             found |= {key: float(number) for key, number in content.items()}
         except (OSError, ValueError, TypeError, AttributeError) as error:
             raise ValueError(

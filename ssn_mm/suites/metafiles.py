@@ -99,7 +99,7 @@ def render(configs: Path) -> dict[Path, str]:
     for folder, family in results.items():
         here = configs / folder
         files[here / 'metafile.yml'] = NOTE + _yaml(_metafile(folder, family))
-        readme = (here / 'README.md').read_text()
+        readme = (here / 'README.md').read_text(encoding='utf-8')
         files[here / 'README.md'] = TABLE.sub(rf'\1{_table(family)}\2', readme)
     imports = [f'configs/{folder}/metafile.yml' for folder in results]
     files[configs / 'model-index.yml'] = NOTE + _yaml({'Import': imports})

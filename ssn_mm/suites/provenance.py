@@ -83,7 +83,7 @@ def data_digest(cfg: Config) -> str:
     count = 0
     datasets = [node for split in ('train', 'val', 'test') for node in datasets_of(cfg, split)]
     for root in sorted({node['data_root'] for node in datasets if node.get('data_root')}):
-        for file in sorted(Path(root).rglob('[!.]*')):
+        for file in sorted(Path(root).rglob('[!.]*'), key=lambda file: file.parts):
             if file.is_file():
                 count += 1
                 name = file.relative_to(root).as_posix()

@@ -112,9 +112,9 @@ def read_suite(path: str | Path) -> Suite:
     runs = list(_grid(stated, path.parent))
     if gone := sorted({str(run.config) for run in runs if not run.config.is_file()}):
         raise FileNotFoundError(f'{path} names configs that are not there: {", ".join(gone)}')
-    names = [run.name for run in runs]
+    names = [run.name.casefold() for run in runs]  # not every system tells cases apart
     if len(set(names)) < len(names):
-        twice = sorted({name for name in names if names.count(name) > 1})
+        twice = sorted({run.name for run in runs if names.count(run.name.casefold()) > 1})
         raise ValueError(f'{path}: several runs would be called {", ".join(twice)}; rename labels')
     for label, first in stated.get('after', {}).items():
         if {label, first} - set(stated['configs']) or first in stated['after']:

@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from ..commands import listed
@@ -94,7 +94,8 @@ def _saved(work_dir: Path, kind: str) -> list[int]:
     began = [log.with_name('config.py') for log in work_dir.glob('*/vis_data/scalars.json')]
     if not pointer.is_file():
         return []
-    named = re.fullmatch(rf'{kind}_(\d+)', Path(pointer.read_text(errors='replace').strip()).stem)
+    file = PureWindowsPath(pointer.read_text('utf-8', 'replace').strip())  # of whichever system
+    named = re.fullmatch(rf'{kind}_(\d+)', file.stem)
     newest = max((file.stat().st_mtime for file in began if file.is_file()), default=0.0)
     return [int(named[1])] if named and pointer.stat().st_mtime >= newest else []
 
@@ -112,7 +113,7 @@ def _config(work_dir: Path) -> Mapping[str, Any]:
     for file in (*reversed(files), *sorted(work_dir.glob('*.py'))):
         if file.is_file():
             try:
-                return parse_config(file.read_text(errors='replace'))
+                return parse_config(file.read_text('utf-8', 'replace'))
             except ValueError:
                 continue
     return {}

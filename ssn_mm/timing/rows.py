@@ -39,8 +39,9 @@ class Timings:
 def environment(device: str = 'cpu', seed: int = 0) -> dict[str, Any]:
     """What measured numbers depend on; it names no host, no user and no path."""
     cpu = platform.processor() or platform.machine()
-    info = Path('/proc/cpuinfo')
-    if info.is_file() and (found := re.search(r'model name\s*:\s*(.+)', info.read_text())):
+    info = Path('/proc/cpuinfo')  # of Linux
+    said = info.read_text('utf-8', 'replace') if info.is_file() else ''
+    if found := re.search(r'model name\s*:\s*(.+)', said):
         cpu = found[1].strip()
     return dict(
         device=torch.cuda.get_device_name() if device == 'cuda' else cpu,
@@ -126,7 +127,7 @@ def _commit() -> str:
             ['git', '--no-optional-locks', *command],
             cwd=root,
             capture_output=True,
-            text=True,
+            encoding='utf-8',
             check=True,
         )
         return done.stdout.strip()

@@ -97,7 +97,7 @@ def _check_named_hash(path: Path) -> None:
     if digest.startswith(named[1]):
         return
     entry = path.with_name('metafile.yml')
-    if entry.is_file() and path.name in entry.read_text(errors='replace'):
+    if entry.is_file() and path.name in entry.read_text('utf-8', 'replace'):
         raise ValueError(
             f'{path} is damaged (cut short or altered), or another file than was published: its '
             f'hash is {digest[:8]}. Copy it again'

@@ -57,7 +57,7 @@ def machine(rows: Rows) -> None:
     values: dict[str, Any] = dict(torch=torch.__version__, python=platform.python_version())
     values['triton'] = version('triton') if find_spec('triton') else None
     command = ['git', '-C', str(ROOT), 'rev-parse', '--short', 'HEAD']
-    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    found = subprocess.run(command, capture_output=True, encoding='utf-8', check=False)
     values['commit'] = found.stdout.strip() or None
     values['date'] = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec='seconds')
     if not GPU:

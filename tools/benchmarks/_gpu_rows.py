@@ -36,8 +36,8 @@ class Rows:
         """Writes a finding at once; ``ok`` is None where nothing can be wrong, or was not tried."""
         row = dict(part=self.part, case=case, ok=ok, **values, note=note)
         row['seconds'] = round(time.monotonic() - self.start, 3)
-        line = json.dumps(row) + '\n'
-        with open(self.path, 'a') as file:  # a single write, since parts run side by side
+        line = (json.dumps(row) + '\n').encode()
+        with open(self.path, 'ab') as file:  # a single write, since parts run side by side
             file.write(line)
             file.flush()
             os.fsync(file.fileno())

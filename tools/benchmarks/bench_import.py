@@ -40,7 +40,7 @@ def measure() -> list:
         env=os.environ | {'PYTHONPATH': str(ROOT)},
         check=True,
         stdout=subprocess.PIPE,
-        text=True,
+        encoding='utf-8',
     )
     return json.loads(done.stdout.splitlines()[-1])
 

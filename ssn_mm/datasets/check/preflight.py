@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +18,7 @@ class Source:
     Args:
         type: The dataset's type in a config.
         title: Its name and size.
-        steps: How to get it; ``{root}`` stands for its folder.
+        steps: How to get it; ``{link}`` stands for the command that links it.
         layout: How its files lie below ``{root}``.
         demo: A config of the same kind of network on embedded data.
         within: A part of its paths, if datasets of this type need not be this one.
@@ -46,7 +47,7 @@ SOURCES = (  # the first that fits counts
         title='ADE20K (SceneParse150: 20210 training and 2000 validation images)',
         steps='Get it from http://data.csail.mit.edu/places/ADEchallenge/ADEChallengeData2016.zip '
         '(about 1 GB; terms of use: https://ade20k.csail.mit.edu), and unpack or link it there: '
-        'ln -s WHERE_IT_IS {root}',
+        '{link}',
         layout="""{root}/
     images/training/ADE_train_00000001.jpg ...
     images/validation/ADE_val_00000001.jpg ...
@@ -59,7 +60,7 @@ SOURCES = (  # the first that fits counts
         title='Cityscapes (2975 training and 500 validation images)',
         steps='Get leftImg8bit_trainvaltest.zip (11 GB) and gtFine_trainvaltest.zip (241 MB) from '
         'https://www.cityscapes-dataset.com (free registration), and unpack or link them there: '
-        'ln -s WHERE_IT_IS {root}\n'
+        '{link}\n'
         'The *_labelTrainIds.png are not in it, mmsegmentation draws them: '
         '{install} && {draw}',
         layout="""{root}/
@@ -76,7 +77,7 @@ SOURCES = (  # the first that fits counts
         steps='Get ILSVRC2012_img_train.tar (138 GB) and ILSVRC2012_img_val.tar (6.3 GB) from '
         'https://www.image-net.org/download.php (free registration), unpack the tar of each class '
         'into a folder of its name, sort the validation images into such folders, and link them: '
-        'ln -s WHERE_IT_IS {root}',
+        '{link}',
         layout="""{root}/
     train/n01440764/n01440764_10026.JPEG ...    1000 folders, one a class
     val/n01440764/ILSVRC2012_val_00000293.JPEG ...
@@ -88,7 +89,7 @@ or all images in train/ and val/, and meta/train.txt and meta/val.txt with lines
         within='kinetics400',
         title='Kinetics-400 (about 240000 training and 20000 validation videos)',
         steps='Get the videos from https://github.com/cvdfoundation/kinetics-dataset (about '
-        '450 GB), and unpack or link them there: ln -s WHERE_IT_IS {root}\n'
+        '450 GB), and unpack or link them there: {link}\n'
         "The lists have a line `FILE LABEL` a video; mmaction2's "
         'tools/data/kinetics/generate_videos_filelist.sh writes them.',
         layout="""{root}/
@@ -162,7 +163,10 @@ def check_datasets(cfg, loaders: tuple[str, ...] = ('train', 'val')) -> None:
 def _steps_to_get(source: Source, root: str) -> str:
     draw = command('mmseg::dataset_converters/cityscapes.py', Path(root), '--nproc', '8')
     install = pip_install('cityscapesscripts')
-    return source.steps.format(root=quoted(root), install=install, draw=draw)
+    link = f'ln -s WHERE_IT_IS {quoted(root)}'
+    if sys.platform == 'win32':  # a command of cmd, for who may make links
+        link = f'mklink /D {quoted(root)} WHERE_IT_IS'
+    return source.steps.format(link=link, install=install, draw=draw)
 
 
 def _source(dataset: dict, paths: list[tuple[str, str]]) -> Source | None:
@@ -240,7 +244,7 @@ def _is_meant(name: str) -> bool:
 
 
 def _is_inside(file: str, roots: list[str]) -> bool:
-    return any(file == root or file.startswith(root.rstrip('/') + '/') for root in roots)
+    return any(Path(file).is_relative_to(root) for root in roots)
 
 
 def _listed(listing: str) -> Iterator[tuple[str, str]]:
@@ -257,7 +261,7 @@ def _listed(listing: str) -> Iterator[tuple[str, str]]:
                 if isinstance(info, dict) and isinstance(info.get(key), str):
                     yield f'sample {number}', info[key]
     elif listing.endswith('.txt'):
-        with open(listing, errors='replace') as opened:
+        with open(listing, encoding='utf-8', errors='replace') as opened:
             for number, line in enumerate(opened, 1):
                 if line.strip():
                     yield f'line {number}', line.split()[0]

@@ -89,7 +89,7 @@ def write_videos(
             _write_video(folder / f'videos_{name}' / file, video)
             lists[name].append(f'{file} {label}\n')
         for name, lines in lists.items():
-            (folder / f'digits_{name}_list_videos.txt').write_text(''.join(lines))
+            (folder / f'digits_{name}_list_videos.txt').write_bytes(''.join(lines).encode())
 
     return write_once(root, settings, fill)
 

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from operator import index
 from pathlib import Path
 
@@ -45,7 +46,10 @@ def write_once(root: str | Path, settings: dict, fill: Callable[[Path], None]) -
             partial.mkdir()
             try:
                 fill(partial)
-                (partial / 'meta.json').write_text(json.dumps(settings, indent=2) + '\n')
+                text = json.dumps(settings, indent=2) + '\n'
+                (partial / 'meta.json').write_bytes(text.encode())
+                with suppress(FileNotFoundError):  # Windows moves nothing onto an empty folder
+                    place.rmdir()
                 partial.replace(place)
             finally:
                 shutil.rmtree(partial, ignore_errors=True)
@@ -98,7 +102,7 @@ def _is_written(place: Path, settings: dict) -> bool:
     if not place.exists() or (place.is_dir() and not any(place.iterdir())):
         return False
     try:
-        found = json.loads((place / 'meta.json').read_text())
+        found = json.loads((place / 'meta.json').read_bytes())
     except (OSError, ValueError) as error:
         raise ValueError(
             f'{str(place)!r} exists and is no complete digits dataset ({error}): '
