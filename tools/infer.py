@@ -3,6 +3,9 @@
 import argparse
 from pathlib import Path
 
+import ssn_mm.cli  # noqa: F401, says what the environment lacks, so before it
+
+# isort: split
 from ssn_mm.apis import Predictor
 from ssn_mm.cli.arguments import add_cfg_options, add_trust
 from ssn_mm.cli.config import load_config

@@ -49,6 +49,41 @@ def test_a_tool_names_the_packages_of_a_missing_system_library_without_a_traceba
     assert 'opencv-python-headless' in told
 
 
+EVERY_TOOL = WITHOUT_LIBRARY.replace(
+    'import ssn_mm.cli',
+    """
+import os, runpy, traceback
+from pathlib import Path
+import mmengine, numpy, PIL.Image, torch  # once for all
+import ssn_mm
+
+for tool in sorted(Path(TOOLS).rglob('[!_]*.py')):
+    print(f'== {tool.name}', file=sys.stderr, flush=True)
+    if not os.fork():
+        sys.argv = [str(tool), '--help']
+        sys.modules['__main__'].__file__ = str(tool)
+        sys.path.insert(0, str(tool.parent))
+        try:
+            runpy.run_path(str(tool), run_name='__main__')
+        except SystemExit:
+            pass
+        except BaseException:
+            traceback.print_exc()
+        os._exit(0)  # at once, without PyTorch's end
+    os.wait()
+""",
+)
+
+
+def test_every_tool_names_them():
+    told, _ = run(f'TOOLS = {str(ROOT / "tools")!r}\n{EVERY_TOOL}')
+    by_tool = dict(part.split('\n', 1) for part in told.split('== ')[1:])
+    assert {'train.py', 'infer.py', 'bench_import.py', 'report.py', 'render.py'} <= by_tool.keys()
+    del by_tool['gpu_check.py']  # needs PyTorch alone
+    for tool, said in by_tool.items():
+        assert said.startswith('error: OpenCV cannot be loaded'), f'{tool}: {said}'
+
+
 def test_another_program_gets_the_error_to_handle():
     told, code = run(WITHOUT_LIBRARY)
     assert code == 1

@@ -74,7 +74,15 @@ def test_a_compiler_that_fails_leaves_pytorchs_operators_and_a_warning(
 
 def without_compiler(patch, folder):
     patch.setenv('CXX', 'nowhere')
-    return 'no C++ compiler'
+    return (
+        "no C++ compiler was found: there is no 'nowhere' on the path, which CXX names. This "
+        'installs one: apt-get install g++ (Debian, Ubuntu), dnf install gcc-c++ (Fedora) or conda '
+    )
+
+
+def without_headers(patch, folder):
+    patch.setattr(cpp, '_TORCH', folder)
+    return f'there is no {folder}/include/torch/library.h. For Debian'
 
 
 def without_cache(patch, folder):
@@ -92,7 +100,7 @@ def without_home(patch, folder):
     return 'home directory'
 
 
-@pytest.mark.parametrize('lack', [without_compiler, without_cache, without_home])
+@pytest.mark.parametrize('lack', [without_compiler, without_headers, without_cache, without_home])
 def test_a_machine_that_lacks_something_is_warned_of_what(lack, tmp_path, monkeypatch, caplog):
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
     said = lack(monkeypatch, tmp_path)
@@ -110,6 +118,16 @@ def test_the_variable_of_the_compiler_may_hold_arguments(tmp_path, monkeypatch):
     library = cpp._build()
     script = f'for last; do :; done; cat {library} > "$last"'
     monkeypatch.setenv('CXX', f'env {compiler(tmp_path, script)}')
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    assert cpp._build().read_bytes() == library.read_bytes()
+
+
+def test_kernels_are_built_without_setuptools(tmp_path, monkeypatch):
+    library = cpp._build()
+    monkeypatch.delitem(sys.modules, 'torch.utils.cpp_extension', raising=False)
+    monkeypatch.delattr(torch.utils, 'cpp_extension', raising=False)
+    monkeypatch.setitem(sys.modules, 'setuptools', None)
+    monkeypatch.setenv('CXX', compiler(tmp_path, f'for last; do :; done; cat {library} > "$last"'))
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
     assert cpp._build().read_bytes() == library.read_bytes()
 

@@ -34,6 +34,7 @@ from _gpu_rows import NotHere, Rows
 from torch import Tensor
 
 from ssn_mm import SSN, set_backend, set_radius
+from ssn_mm.commands import pip_install
 
 INTERPRETABLE = 'passes or sparsestmax or bit_for_bit'  # tests that are quick in the interpreter
 INTERPRETED = not GPU and find_spec('numpy') is not None
@@ -90,6 +91,9 @@ def tests(rows: Rows) -> None:
     """Runs the tests of the Triton kernels: a row for each that fails, one with their number."""
     if not (GPU or INTERPRETED):
         raise NotHere("Triton's interpreter needs NumPy: not run")
+    if not find_spec('pytest'):
+        rows.write('', False, f'needs pytest: {pip_install("pytest")}')
+        return
     import pytest
 
     files = [ROOT / 'tests/ops/test_triton.py', ROOT / 'tests/ops/test_switch_norm.py']

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from ssn_mm.cli.tool import run_tool
+
 ROOT = Path(__file__).parents[2]
 CODE = """
 import json, sys, time
@@ -56,4 +58,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
-import ssn_mm  # repairs OpenMMLab, so before it
+import ssn_mm.cli  # repairs OpenMMLab or says what it lacks, so before it
 
 # isort: split
 import mmaction.models  # noqa: F401, registers

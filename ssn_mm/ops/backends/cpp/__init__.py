@@ -3,9 +3,10 @@
 The first use compiles for about half a minute into the user's cache (``$XDG_CACHE_HOME/ssn_mm``); a
 library there is used again. It runs on PyTorch's own OpenMP threads.
 
-``torch.utils.cpp_extension.load`` would build it, too. It needs ninja, which PyTorch does not
-install, and waits for ever for the lock of a process that was killed while it built. Here a library
-is named after all that it depends on and put in place as a whole, so no lock is needed.
+``torch.utils.cpp_extension.load`` would build it, too. It needs setuptools and ninja, which PyTorch
+does not always install, and waits for ever for the lock of a process that was killed while it
+built. Here a library is named after all that it depends on and put in place as a whole, so no lock
+is needed.
 """
 
 import hashlib
@@ -42,7 +43,16 @@ _FLAGS = [
     f'-DSSN_RADIUS_SLACK={RADIUS_SLACK!r}',
 ]
 _MARCH = {'AVX2': ['-march=x86-64-v3'], 'AVX512': ['-march=x86-64-v4']}
+_TORCH = Path(torch.__file__).parent
+_GET_COMPILER = (
+    'apt-get install g++ (Debian, Ubuntu), dnf install gcc-c++ (Fedora) or conda install -c '
+    'conda-forge cxx-compiler'
+)
 _LOG = logging.getLogger('ssn_mm')
+
+
+class _NotBuiltError(Exception):
+    """Something that building needs is missing or fails, told with what mends it."""
 
 
 def why_not(device: torch.device, dtype: torch.dtype) -> str:
@@ -60,8 +70,8 @@ def why_not_built() -> str:
     try:
         torch.ops.load_library(_build())
     except Exception as error:  # compiler, linker, loader and file system fail in their own ways
-        more = getattr(error, 'stderr', None) or error.__cause__ or ''
-        reason = f'{type(error).__name__}: {error} {more}'.strip()[:1000]
+        told = f'{type(error).__name__}: {error} {error.__cause__ or ""}'
+        reason = (str(error) if isinstance(error, _NotBuiltError) else told).strip()[:1000]
         _LOG.warning(
             "the C++ kernels of ssn_mm cannot be built or loaded, PyTorch's own take their place, "
             'which is slower: %s',
@@ -89,12 +99,21 @@ def _build() -> Path:
     if sys.platform != 'linux' and 'CXX' not in os.environ:
         raise OSError('they are made for Linux; CXX may name a GCC or Clang with OpenMP to try')
     if compiler is None:
-        raise FileNotFoundError('no C++ compiler (c++, or what CXX names) was found')
-    from torch.utils import cpp_extension  # which needs setuptools
-
+        raise _NotBuiltError(
+            f'no C++ compiler was found: there is no {wanted[0]!r} on the path'
+            f'{", which CXX names" if os.environ.get("CXX") else ""}. This installs one: '
+            f'{_GET_COMPILER}'
+        )
+    include = _TORCH / 'include'
+    headers = [include, include / 'torch' / 'csrc' / 'api' / 'include']
+    if not (include / 'torch' / 'library.h').is_file():
+        raise _NotBuiltError(
+            f"PyTorch's C++ headers were not found: there is no {include}/torch/library.h. For "
+            "Debian's own python3-torch this installs them: apt-get install libtorch-dev"
+        )
     _LOG.warning('compiling the C++ kernels of ssn_mm, once, for about half a minute')
     command = [compiler, *wanted[1:]]
-    includes = [f'-isystem{path}' for path in cpp_extension.include_paths()]
+    includes = [f'-isystem{path}' for path in headers]
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
 
@@ -108,16 +127,22 @@ def _build() -> Path:
         # compiled with OpenMP and linked without it, since PyTorch brings the library, and a second
         # one would start threads of its own
         built = Path(scratch) / 'library.so'
-        paths = [f'-L{path}' for path in cpp_extension.library_paths()]
-        _run([*command, '-shared', *units, *paths, '-ltorch_cpu', '-lc10', '-o', str(built)])
+        folders = f'-L{_TORCH / "lib"}'  # Debian's is where the linker looks anyhow
+        _run([*command, '-shared', *units, folders, '-ltorch_cpu', '-lc10', '-o', str(built)])
         built.replace(library)  # whole or not at all, also when processes build at once
     return library
 
 
 def _run(command: list[str]) -> None:
-    subprocess.run(
-        command, check=True, capture_output=True, encoding='utf-8', errors='replace', timeout=600
+    done = subprocess.run(
+        command, capture_output=True, encoding='utf-8', errors='replace', timeout=600
     )
+    if done.returncode:
+        said = done.stderr.strip()[:500] or f'exit code {done.returncode}'
+        raise _NotBuiltError(
+            f'{command[0]} has failed: {said}. Needed is a compiler that knows C++20 and OpenMP, '
+            f'which CXX may name; this installs one: {_GET_COMPILER}'
+        )
 
 
 def is_faster_in_torch(name: str, x: Tensor) -> bool:
