@@ -4,6 +4,7 @@ Inside a forward pass they are whole tensors; between two forward passes each pr
 """
 
 from collections.abc import Sequence
+from inspect import signature
 from typing import Any
 
 import torch
@@ -67,8 +68,10 @@ def spread_like(logits: Any, value: Tensor) -> Tensor:
         return value
     from torch.distributed.tensor import distribute_tensor  # not in every build of PyTorch
 
-    # src_data_rank=None: each process takes its part, without an exchange
-    return distribute_tensor(value, logits.device_mesh, logits.placements, src_data_rank=None)
+    # each process takes its part, without an exchange; with one in PyTorch 2.6
+    own = 'src_data_rank' in signature(distribute_tensor).parameters
+    options = dict(src_data_rank=None) if own else {}
+    return distribute_tensor(value, logits.device_mesh, logits.placements, **options)
 
 
 def _refusal(logits: Tensor) -> str:

@@ -9,7 +9,7 @@ from torch import Tensor
 from ..ops.normalizers import NORMALIZERS
 from ..ops.sparsestmax import sparsestmax
 from .selection import selected_names
-from .sharded import whole
+from .sharded import spread_like, whole
 
 CODES = 'normalizer_codes'
 PAIR_CODES = 'selected_codes'
@@ -118,8 +118,8 @@ def take_order(
             f'num_groups={num_groups}; set num_groups={groups}, or leave {_WAYS}'
         )
     if names != tuple(normalizers):
-        # by columns, which sharded logits have, too
-        state[key] = torch.stack([logits[:, names.index(name)] for name in normalizers], -1)
+        order = [names.index(name) for name in normalizers]
+        state[key] = spread_like(logits, whole(logits)[:, order])
     return None
 
 

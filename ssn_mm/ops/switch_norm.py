@@ -114,13 +114,15 @@ def normalize(
     batch_stats = training or mean is None
     sync = spans_processes(norm.sync, normalizers, batch_stats)
     if sync != norm.sync:
-        norm = norm._replace(sync=sync)
+        # Dynamo of PyTorch 2.6 follows neither _replace nor slices
+        norm = Norm(normalizers, norm.eps, norm.num_groups, sync, norm.correction, norm.source)
     ratios = None
     fit = () if has_area(x) else competing(normalizers, x.shape, batch_stats, norm.num_groups, sync)
     if not all(fit):
         ratios = values if logits.radius is None else sparsestmax(logits.values, logits.radius)
         values, normalizers = hand_over(ratios, normalizers, fit)
-        logits, norm = Logits(values), norm._replace(normalizers=normalizers, source='ratios')
+        logits = Logits(values)
+        norm = Norm(normalizers, norm.eps, norm.num_groups, sync, norm.correction, 'ratios')
     update = None
     if training and mean is not None and var is not None and 'BN' in normalizers:
         column = None if norm.source == 'selected' else normalizers.index('BN')
