@@ -18,6 +18,7 @@ from .authors import from_authors, is_authors
 from .loading_report import LoadingReport, explain_mismatch
 
 _SHOWN = 3  # names that a message has
+_MMCV_SYNC_BN = 'mmcv.ops.sync_bn'  # whose SyncBatchNorm ('MMSyncBN') is no _BatchNorm
 # what other libraries, and mmcv's ConvModule, call the parts of a ResNet
 _SYNONYMS = (
     (r'(^|\.)_orig_mod\.', r'\1'),
@@ -243,7 +244,8 @@ def _stands_for(module: nn.Module) -> tuple[tuple[str, str], int] | None:
     if isinstance(module, nn.GroupNorm):
         name = 'LN' if module.num_groups == 1 else 'GN'
         return (name, name), module.num_groups
-    for kind, name in ((_BatchNorm, 'BN'), (_InstanceNorm, 'IN')):
-        if isinstance(module, kind):
-            return (name, name), 0
+    if isinstance(module, _BatchNorm) or type(module).__module__ == _MMCV_SYNC_BN:
+        return ('BN', 'BN'), 0
+    if isinstance(module, _InstanceNorm):
+        return ('IN', 'IN'), 0
     return None

@@ -6,6 +6,7 @@ from uuid import uuid4
 import pytest
 import torch
 import torchvision
+from mmcv.ops import sync_bn
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.model import BaseModel
@@ -325,6 +326,17 @@ def test_plain_norms_in_the_place_of_ssn_are_warned_of(sources):
         for k, v in sources['SSN'].items()
     }
     assert not load_weights(resnet(dict(type='BN')), selected_bn).unlike
+
+
+def test_mmcvs_sync_bn_is_what_an_ssn_of_batch_norm_learned_to_be(monkeypatch):
+    monkeypatch.setattr(sync_bn.dist, 'get_world_size', lambda group: 1)
+    theirs, x = sync_bn.SyncBatchNorm(6).eval(), torch.randn(2, 6, 5, 5)
+    for selected, unlike in enumerate(([''], [''], [])):
+        ssn = SSN(6).eval()
+        ssn.ratio_logits.data.copy_(torch.eye(3)[[selected, 2]])
+        set_radius(ssn, 1.0)
+        assert load_weights(theirs, ssn.state_dict()).unlike == unlike
+        assert torch.allclose(theirs(x), ssn(x), atol=1e-5) == (not unlike)
 
 
 def test_a_frozen_network_is_what_the_training_of_its_selection_left():
