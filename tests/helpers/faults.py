@@ -381,6 +381,7 @@ def unpatched():
 def main():
     patches = unpatched()
     mended = {}
+    import_module('mmcv').__version__ = '2.1.0'  # a later one is refused where nothing is patched
     for name, fault in ALL.items():
         try:
             module = None if name in ('torchvision', 'mmseg', 'mmaction') else import_module(name)
