@@ -20,8 +20,9 @@ class TensorMode(nn.Module):
             outputs = self.model.cls_head(features, **settings)
         else:
             outputs = self.model(inputs, mode='tensor')
-        # a head with several outputs, such as DANet's, predicts from the first
-        return outputs[0] if isinstance(outputs, list | tuple) else outputs
+        # a head with several outputs, such as DANet's, predicts from the first; PyTorch 2.6 records
+        # no list | tuple
+        return outputs[0] if isinstance(outputs, (list, tuple)) else outputs
 
 
 def is_a(model: nn.Module, name: str) -> bool:

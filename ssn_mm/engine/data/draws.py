@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakSet
 
 import numpy as np
 import torch
@@ -81,7 +81,7 @@ class TrainingReader(Reader):
         self.seed, self.loop, self.iteration = seed, loop, iteration
         self.number = self.began = 0
         self._seeded: WeakSet[Any] = WeakSet()
-        self._generators: WeakKeyDictionary[torch.Generator, int] = WeakKeyDictionary()
+        self._generators: dict[torch.Generator, int] = {}  # PyTorch 2.6 has no weak ones
 
     def successor(self, loader: DataLoader) -> DataLoader | None:
         """The data loader that the loop has now."""
