@@ -2,7 +2,7 @@
 
 from importlib.util import find_spec
 
-from . import patches
+from . import needs, patches  # noqa: F401, needs first: an older Python cannot read the others
 from .layers import SN, SSN, MixedNorm, SyncSSN, keep_selected, set_radius, set_selection, update_bn
 from .ops import (
     circumscribed_radius,

@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 # each may import those before it; those of one line are of one level
 ORDER = [
-    ['renamed', 'version'],
+    ['needs', 'renamed', 'version'],
     ['ops'],
     ['layers'],
     ['files', 'records', 'commands', 'config_files', 'shipped'],

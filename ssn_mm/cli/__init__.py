@@ -1,8 +1,9 @@
 """What each tool does, and what the tools share."""
 
-from .environment import check_environment, fails_in_a_tool
+from ..needs import stop_tool
+from .environment import check_environment
 
 try:
     check_environment()
 except ImportError as error:
-    fails_in_a_tool(error)
+    stop_tool(error)

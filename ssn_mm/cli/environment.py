@@ -1,9 +1,7 @@
 """What the tools need to be installed: told with the command that mends it, before it fails."""
 
-import sys
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.util import find_spec
-from pathlib import Path
 
 from ..commands import pip_install, pip_uninstall
 
@@ -28,8 +26,9 @@ def check_environment() -> None:
     """Checks what every tool imports.
 
     Raises:
-        ImportError: OpenMMLab is not installed; two distributions own one of its packages; or a
-            system library is missing that OpenCV loads. Says the command that mends it.
+        ImportError: OpenMMLab is not installed; two distributions own one of its packages; a
+            package is older than this one's metadata allows; or a system library is missing that
+            OpenCV loads. Says the command that mends it.
     """
     _check_owners()
     if not find_spec('mmengine'):
@@ -37,21 +36,11 @@ def check_environment() -> None:
             f'the tools need OpenMMLab: {pip_install("ssn-mm[openmmlab,lite]")}, or its maintained '
             f'fork: {pip_install("ssn-mm[onedl]")}'
         )
+    _check_age()
     try:
         import cv2  # noqa: F401
     except ImportError as error:
         raise ImportError(_mend_opencv(error)) from error
-
-
-def fails_in_a_tool(error: ImportError) -> None:
-    """Ends a tool of this package with an error's message; raises it in any other program."""
-    main = getattr(sys.modules['__main__'], '__file__', None)
-    package = Path(__file__).resolve().parents[1]
-    own = (package.with_name('tools'), package / '.mim' / 'tools', package / '__main__.py')
-    if main and any(Path(main).resolve().is_relative_to(place) for place in own):
-        print(f'error: {error}', file=sys.stderr)
-        sys.exit(2)
-    raise error
 
 
 def _check_owners() -> None:
@@ -67,6 +56,25 @@ def _check_owners() -> None:
         f'of one family again:\n    {pip_uninstall(*removed)}\n    '
         + '    # or\n    '.join(commands)
     )
+
+
+def _check_age() -> None:
+    from packaging.requirements import Requirement  # which mmcv depends on
+
+    try:
+        needed = [Requirement(text) for text in requires('ssn-mm') or ()]
+    except PackageNotFoundError:  # a checkout on the path
+        return
+    old = {}
+    for requirement in needed:
+        there = _version(requirement.name)
+        least = [bound for bound in requirement.specifier if bound.operator == '>=']
+        if there and not all(bound.contains(there, prereleases=True) for bound in least):
+            old[requirement.name] = (there, str(requirement.specifier))
+    if old:
+        told = ', '.join(f'{name} {there}' for name, (there, _) in old.items())
+        commands = pip_install(*(f'{name}{bounds}' for name, (_, bounds) in old.items()))
+        raise ImportError(f'too old for ssn_mm: {told}. Install later versions:\n    {commands}')
 
 
 def _mend_opencv(error: ImportError) -> str:

@@ -1,13 +1,16 @@
-"""Lets torchvision be imported beside a PyTorch that its wheel was not built for."""
+"""Lets torchvision be imported beside a PyTorch that its wheel was not built for, where it can."""
 
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib.machinery import EXTENSION_SUFFIXES, ExtensionFileLoader, FileFinder
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
 import torch
 
+from ..commands import pip_install
 from .importing import before_import
 
 _libraries: list[torch.library.Library] = []  # a Library takes its schemas along when it dies
@@ -15,7 +18,32 @@ _libraries: list[torch.library.Library] = []  # a Library takes its schemas alon
 
 def apply() -> None:
     """Makes the patch just before torchvision is imported."""
-    before_import({'torchvision': define_nms})
+    before_import({'torchvision': _explain_failure})
+
+
+@contextmanager
+def _explain_failure() -> Iterator[None]:
+    """Makes the patch; where torchvision fails all the same, says which version is the right one.
+
+    Raises:
+        ImportError: torchvision cannot be imported.
+    """
+    define_nms()
+    try:
+        yield
+    except Exception as error:  # its modules register operators as they are executed
+        minor = int(torch.__version__.split('.')[1])
+        raise ImportError(
+            f'torchvision {_version()} cannot be imported beside torch {torch.__version__} '
+            f'({type(error).__name__}: {error}). Of the same release is torchvision '
+            f'0.{minor + 15}: {pip_install(f"torchvision==0.{minor + 15}.*")}'
+        ) from error
+
+
+def _version() -> str:
+    with suppress(PackageNotFoundError):
+        return version('torchvision')
+    return 'of an unknown version'
 
 
 def define_nms() -> bool:

@@ -127,6 +127,7 @@ def test_two_distributions_of_one_package_are_told_with_the_commands_that_mend_i
 
 
 def test_one_family_is_left_alone_and_so_are_two_that_share_no_folder(monkeypatch):
+    monkeypatch.setattr(environment, 'requires', lambda name: [])
     for there in (
         {'mmengine', 'mmcv', 'mmsegmentation', 'mmpretrain'},
         {'onedl-mmengine', 'onedl-mmcv', 'onedl-mmsegmentation', 'onedl-mmpretrain'},
@@ -134,3 +135,39 @@ def test_one_family_is_left_alone_and_so_are_two_that_share_no_folder(monkeypatc
     ):
         monkeypatch.setattr(environment, '_version', lambda name, t=there: 'x' if name in t else '')
         environment.check_environment()
+
+
+@pytest.mark.parametrize(
+    ('old', 'told'),
+    [
+        ('sys.version_info = (3, 9, 18)', 'needs Python 3.10 or later, this is'),
+        ("import torch; torch.__version__ = type(torch.__version__)('2.5.1')", 'this is 2.5.1:'),
+        ("sys.modules['torch'] = None", 'needs PyTorch 2.6 or later, here is none:'),
+    ],
+)
+def test_an_old_python_or_pytorch_is_told_first_with_the_command_that_mends_it(old, told):
+    said, code = run(f'{old}\nimport ssn_mm', 'tools/train.py')
+    assert (code, said.count('\n')) == (2, 2)
+    assert told in said
+    assert '-m venv' in said or "pip install 'torch>=2.6'" in said
+    said, code = run(f'{old}\nimport ssn_mm')
+    assert code == 1
+    assert 'ImportError: ssn_mm needs' in said
+
+
+def test_packages_older_than_the_metadata_allows_are_told_together(monkeypatch):
+    needed = ['numpy>=1.26; extra == "tools"', 'mmengine<1,>=0.10.4', 'mmpretrain<1.3,>=1.2']
+    there = {'numpy': '1.24.4', 'mmengine': '0.10.3', 'mmpretrain': '1.4.0rc1'}
+    monkeypatch.setattr(environment, 'requires', lambda name: needed)
+    monkeypatch.setattr(environment, '_version', lambda name: there.get(name, ''))
+    with pytest.raises(ImportError) as error:
+        environment.check_environment()
+    first, command = str(error.value).splitlines()
+    assert first.startswith('too old for ssn_mm: numpy 1.24.4, mmengine 0.10.3. ')
+    assert command.endswith("-m pip install 'numpy>=1.26' 'mmengine<1,>=0.10.4'")
+
+
+def test_a_package_that_is_newer_or_absent_is_no_error(monkeypatch):
+    monkeypatch.setattr(environment, 'requires', lambda name: ['numpy>=1.26', 'scipy>=99'])
+    monkeypatch.setattr(environment, '_version', lambda name: '3.0rc1' if name == 'numpy' else '')
+    environment.check_environment()

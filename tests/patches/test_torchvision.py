@@ -59,3 +59,26 @@ def test_ops_that_are_defined_already_are_left_alone(fresh_python):
         from ssn_mm.patches.torchvision import define_nms
         print(json.dumps(define_nms()))
     """)
+
+
+def test_a_torchvision_that_fails_all_the_same_is_told_with_the_one_to_install(
+    tmp_path, fresh_python
+):
+    (tmp_path / 'torchvision').mkdir()
+    init = tmp_path / 'torchvision/__init__.py'
+    init.write_text("raise RuntimeError('operator torchvision::roi_align does not exist')")
+    told = fresh_python(
+        """
+        import ssn_mm, torch
+        torch.__version__ = '2.13.0+cpu'
+        try:
+            import torchvision
+        except ImportError as error:
+            print(json.dumps([str(error), type(error.__cause__).__name__]))
+        """,
+        tmp_path,
+    )
+    assert told[1] == 'RuntimeError'
+    assert 'cannot be imported beside torch 2.13.0+cpu (RuntimeError: operator' in told[0]
+    assert 'Of the same release is torchvision 0.28: ' in told[0]
+    assert told[0].endswith("-m pip install 'torchvision==0.28.*'")
