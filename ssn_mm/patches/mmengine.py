@@ -3,7 +3,9 @@
 import os
 from collections.abc import Iterable
 from functools import partial
+from importlib.metadata import PackageNotFoundError, distribution
 from importlib.util import find_spec
+from pathlib import Path
 from pickle import UnpicklingError
 from types import ModuleType
 from typing import Any
@@ -19,6 +21,7 @@ def apply() -> None:
     """Makes each patch once its module is imported."""
     after_import(
         {
+            'mmengine.utils.package_utils': find_packages,
             'mmengine.logging': allow_checkpoints,
             'mmengine.config.config': find_own_configs,
             'mmengine.model.base_module': extend_norm_eval,
@@ -26,6 +29,37 @@ def apply() -> None:
             'mmengine.runner.checkpoint': patch_checkpoints,
         }
     )
+
+
+def find_packages(package_utils: ModuleType) -> None:
+    """Has mmengine find packages without ``pkg_resources``, which setuptools 82 removed.
+
+    The maintained fork does so by itself, and is left alone.
+    """
+    if 'pkg_resources' not in package_utils.is_installed.__code__.co_names:
+        return
+
+    def is_installed(package: str) -> bool:
+        try:
+            return bool(distribution(package))
+        except PackageNotFoundError:
+            spec = find_spec(package)
+            return spec is not None and spec.origin is not None
+
+    def package2module(package: str) -> str:
+        names = (distribution(package).read_text('top_level.txt') or '').split()
+        if not names:
+            raise ValueError(f'can not infer the module name of {package}')
+        return names[0]
+
+    def get_installed_path(package: str) -> str:
+        spec = find_spec(package) or find_spec(package2module(package))
+        if spec is None or spec.origin is None:
+            raise RuntimeError(f'{package} is a namespace package, which has no path of its own')
+        return str(Path(spec.origin).parent)
+
+    for function in (is_installed, package2module, get_installed_path):
+        setattr(package_utils, function.__name__, function)
 
 
 def allow_checkpoints(logging: ModuleType) -> None:

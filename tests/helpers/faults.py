@@ -9,7 +9,7 @@ import os
 import sys
 import tempfile
 import traceback
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -100,6 +100,10 @@ def interpolate(module):
     shows(calls('mmpretrain', 'models/utils/embed.py', 'interpolate.interp2d('))
     with raises('NotImplementedError', 'interp2d'):
         module.interp2d([0, 1, 2, 3], [0, 1, 2, 3], [[0] * 4] * 4, kind='cubic')
+
+
+def package_utils(module):
+    shows('pkg_resources' in module.is_installed.__code__.co_names)
 
 
 def logging(module):
@@ -327,8 +331,8 @@ def mmseg(_):
 # -- an interpreter without patches ---------------------------------------------------------------
 
 # the libraries' own imports need these patches, so their faults are shown first, and mended
-IMPORTS = {'torchvision': torchvision, 'mmcv.utils.ext_loader': ext_loader}
-IMPORTS |= {'mmseg': mmseg, 'mmaction': mmaction}
+IMPORTS = {'torchvision': torchvision, 'mmengine.utils.package_utils': package_utils}
+IMPORTS |= {'mmcv.utils.ext_loader': ext_loader, 'mmseg': mmseg, 'mmaction': mmaction}
 AT_ONCE = {'torch.optim.swa_utils': swa_utils}  # patched without waiting for an import
 FAULTS = {
     'numpy': numpy,
@@ -389,7 +393,9 @@ def main():
         except Exception:
             mended[name] = traceback.format_exc()
         if name in IMPORTS and name in patches:
-            patches[name](*([] if module is None else [module]))
+            made = patches[name](*([] if module is None else [module]))
+            if isinstance(made, AbstractContextManager):  # around the import
+                made.__enter__()
     print(json.dumps(dict(patched=sorted({*patches, *AT_ONCE}), mended=mended)))
 
 
