@@ -22,6 +22,7 @@ def apply() -> None:
     after_import(
         {
             'mmengine.utils.package_utils': find_packages,
+            'mmengine.fileio.handlers.pickle_handler': read_data_only,
             'mmengine.logging': allow_checkpoints,
             'mmengine.config.config': find_own_configs,
             'mmengine.model.base_module': extend_norm_eval,
@@ -60,6 +61,19 @@ def find_packages(package_utils: ModuleType) -> None:
 
     for function in (is_installed, package2module, get_installed_path):
         setattr(package_utils, function.__name__, function)
+
+
+def read_data_only(pickle_handler: ModuleType) -> None:
+    """Has ``mmengine.load`` read data from a pickled file, and run none of its code.
+
+    Datasets read their annotations by it.
+    """
+    from ..weights import pickles
+
+    def load_from_fileobj(self: Any, file: Any, **kwargs: Any) -> Any:
+        return pickles.load(file, **kwargs)
+
+    pickle_handler.PickleHandler.load_from_fileobj = load_from_fileobj
 
 
 def allow_checkpoints(logging: ModuleType) -> None:

@@ -10,7 +10,19 @@ from .mmcv import accepted_version
 def apply() -> None:
     """Makes each patch once mmsegmentation, or its part, is imported."""
     before_import({'mmseg': accepted_version})
-    after_import({'mmseg.models.segmentors.cascade_encoder_decoder': give_threshold})
+    after_import(
+        {
+            'mmseg.utils.io': read_data_only,
+            'mmseg.models.segmentors.cascade_encoder_decoder': give_threshold,
+        }
+    )
+
+
+def read_data_only(io: ModuleType) -> None:
+    """Has mmsegmentation read data from a pickled picture, and run none of its code."""
+    from ..weights import pickles
+
+    vars(io)['pickle'] = pickles
 
 
 def give_threshold(cascade: ModuleType) -> None:

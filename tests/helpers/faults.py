@@ -9,69 +9,27 @@ import os
 import sys
 import tempfile
 import traceback
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from unittest.mock import patch
 
+from showing import (
+    OURS,
+    THIN,
+    NoFaultError,
+    bomb,
+    calls,
+    one_layer,
+    raises,
+    saved,
+    saved_resnet,
+    shows,
+    ssn,
+)
+
 ROOT = Path(__file__).parents[2]
-OURS = dict(type='SSN')
-THIN = dict(depth=18, base_channels=8, norm_cfg=OURS)
-
-
-class NoFaultError(Exception):
-    """A fault that a patch is for has not shown."""
-
-
-@contextmanager
-def raises(kind, part):
-    """Expects an error whose type is of this name, and whose message has this part."""
-    try:
-        yield
-    except Exception as error:
-        kinds = [base.__name__ for base in type(error).__mro__]
-        if kind not in kinds or part not in str(error):
-            raise NoFaultError(f'expected {kind} with {part!r}, found {error!r}') from error
-    else:
-        raise NoFaultError(f'expected {kind} with {part!r}, and nothing was raised')
-
-
-def shows(fault):
-    if not fault:
-        raise NoFaultError
-
-
-def calls(library, file, text):
-    """Says whether a library's file still has this text."""
-    return text in (Path(import_module(library).__file__).parent / file).read_text()
-
-
-def ssn(channels=4):
-    return import_module('ssn_mm').SSN(channels)
-
-
-def one_layer(layer):
-    import torch
-
-    return torch.nn.Sequential(layer)
-
-
-def saved(net, prefix=''):
-    """A file with a network's state."""
-    import torch
-
-    state = {f'{prefix}{key}': value for key, value in net.state_dict().items()}
-    torch.save({'state_dict': state}, 'flat.pth')
-    return 'flat.pth'
-
-
-def saved_resnet():
-    """A 2D ResNet of batch norm, under torchvision's names."""
-    from mmpretrain.models import ResNet
-
-    return saved(ResNet(18, base_channels=8, stem_channels=8))
-
 
 # -- the fault that each patched module has, in the order of the tree of imports ------------------
 
@@ -104,6 +62,14 @@ def interpolate(module):
 
 def package_utils(module):
     shows('pkg_resources' in module.is_installed.__code__.co_names)
+
+
+def pickle_handler(module):
+    shows(callable(module.PickleHandler().load_from_fileobj(bomb())))
+
+
+def io(module):
+    shows(callable(module.datafrombytes(bomb().getvalue(), 'pickle')))
 
 
 def logging(module):
@@ -337,6 +303,7 @@ AT_ONCE = {'torch.optim.swa_utils': swa_utils}  # patched without waiting for an
 FAULTS = {
     'numpy': numpy,
     'scipy.interpolate': interpolate,
+    'mmengine.fileio.handlers.pickle_handler': pickle_handler,
     'mmengine.logging': logging,
     'mmengine.config.config': config,
     'mmengine.model.base_module': base_module,
@@ -344,6 +311,7 @@ FAULTS = {
     'mmengine.runner.checkpoint': checkpoint,
     'mmcv.cnn.utils.fuse_conv_bn': fuse_conv_bn,
     'mmcv.image.photometric': photometric,
+    'mmseg.utils.io': io,
     'mmseg.models.segmentors.cascade_encoder_decoder': cascade_encoder_decoder,
     'mmpretrain.models.backbones.shufflenet_v1': shufflenet_v1,
     'mmpretrain.engine.hooks.precise_bn_hook': precise_bn_hook,
