@@ -9,7 +9,7 @@ from torch import Tensor
 from ..ops.normalizers import NORMALIZERS
 from ..ops.sparsestmax import sparsestmax
 from .selection import selected_names
-from .sharded import spread_like, whole
+from .sharded import whole
 
 CODES = 'normalizer_codes'
 PAIR_CODES = 'selected_codes'
@@ -118,8 +118,9 @@ def take_order(
             f'num_groups={num_groups}; set num_groups={groups}, or leave {_WAYS}'
         )
     if names != tuple(normalizers):
-        order = [names.index(name) for name in normalizers]
-        state[key] = spread_like(logits, whole(logits)[:, order])
+        # by columns, which sharded logits have, too; torch 2.6 knows slices of these alone
+        columns = dict(zip(names, logits.split(1, dim=-1), strict=True))
+        state[key] = torch.cat([columns[name] for name in normalizers], -1)
     return None
 
 

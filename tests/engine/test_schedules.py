@@ -53,7 +53,7 @@ def test_a_schedule_that_cannot_select_is_refused(schedule, message):
 
 
 def test_unknown_schedules_are_refused():
-    with pytest.raises(ValueError, match=r"'cosine'; there are \['constant', 'linear'"):
+    with pytest.raises(ValueError, match=r"'cosine'; there are \['constant', "):
         build_schedule('cosine')
     with pytest.raises(TypeError, match='got 3'):
         build_schedule(3)

@@ -61,7 +61,7 @@ def test_a_compiled_layer_is_the_layer_in_one_graph(kernels, backend, monkeypatc
 
 def test_a_program_and_a_graph_hold_one_operator():
     ssn, x = layer().eval(), torch.randn(2, 6, 5, 4)
-    program = torch.export.export(ssn, (x,))
+    program = torch.export.export(ssn, (x,), strict=False)  # the default from torch 2.7 on
     called = [n.target for n in program.graph.nodes if 'ssn_mm' in str(n.target)]
     assert called == [torch.ops.ssn_mm.switch_norm.default]
     torch.testing.assert_close(program.module()(x), ssn(x))
