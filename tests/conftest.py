@@ -4,6 +4,7 @@ import gc
 import importlib.util
 import multiprocessing
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +23,7 @@ import torch
 import ssn_mm  # noqa: F401, repairs OpenMMLab before a test imports it
 
 MMENGINE = importlib.util.find_spec('mmengine')  # tests of ops and layers need none
+MMACTION = importlib.util.find_spec('mmaction')  # which the fork of OpenMMLab lacks
 
 ROOT = Path(__file__).parents[1]
 SAMPLES = ROOT.parent / 'shared' / 'samples'  # real pictures, where somebody has put them
@@ -50,9 +52,27 @@ def pytest_addoption(parser):
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config):
     """Where processes share the tests (pytest-xdist), a file's stay together, in our order."""
+    config.addinivalue_line('markers', 'mmaction: needs mmaction2, and is skipped without it')
     config.addinivalue_line('markers', 'long: another case of a claim, left out without --long')
     if getattr(config.option, 'dist', 'no') != 'no':
         config.option.dist, config.option.loadscopereorder = 'loadfile', False
+
+
+def pytest_ignore_collect(collection_path):
+    """Without mmaction2, whether a file is left out since it is all about it."""
+    if MMACTION or collection_path.suffix != '.py':
+        return None
+    text = collection_path.read_text(encoding='utf-8')
+    return bool(re.search(r'^(import|from) (mmaction|stock_networks)', text, re.MULTILINE)) or None
+
+
+def pytest_report_header():
+    return None if MMACTION else 'mmaction2 is not installed: its tests are left out'
+
+
+def pytest_runtest_setup(item):
+    if not MMACTION and item.get_closest_marker('mmaction'):
+        pytest.skip('mmaction2 is not installed')
 
 
 def pytest_collection_modifyitems(config, items):

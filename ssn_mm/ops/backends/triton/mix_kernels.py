@@ -1,7 +1,8 @@
 """Kernels for GPUs between the passes over the map: SparsestMax and mixing.
 
 They see the numbers (N, C) as cells (sample, group, member), with one group where there is no GN.
-Indices and loops are those of ``kernels``.
+Indices and loops are those of ``kernels``. Numbers that float32 does not hold are put into the
+tensors' type by ``tl.full``, since Triton up to 3.4 or later rounds a plain one to float32.
 """
 
 import triton
@@ -20,9 +21,9 @@ _TIE = tl.constexpr(TIE_DISTANCE)
 @triton.jit
 def _stretch(square, m, r, k: tl.constexpr):
     """How far the circle stretches a direction in a face of m entries; 1 where it lies outside."""
-    rho2 = r * r + (1 / k - 1.0 / m)
+    rho2 = r * r + (1.0 / tl.full((), k, r.dtype) - 1.0 / m)
     rho2 = tl.where(rho2 < 0.0, 0.0, rho2)  # a NaN radius stays
-    stretch = tl.sqrt(rho2) / tl.maximum(tl.sqrt(square), _TIE)
+    stretch = tl.sqrt(rho2) / tl.maximum(tl.sqrt(square), tl.full((), _TIE, square.dtype))
     return tl.where(square >= rho2, 1.0, stretch)
 
 
@@ -60,10 +61,11 @@ def _select(
         m = tl.sum(face, 1, keep_dims=True)
         d = (z - tl.sum(z * face, 1, keep_dims=True) / m) * face
         square = tl.sum(d * d, 1, keep_dims=True)
-        stretch = tl.where(r >= full, 1.0, _stretch(square, m, r, k))
-        bend = stretch / tl.maximum(square, _TIE * _TIE)
-        bend = tl.where((stretch == 1.0) | (square <= _TIE * _TIE), 0.0, bend)
-        p = tl.where(r >= full, (column == first).to(z.dtype), (1.0 / m + stretch * d) * face)
+        one_hot, tie = r >= tl.full((), full, r.dtype), tl.full((), _TIE * _TIE, square.dtype)
+        stretch = tl.where(one_hot, 1.0, _stretch(square, m, r, k))
+        bend = stretch / tl.maximum(square, tie)
+        bend = tl.where((stretch == 1.0) | (square <= tie), 0.0, bend)
+        p = tl.where(one_hot, (column == first).to(z.dtype), (1.0 / m + stretch * d) * face)
     tl.store(p_ptr + row * k + column, p, mask=listed)
     tl.store(stretch_ptr + row, stretch, mask=row < rows)
     tl.store(bend_ptr + row, bend, mask=row < rows)
@@ -176,7 +178,7 @@ def mix_kernel(
     first, at, inside, channel, known = _cells(n, groups, size, block_n, block_g, block_j)
     mean = tl.load(mean_ptr + first + at, mask=inside, other=0.0)
     var = tl.load(var_ptr + first + at, mask=inside, other=0.0)
-    shift, rstd = tl.zeros_like(mean), tl.zeros_like(mean) + eps
+    shift, rstd = tl.zeros_like(mean), tl.full(mean.shape, eps, mean.dtype)
     for i in tl.static_range(k):
         m, v = _merged(
             mean, var, bn_mean_ptr, bn_var_ptr, inside, channel, known, n, groups, size,
