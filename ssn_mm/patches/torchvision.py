@@ -1,5 +1,6 @@
 """Lets torchvision be imported beside a PyTorch that its wheel was not built for, where it can."""
 
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -74,10 +75,17 @@ def _folder() -> Path | None:
 
 
 def _loads_extension(folder: Path) -> bool:
-    """Loads the extension as torchvision itself is about to; False if it cannot."""
-    spec = FileFinder(str(folder), (ExtensionFileLoader, EXTENSION_SUFFIXES)).find_spec('_C')
+    """Loads the extension as torchvision itself is about to; False if it cannot.
+
+    Its name stands in torchvision's own code: ``_C``, and ``_C_stable`` from 0.29 on. Where it
+    loads and the schemas were there already, the process would end.
+    """
     with suppress(OSError):
-        if spec:
-            torch.ops.load_library(spec.origin)
-            return True
+        code = (folder / 'extension.py').read_text(encoding='utf-8')
+        for name in re.findall(r'(?:_load_library|_get_extension_path)\(["\'](\w+)', code):
+            loader = (ExtensionFileLoader, EXTENSION_SUFFIXES)
+            spec = FileFinder(str(folder), loader).find_spec(name)
+            if spec:
+                torch.ops.load_library(spec.origin)
+                return True
     return False

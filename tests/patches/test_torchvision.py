@@ -19,11 +19,20 @@ def test_nms_raises_what_is_missing_where_only_its_schema_is_there():
         torch.ops.torchvision.nms(*boxes)
 
 
-def test_a_torchvision_whose_extension_loads_is_left_alone(tmp_path, fresh_python):
+@pytest.mark.parametrize(
+    ('name', 'code'),
+    [
+        ('_C', 'lib_path = _get_extension_path("_C")'),  # to 0.21
+        ('_C', 'if _load_library("_C"):'),
+        ('_C_stable', 'if _load_library("_C_stable"):'),  # from 0.29
+    ],
+)
+def test_a_torchvision_whose_extension_loads_is_left_alone(tmp_path, fresh_python, name, code):
     (tmp_path / 'torchvision').mkdir()
     (tmp_path / 'torchvision/__init__.py').touch()
+    (tmp_path / 'torchvision/extension.py').write_text(f'def _load_library(lib_name):\n{code}')
     suffix = importlib.machinery.EXTENSION_SUFFIXES[-1]
-    (tmp_path / f'torchvision/_C{suffix}').symlink_to(torch._C.__file__)
+    (tmp_path / f'torchvision/{name}{suffix}').symlink_to(torch._C.__file__)
     seen = fresh_python(
         """
         import torch, ssn_mm
