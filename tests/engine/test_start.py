@@ -65,7 +65,7 @@ def test_resuming_with_load_from_goes_on_from_the_work_dir_and_only_begins_with_
     assert f'nothing to resume from in {tmp_path}/parts yet' in told
     assert f'starts from load_from={file}' in told
     train(tmp_path / 'parts', 'iterations', resume=True, **kwargs)
-    assert ', iter: 5\n' in said(tmp_path / 'parts')
+    assert 'Advance dataloader 5 steps' in said(tmp_path / 'parts')
     assert_same(state(tmp_path / 'parts'), state(tmp_path / 'tuned'))
 
 
@@ -86,7 +86,7 @@ def test_a_named_file_wins_over_newer_ones_which_are_moved_aside(
         asked['load_from'] = file
         monkeypatch.setattr(sys, 'argv', ['train.py', 'config.py', '--resume', file])
     train(folder, 'iterations', **asked)
-    assert ', iter: 3\n' in said(folder)
+    assert 'Advance dataloader 3 steps' in said(folder)
     assert_same(state(folder), state(whole))
     (aside,) = folder.glob('before_*')
     there = {f'iter_{number}.pth' for number in (4, 5, 6)}
@@ -99,7 +99,7 @@ def test_resume_goes_on_from_the_newest_where_resume_from_names_the_start(tmp_pa
     cfg = dict(resume_from=str(other / 'iter_2.pth'))
     for start in (2, 3):
         train(tmp_path, 'iterations', stop=start + 1, resume=True, cfg=Config(cfg))
-        assert f', iter: {start}\n' in said(tmp_path)
+        assert f'Advance dataloader {start} steps' in said(tmp_path)
     assert not list(tmp_path.glob('before_*'))
 
 
@@ -142,7 +142,7 @@ def test_after_a_restart_a_training_goes_on_from_its_newest(
     train(folder, 'iterations', stop=5, **kwargs)
     monkeypatch.setenv(count, '1')
     train(folder, 'iterations', **kwargs)
-    assert ', iter: 5\n' in said(folder)
+    assert 'Advance dataloader 5 steps' in said(folder)
     assert_same(state(folder), state(tmp_path / 'whole'))
 
 
@@ -156,7 +156,7 @@ def test_a_restart_before_the_first_checkpoint_starts_as_the_first_time(
     ):
         runner = train(tmp_path / name, 'iterations', stop=3, **kwargs)
         assert runner._resume is goes_on
-        assert (', iter: 2\n' in said(tmp_path / name)) == goes_on
+        assert ('Advance dataloader 2 steps' in said(tmp_path / name)) == goes_on
 
 
 def test_hosts_that_join_a_torchrun_do_not_send_it_back_to_the_named_file(
@@ -168,12 +168,12 @@ def test_hosts_that_join_a_torchrun_do_not_send_it_back_to_the_named_file(
         process = fork(resumed.train_under_torchrun, folder, stop, file)
         process.join(100)
         assert process.exitcode == 0
-    assert ', iter: 2\n' in said(folder)
-    assert ', iter: 5\n' in said(folder)
+    assert 'Advance dataloader 2 steps' in said(folder)
+    assert 'Advance dataloader 5 steps' in said(folder)
     for name, value in (('TORCHELASTIC_RUN_ID', 'none'), ('TORCHELASTIC_RESTART_COUNT', '0')):
         monkeypatch.setenv(name, value)
     train(folder, 'iterations', resume=file)  # another torchrun
-    assert said(folder).count(', iter: 2\n') == 2
+    assert said(folder).count('Advance dataloader 2 steps') == 2
 
 
 def test_a_training_that_does_not_resume_writes_over_no_checkpoint(tmp_path, stopped, whole):
@@ -323,7 +323,7 @@ def test_a_work_dir_that_was_moved_is_resumed_where_it_is(tmp_path, stopped, who
     assert Path(last_checkpoint(folder)).name == 'iter_6.pth'
     (folder / 'iter_5.pth').touch()  # the newest by the clock
     train(folder, 'iterations', resume=True)
-    assert ', iter: 6\n' in said(folder)
+    assert 'Advance dataloader 6 steps' in said(folder)
     assert_same(state(folder), state(whole))
     assert not list(folder.glob('before_*'))
 
@@ -335,7 +335,7 @@ def test_checkpoints_in_another_folder_and_of_other_names_are_found(tmp_path, wh
     newest = place / 'step-6.pth'
     newest.write_bytes(newest.read_bytes()[:-9])
     train(tmp_path / 'run', 'iterations', resume=True, checkpoint=own)
-    assert ', iter: 5\n' in said(tmp_path / 'run')
+    assert 'Advance dataloader 5 steps' in said(tmp_path / 'run')
     assert_same(state(tmp_path / 'run'), state(whole))
     train(tmp_path / 'run', 'iterations', stop=1, checkpoint=own)
     (aside,) = place.glob('before_*')

@@ -102,7 +102,7 @@ def train(
         randomness=dict(seed=None if known else seed),
         cfg=Config(dict()),
         experiment_name=f'{folder.name}-{stop}-{resume}-{uuid4()}',
-        log_level='WARNING',
+        log_level='INFO',
     )
     runner = Runner(**arguments | kwargs)
     if stop:
