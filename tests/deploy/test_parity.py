@@ -89,10 +89,11 @@ def build(name, selections):
     with DefaultScope.overwrite_default_scope(scope):
         function = TensorMode(MODELS.build(copy.deepcopy(cfg)))
     layers = [layer for _, layer in ssn_layers(function)]
-    optimizer = torch.optim.SGD(function.parameters(), lr=0.01)
+    optimizer = torch.optim.SGD(function.parameters(), lr=0.05)
     for step in range(4):
         set_radius(function, step / 3)
         function(torch.randn(shape) + 0.3).square().mean().backward()
+        torch.nn.utils.clip_grad_norm_(function.parameters(), 1)  # the loss has no floor
         optimizer.step()
         keep_selected(function)
         optimizer.zero_grad()
