@@ -8,6 +8,9 @@ from typing import Any
 
 from mmengine.config import Config
 
+from .commands import pip_install
+
+_EXTRAS = {'mmaction': 'ssn-mm[video]'}
 SUFFIXES = ('.py', '.yaml', '.yml', '.json')
 _READERS = ('_file2dict', '_parse_lazy_import')  # mmengine calls one for each file
 
@@ -116,7 +119,16 @@ def _told(error: Exception, path: Path) -> str:
     places = [f'line {line}'] if line else []
     places += [f'{inherited}, which it inherits from'] if inherited else []
     where = f'{" of ".join(places)}: ' if places else ''
-    return where + _in_a_line(error)
+    return where + (_lack(error) or _in_a_line(error))
+
+
+def _lack(error: BaseException | None) -> str:
+    """What a config imports and is not installed, if an extra brings it; '' for all else."""
+    while error is not None:
+        if isinstance(error, ModuleNotFoundError) and error.name in _EXTRAS:
+            return f'{error.name} is not installed: {pip_install(_EXTRAS[error.name])}'
+        error = error.__cause__ or error.__context__
+    return ''
 
 
 def _in_a_line(error: Exception) -> str:

@@ -1,6 +1,7 @@
 """What is wrong with a config is said in a line, with the file and line that it comes from."""
 
 import re
+import sys
 
 import pytest
 from mmengine.config import Config
@@ -82,3 +83,11 @@ def test_the_files_of_a_config_are_what_it_inherits_from_and_what_it_names(tmp_p
     names = ['mine.py', 'base.py', 'start.pth', 'data/list.json']
     assert sorted(found) == sorted(str(tmp_path / name) for name in names)
     assert files_of(Config(dict(model=dict(type='X')))) == []
+
+
+def test_a_config_that_needs_an_extra_says_which(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'mmaction', None)
+    path = tmp_path / 'videos.py'
+    path.write_text("custom_imports = dict(imports=['mmaction.datasets'])")
+    with pytest.raises(ValueError, match=r"mmaction is not installed: .*'ssn-mm\[video\]'"):
+        read_config(path)

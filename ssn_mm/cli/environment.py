@@ -26,15 +26,20 @@ def check_environment() -> None:
     """Checks what every tool imports.
 
     Raises:
-        ImportError: OpenMMLab is not installed; two distributions own one of its packages; a
-            package is older than this one's metadata allows; or a system library is missing that
-            OpenCV loads. Says the command that mends it.
+        ImportError: OpenMMLab is not installed, or setuptools, which it needs; two distributions
+            own one of its packages; a package is older than this one's metadata allows; or a system
+            library is missing that OpenCV loads. Says the command that mends it.
     """
     _check_owners()
     if not find_spec('mmengine'):
         raise ImportError(
             f'the tools need OpenMMLab: {pip_install("ssn-mm[openmmlab,lite]")}, or its maintained '
             f'fork: {pip_install("ssn-mm[onedl]")}'
+        )
+    if not find_spec('distutils'):
+        raise ImportError(
+            'mmengine imports distutils, which Python has no more from 3.12 on and setuptools '
+            f'brings: {pip_install("setuptools")}'
         )
     _check_age()
     try:

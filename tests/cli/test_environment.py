@@ -171,3 +171,11 @@ def test_a_package_that_is_newer_or_absent_is_no_error(monkeypatch):
     monkeypatch.setattr(environment, 'requires', lambda name: ['numpy>=1.26', 'scipy>=99'])
     monkeypatch.setattr(environment, '_version', lambda name: '3.0rc1' if name == 'numpy' else '')
     environment.check_environment()
+
+
+def test_a_python_without_distutils_is_told_what_brings_it(monkeypatch):
+    find = environment.find_spec
+    hidden = lambda name: None if name == 'distutils' else find(name)  # noqa: E731
+    monkeypatch.setattr(environment, 'find_spec', hidden)
+    with pytest.raises(ImportError, match='distutils, .* pip install setuptools'):
+        environment.check_environment()
