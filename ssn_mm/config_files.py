@@ -125,8 +125,9 @@ def _told(error: Exception, path: Path) -> str:
 def _lack(error: BaseException | None) -> str:
     """What a config imports and is not installed, if an extra brings it; '' for all else."""
     while error is not None:
-        if isinstance(error, ModuleNotFoundError) and error.name in _EXTRAS:
-            return f'{error.name} is not installed: {pip_install(_EXTRAS[error.name])}'
+        library = (getattr(error, 'name', None) or '').partition('.')[0]
+        if isinstance(error, ModuleNotFoundError) and library in _EXTRAS:
+            return f'{library} is not installed: {pip_install(_EXTRAS[library])}'
         error = error.__cause__ or error.__context__
     return ''
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import zipfile
+from importlib import util
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,8 @@ ORDER = [
     ['needs', 'renamed', 'version'],
     ['ops'],
     ['layers'],
-    ['files', 'records', 'commands', 'config_files', 'shipped'],
+    ['files', 'records', 'commands', 'shipped'],
+    ['config_files'],
     ['weights'],
     ['patches'],
     ['timing'],
@@ -72,9 +74,11 @@ def test_no_files_import_each_other_in_a_circle():
 
 def test_every_module_can_be_imported():
     pytest.importorskip('mmseg')
-    for module in FILES:
-        if module != 'ssn_mm.__main__':
-            importlib.import_module(module)
+    apart = {'ssn_mm.__main__'}
+    if not util.find_spec('mmaction'):
+        apart.add('ssn_mm.datasets.digits.video')
+    for module in FILES.keys() - apart:
+        importlib.import_module(module)
 
 
 @pytest.mark.parametrize('folder', ['ops', 'layers'])

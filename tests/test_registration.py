@@ -48,6 +48,7 @@ print(json.dumps([loaded, [name for _, name in kinds]]))
 """
 
 
+@pytest.mark.mmaction
 @pytest.mark.parametrize(
     'first', ['ssn_mm', pytest.param('mmengine', marks=pytest.mark.long), 'runner']
 )

@@ -41,6 +41,7 @@ def test_a_from_import_of_an_old_name_says_the_new_one(statement, told):
         exec(statement, {})
 
 
+@pytest.mark.mmaction
 @pytest.mark.parametrize('old', IN_CONFIGS)
 def test_a_module_that_configs_name_goes_on_with_a_warning(old):
     sys.modules.pop(f'ssn_mm.{old}', None)

@@ -2,6 +2,7 @@
 
 import json
 from functools import partial
+from importlib.metadata import packages_distributions
 from importlib.util import find_spec
 
 import cv2
@@ -78,6 +79,8 @@ def test_a_turned_photograph_is_turned_as_the_config_loads_it(flag, data):
 def test_any_loading_step_gives_the_labels_of_a_test(load, channels, suffix, data):
     image = photograph()
     image = np.dstack([image, image[..., :1]]) if channels == 4 else image
+    if channels == 4 and 'onedl-mmengine' in packages_distributions()['mmengine']:
+        pytest.skip("the fork's preprocessor takes one channel or three")
     tested, inferred = both(
         segmentor(data, suffix, load, channels), save(data, image, suffix), data
     )

@@ -21,6 +21,9 @@ from ssn_mm.cli.infer import infer
 from ssn_mm.datasets.pipelines import Preparation
 from ssn_mm.deploy.networks import build_network
 
+pytestmark = pytest.mark.mmaction
+
+
 COUNT = 24
 
 

@@ -177,5 +177,5 @@ def test_a_python_without_distutils_is_told_what_brings_it(monkeypatch):
     find = environment.find_spec
     hidden = lambda name: None if name == 'distutils' else find(name)  # noqa: E731
     monkeypatch.setattr(environment, 'find_spec', hidden)
-    with pytest.raises(ImportError, match='distutils, .* pip install setuptools'):
+    with pytest.raises(ImportError, match=r'distutils, .* pip install setuptools'):
         environment.check_environment()

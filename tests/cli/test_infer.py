@@ -22,6 +22,9 @@ from ssn_mm.cli.tool import run_tool
 from ssn_mm.deploy import TensorMode, export_onnx, fold, freeze, save_frozen
 from ssn_mm.layers import ssn_layers
 
+pytestmark = pytest.mark.mmaction
+
+
 NAMES = {'resnet': 10, 'deeplab': 11, 'i3d': 8}
 
 

@@ -149,6 +149,7 @@ def test_a_loader_that_allows_missing_pictures_takes_another(scenes):
     assert sample['data_samples'].img_path.endswith('0.jpg')
 
 
+@pytest.mark.mmaction
 def test_a_folder_of_frames_names_the_frame_that_is_cut_short(tmp_path):
     import mmaction.datasets  # noqa: F401
 
@@ -171,6 +172,7 @@ def test_a_folder_of_frames_names_the_frame_that_is_cut_short(tmp_path):
     assert (error.kind, error.file) == ('missing file', str(tmp_path / 'a/img_00003.jpg'))
 
 
+@pytest.mark.mmaction
 def test_a_video_whose_name_lacks_an_ending_is_read_as_mmaction_completes_it(tmp_path):
     import mmaction.datasets  # noqa: F401
 

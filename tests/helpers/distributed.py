@@ -1,11 +1,16 @@
-"""Processes of a gloo group, forked from the test's own, and a network that they train."""
+"""Processes of a gloo group, and a network that they train."""
 
 import datetime
+import importlib.util
+import inspect
 import os
 import pickle
+import sys
 import time
 from contextlib import nullcontext
+from types import ModuleType
 
+import forked
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
@@ -17,10 +22,12 @@ from ssn_mm.layers.sharded import whole
 STEPS = 14
 
 
-def _join(rank, work, world, store, seconds, args):
-    torch.set_num_threads(1)  # OpenMP's threads do not survive a fork
+def _join(rank, module, file, job, world, store, seconds):
+    torch.set_num_threads(1)  # beside the other processes
     torch.manual_seed(rank)
     os.environ['LOCAL_RANK'] = str(rank)  # as torchrun says it
+    _import_as(module, file)
+    work, args = pickle.loads(job)
     dist.init_process_group(
         'gloo',
         init_method=f'file://{store}',
@@ -35,14 +42,27 @@ def _join(rank, work, world, store, seconds, args):
         dist.destroy_process_group()
 
 
-def on_ranks(world, folder, work, *args, seconds=120):
-    """Runs ``work(rank, *args)`` on every rank; an error of one is raised here.
+def _import_as(name, file):
+    """Imports a file of tests under the name that pytest has given it."""
+    parents = name.split('.')[:-1]
+    for end in range(len(parents)):
+        sys.modules.setdefault('.'.join(parents[: end + 1]), ModuleType(parents[end]))
+    spec = importlib.util.spec_from_file_location(name, file)
+    sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sys.modules[name])
 
-    Forked processes have everything imported.
+
+def on_ranks(world, folder, work, *args, seconds=120):
+    """Runs ``work(rank, *args)`` of a file of tests on every rank; an error of one is raised here.
+
+    The processes are forks of one that has everything imported and never ran autograd, whose
+    threads do not survive a fork.
     """
     store = folder / f'store-{time.monotonic_ns()}'
+    given = (work.__module__, inspect.getsourcefile(work), pickle.dumps((work, args)))
+    forked.start_server()
     context = mp.start_processes(
-        _join, (work, world, store, seconds, args), world, join=False, start_method='fork'
+        _join, (*given, world, store, seconds), world, join=False, start_method='forkserver'
     )
     deadline = time.monotonic() + seconds
     try:

@@ -3,12 +3,14 @@
 import atexit
 import functools
 import gc
+import multiprocessing.forkserver
 import os
 import runpy
 import sys
 import traceback
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import patch
 
 try:
     from mmengine.config import config
@@ -27,6 +29,16 @@ IMPORTED = (
     'scipy.optimize',
     'sklearn.metrics',
 )
+
+
+def start_server():
+    """Starts the process that scripts and ranks are forked from, once; returns its context."""
+    context = multiprocessing.get_context('forkserver')
+    context.set_forkserver_preload(['forked', *IMPORTED, 'resumed', 'distributed'])
+    # it does not get sys.path from us
+    with patch.dict(os.environ, {'PYTHONPATH': os.pathsep.join(sys.path)}):
+        multiprocessing.forkserver.ensure_running()
+    return context
 
 
 def _once_a_text(function):

@@ -14,6 +14,9 @@ from mmpretrain.registry import MODELS
 
 from ssn_mm.layers import ssn_layers
 
+pytestmark = pytest.mark.mmaction
+
+
 ROOT = Path(__file__).parents[2]
 MAIN_CONFIG = ROOT / 'configs' / 'i3d_ssn_kinetics400.py'
 SSN1 = ROOT / 'configs/action_recognition/i3d_r50_ssn1_8xb8-32x2-400k_kinetics400.py'

@@ -13,6 +13,9 @@ from ssn_mm.cli.deploy import deploy
 from ssn_mm.cli.test import evaluate
 from ssn_mm.deploy import OnnxProgram
 
+pytestmark = pytest.mark.mmaction
+
+
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / 'configs/demo'
 NORMS = ('bn', 'gn', 'in', 'ln', 'sn', 'ssn')

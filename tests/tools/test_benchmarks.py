@@ -41,6 +41,7 @@ def rows_of(path):
     return header, rows
 
 
+@pytest.mark.mmaction
 @pytest.mark.parametrize(
     ('name', 'flags'),
     [
@@ -113,6 +114,7 @@ def test_sparsestmax_is_timed_beside_softmax(call, tmp_path):
     assert '5 calls on logits (2, 3)' in (tmp_path / 'benchmarks.md').read_text()
 
 
+@pytest.mark.mmaction
 def test_steps_of_whole_networks_are_timed(run_tool, tmp_path):
     code, output = run_tool(*tool('bench_train_step', '--smoke', '--threads', '1'))
     assert code == 0, output
@@ -128,6 +130,7 @@ def test_steps_of_whole_networks_are_timed(run_tool, tmp_path):
     assert list(tmp_path.iterdir()) == []  # a smoke run writes nothing unless asked
 
 
+@pytest.mark.mmaction
 def test_deployed_networks_are_timed_and_stand_beside_the_paper(call, tmp_path):
     out = tmp_path / 'rows' / 'rows.jsonl'
     small = ('--models', 'resnet50', '--width', '32', '--images', '32', '--size', '64')
@@ -146,6 +149,7 @@ def test_deployed_networks_are_timed_and_stand_beside_the_paper(call, tmp_path):
     assert '216.3 (0.83)' in page
 
 
+@pytest.mark.mmaction
 def test_no_batch_norm_is_left_in_deployed_networks():
     from bench_inference import build_network
 
@@ -199,6 +203,7 @@ def test_competitors_compute_what_their_names_say():
     torch.testing.assert_close(layers['SSN selected BN'](x), bn(x), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.mmaction
 def test_networks_of_a_case_start_from_the_same_weights_and_mix_as_said():
     from _competitors import arrange
     from bench_train_step import build_model

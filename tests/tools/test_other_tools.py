@@ -103,6 +103,7 @@ def kinetics(tmp_path):
         (root / f'kinetics400_{split}_list_videos.txt').write_text(''.join(lines))
 
 
+@pytest.mark.mmaction
 def test_mmactions_own_tool_trains_the_pages_config(run_tool, tmp_path, kinetics):
     (text,) = re.findall(r"```python\n(_base_ = 'mmaction::.*?)```", DOCS.read_text(), re.DOTALL)
     (tmp_path / 'mine.py').write_text(text)

@@ -13,8 +13,7 @@ from planted import annotation, cut, picture, video
 
 from ssn_mm.datasets.check.checks import check
 
-LOAD = dict(type='LoadImageFromFile')
-PACK = dict(type='PackInputs')
+LOAD, PACK = dict(type='LoadImageFromFile'), dict(type='PackInputs')
 SCENES = [LOAD, dict(type='LoadAnnotations'), dict(type='PackSegInputs')]
 FRAMES = [
     dict(type='SampleFrames', clip_len=2, num_clips=1),
@@ -139,6 +138,7 @@ def frames(root, names=('a', 'b'), number=3):
     )  # fmt: skip
 
 
+@pytest.mark.mmaction
 def test_folders_of_frames_are_read_in_full(tmp_path):
     cfg = config('mmaction', dict(cls_head=dict(num_classes=2)), train=frames(tmp_path))
     split = checked(cfg)['train']
@@ -157,6 +157,7 @@ def test_folders_of_frames_are_read_in_full(tmp_path):
     assert ('sizes differ', 'a') in faults(checked(cfg)['train'])
 
 
+@pytest.mark.mmaction
 def test_frames_of_flow_and_clips_of_a_folder_are_read_where_they_are(tmp_path):
     data = frames(tmp_path)
     for axis in 'xy':
@@ -183,6 +184,7 @@ def clip(tmp_path):
     return tmp_path / 'a.mp4', config('mmaction', train=data)
 
 
+@pytest.mark.mmaction
 def test_a_video_of_which_some_frames_cannot_be_decoded_is_found_each_time(clip):
     file, cfg = clip
     assert checked(cfg)['train'].faults == []
@@ -194,6 +196,7 @@ def test_a_video_of_which_some_frames_cannot_be_decoded_is_found_each_time(clip)
         assert faults(checked(cfg)['train']) == [('unreadable', 'a.mp4')]
 
 
+@pytest.mark.mmaction
 def test_a_video_of_one_frame_is_noted(clip):
     file, cfg = clip
     file.unlink()
@@ -350,23 +353,21 @@ def test_a_picture_in_memory_has_a_name_too(tmp_path):
         split = checked(config('mmpretrain', test=node))['test']
     finally:
         cifar.CIFAR10._check_integrity = checks
-    told = [fault for fault in split.faults if fault.kind == 'label out of range']
-    assert [(fault.file, fault.what) for fault in told] == [
-        (f'sample 3 of {tmp_path}/test', 'has label 10; classes are 0..9')
-    ]
+    told = [(f.file, f.what) for f in split.faults if f.kind == 'label out of range']
+    assert told == [(f'sample 3 of {tmp_path}/test', 'has label 10; classes are 0..9')]
 
 
-OTHERS = {
-    'skeletons': ('PoseDataset', pickle.dumps([dict(frame_dir='a', keypoint=[0], label=0)])),
-    'sound': ('AudioDataset', b'a.npy 3 0'),
-    'actions in space and time': ('AVADataset', b'a,0902,0.1,0.1,0.2,0.2,5,0'),
-    'images or videos with text': ('VideoTextDataset', b'{"a.mp4": ["a dog"]}'),
-}
-
-
-@pytest.mark.parametrize('kind', OTHERS)
-def test_datasets_of_other_kinds_are_refused_by_name(tmp_path, kind):
-    name, content = OTHERS[kind]
+@pytest.mark.mmaction
+@pytest.mark.parametrize(
+    ('kind', 'name', 'content'),
+    [
+        ('skeletons', 'PoseDataset', pickle.dumps([dict(frame_dir='a', keypoint=[0], label=0)])),
+        ('sound', 'AudioDataset', b'a.npy 3 0'),
+        ('actions in space and time', 'AVADataset', b'a,0902,0.1,0.1,0.2,0.2,5,0'),
+        ('images or videos with text', 'VideoTextDataset', b'{"a.mp4": ["a dog"]}'),
+    ],
+)
+def test_datasets_of_other_kinds_are_refused_by_name(tmp_path, kind, name, content):
     (tmp_path / 'list.pkl').write_bytes(content)
     data = dict(type=name, ann_file=str(tmp_path / 'list.pkl'), pipeline=[])
     if name == 'VideoTextDataset':
@@ -387,8 +388,7 @@ def test_annotations_are_counted_whether_the_picture_can_be_read_or_not(tmp_path
     cut(tmp_path / 'images/0.jpg')
     annotation(tmp_path / 'labels/0.png', [0, 1])
     split = checked(config('mmseg', train=scenes(tmp_path)))['train']
-    assert faults(split) == [('unreadable', '0.jpg')]
-    assert split.counts == {0: 600, 1: 600}
+    assert (faults(split), split.counts) == ([('unreadable', '0.jpg')], {0: 600, 1: 600})
 
 
 def test_a_test_set_needs_no_annotations_and_a_step_that_is_not_there_reads_none(tmp_path):

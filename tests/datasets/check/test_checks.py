@@ -100,6 +100,7 @@ def test_clean_scenes_have_no_fault_and_their_pixels_are_counted(scenes):
     assert split.counts == {0: 1200, 1: 1200, 2: 1200, 255: 1200}
 
 
+@pytest.mark.mmaction
 def test_clean_videos_have_no_fault_and_are_counted(clips):
     split = train(clips[1])
     assert split.faults == []
@@ -202,6 +203,7 @@ def test_an_image_that_exif_turns_has_the_size_in_which_it_is_loaded(scenes):
     assert train(cfg).faults == []
 
 
+@pytest.mark.mmaction
 def test_broken_videos_and_lists_are_each_found(clips):
     root, cfg = clips
     cut(root / 'videos_train/0.mp4')
@@ -220,6 +222,7 @@ def test_broken_videos_and_lists_are_each_found(clips):
     assert found['duplicate', '3.mp4'] == 'is listed 2 times'
 
 
+@pytest.mark.mmaction
 def test_a_list_that_its_library_cannot_read_is_a_fault_with_its_lines(clips):
     root, cfg = clips
     (root / 'train.txt').write_text('0.mp4 0\nriding a bike/1.mp4 1\n2.mp4 one\n')

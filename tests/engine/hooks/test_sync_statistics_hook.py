@@ -45,7 +45,7 @@ class Watch(Hook):
     def after_val_iter(self, runner, *_, **__):
         state = copy.deepcopy(runner.model.module.state_dict())
         one, other = gathered({key: value.tolist() for key, value in state.items()})
-        assert one == other
+        assert one == other, [key for key in one if one[key] != other[key]]
         self.validated.append((runner.iter, state))
 
 
