@@ -55,6 +55,7 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     """Where processes share the tests (pytest-xdist), a file's stay together, in our order."""
     config.addinivalue_line('markers', 'mmaction: needs mmaction2, and is skipped without it')
+    config.addinivalue_line('markers', 'exporter: writes ONNX files of networks of any size')
     config.addinivalue_line('markers', 'long: another case of a claim, left out without --long')
     if getattr(config.option, 'dist', 'no') != 'no':
         config.option.dist, config.option.loadscopereorder = 'loadfile', False
@@ -75,9 +76,11 @@ def pytest_report_header():
 def pytest_runtest_setup(item):
     case = item.callspec.id if hasattr(item, 'callspec') else ''
     if not MMACTION and (
-        item.get_closest_marker('mmaction') or re.search('i3d|kinetics|table5', case)
+        item.get_closest_marker('mmaction') or re.search('i3d|kinetics|table5|mmaction', case)
     ):
         pytest.skip('mmaction2 is not installed')
+    if item.get_closest_marker('exporter') and torch.__version__ < (2, 8):
+        pytest.skip('the ONNX exporter of torch 2.6 and 2.7 refuses these networks')
 
 
 def pytest_collection_modifyitems(config, items):

@@ -23,6 +23,7 @@ def apply() -> None:
         {
             'mmengine.utils.package_utils': find_packages,
             'mmengine.fileio.handlers.pickle_handler': read_data_only,
+            'mmengine.dataset.base_dataset': forget_copies,
             'mmengine.logging': allow_checkpoints,
             'mmengine.config.config': find_own_configs,
             'mmengine.model.base_module': extend_norm_eval,
@@ -74,6 +75,22 @@ def read_data_only(pickle_handler: ModuleType) -> None:
         return pickles.load(file, **kwargs)
 
     pickle_handler.PickleHandler.load_from_fileobj = load_from_fileobj
+
+
+def forget_copies(base_dataset: ModuleType) -> None:
+    """Has a subset of a dataset consist of copies of that dataset's parts.
+
+    mmengine keeps what all subsets were copied from in one dict, by address. A part that lies
+    where an earlier dataset lay becomes that dataset's copy, such as its pipeline.
+    """
+    own = base_dataset.BaseDataset._copy_without_annotation
+    if not isinstance((own.__defaults__ or (None,))[0], dict):
+        return
+
+    def copy_without_annotation(self: Any, memo: dict | None = None) -> Any:
+        return own(self, {} if memo is None else memo)
+
+    base_dataset.BaseDataset._copy_without_annotation = copy_without_annotation
 
 
 def allow_checkpoints(logging: ModuleType) -> None:

@@ -63,6 +63,7 @@ def outputs(model, x):
         return TensorMode(model)(x)
 
 
+@pytest.mark.exporter
 @pytest.mark.parametrize(
     'export', [export_onnx, pytest.param(export_program, marks=pytest.mark.long)]
 )
@@ -89,6 +90,7 @@ def test_the_program_takes_any_batch_and_size_and_holds_plain_operators(deployed
     assert {t.namespace for t in operators} <= {'aten', 'prim'}
 
 
+@pytest.mark.exporter
 def test_onnx_takes_any_batch_and_size_and_holds_plain_operators(deployed, tmp_path):
     file = tmp_path / 'model.onnx'
     meta = dict(task='mmpretrain', classes=['a', 'ß'])

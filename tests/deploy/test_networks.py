@@ -35,6 +35,7 @@ def deployed(cfg, checkpoint, folder, shape=(48, 64)):
     return onnx, deploy(cfg, str(checkpoint), folder / 'model.pt2', shape, onnx).verify(1)
 
 
+@pytest.mark.exporter
 @pytest.mark.parametrize(
     ('heads', 'channels'),
     [
@@ -134,6 +135,7 @@ def classifier(neck):
     )
 
 
+@pytest.mark.exporter
 def test_the_mean_of_powers_deploys_and_its_onnx_file_infers(tmp_path):
     cfg = classifier(dict(type='GeneralizedMeanPooling'))
     torch.manual_seed(0)
@@ -212,6 +214,8 @@ def recognizer(folder, frames):
     )  # fmt: skip
 
 
+@pytest.mark.exporter
+@pytest.mark.mmaction
 def test_a_network_over_segments_deploys_and_its_onnx_file_infers(tmp_path):
     file = tmp_path / 'film.avi'
     writer = cv2.VideoWriter(str(file), cv2.VideoWriter.fourcc(*'MJPG'), 10, (64, 48))
@@ -229,6 +233,7 @@ def test_a_network_over_segments_deploys_and_its_onnx_file_infers(tmp_path):
     np.testing.assert_allclose(one, other, atol=1e-4)
 
 
+@pytest.mark.mmaction
 def test_folders_of_frames_are_inputs_where_the_config_reads_them(tmp_path):
     cfg = recognizer(tmp_path, frames=True)
     for name in ('a', 'deeper/b'):

@@ -64,6 +64,15 @@ def package_utils(module):
     shows('pkg_resources' in module.is_installed.__code__.co_names)
 
 
+def base_dataset(module):
+    from weakref import ref
+
+    subset = module.BaseDataset(lazy_init=True)._copy_without_annotation()
+    kept = ref(subset)
+    del subset
+    shows(kept() is not None)
+
+
 def pickle_handler(module):
     shows(callable(module.PickleHandler().load_from_fileobj(bomb())))
 
@@ -303,6 +312,7 @@ AT_ONCE = {'torch.optim.swa_utils': swa_utils}  # patched without waiting for an
 FAULTS = {
     'numpy': numpy,
     'scipy.interpolate': interpolate,
+    'mmengine.dataset.base_dataset': base_dataset,
     'mmengine.fileio.handlers.pickle_handler': pickle_handler,
     'mmengine.logging': logging,
     'mmengine.config.config': config,

@@ -40,6 +40,7 @@ def compare_with_ddp(rank):
     torch.testing.assert_close(sharded.eval()(x), replicated.module.eval()(x))
 
 
+@pytest.mark.skipif(torch.__version__ < (2, 7), reason='FSDP2 of torch 2.6 trains on GPUs alone')
 def test_a_sharded_training_equals_that_of_ddp(tmp_path):
     on_ranks(3, tmp_path, compare_with_ddp)  # a row on each of two ranks, none on the third
 

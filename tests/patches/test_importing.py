@@ -4,6 +4,8 @@ import importlib
 import sys
 from importlib.util import find_spec
 
+import pytest
+
 from ssn_mm import patches
 from ssn_mm.patches.importing import after_import, before_import
 
@@ -74,6 +76,7 @@ def test_patches_may_be_asked_for_any_number_of_times():
     assert mmcv.adjust_hue is first is mmcv.image.adjust_hue
 
 
+@pytest.mark.mmaction
 def test_a_patch_waits_for_its_library_and_is_made_where_the_library_came_first(fresh_python):
     assert fresh_python("""
         import ssn_mm
@@ -119,6 +122,7 @@ def test_a_full_mmcv_and_a_whole_mmaction_are_left_alone(tmp_path, fresh_python)
     assert seen == [[], False, False]
 
 
+@pytest.mark.mmaction
 def test_every_library_imports_and_registers():
     for library in ('mmseg', 'mmaction', 'mmpretrain'):
         for part in ('models', 'apis', 'registry'):

@@ -8,6 +8,8 @@ from torch import nn
 
 from ssn_mm.layers import SwitchNorm
 
+pytestmark = pytest.mark.mmaction
+
 SMALL = dict(depth=18, norm_cfg=dict(type='SSN'))
 THIN = dict(base_channels=8, zero_init_residual=False, **SMALL)
 PATHS = dict(conv1_kernel=(1, 7, 7), conv1_stride_t=1, pool1_stride_t=1)

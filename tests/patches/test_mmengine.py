@@ -1,10 +1,12 @@
 """``norm_eval`` and its relatives, conversions and folds of mmengine, in networks of SSN."""
 
 import copy
+import weakref
 
 import pytest
 import torch
 from mmcv.cnn import ConvModule
+from mmengine.dataset import BaseDataset
 from mmengine.model import convert_sync_batchnorm, revert_sync_batchnorm
 from mmengine.model.efficient_conv_bn_eval import turn_on_efficient_conv_bn_eval
 from stock_networks import NETWORKS, layers_of, learn, network, select, statistics
@@ -127,3 +129,18 @@ def test_efficient_conv_bn_eval_changes_batch_norm_only():
     block = ConvModule(3, 6, 3, norm_cfg=dict(type='SSN'), efficient_conv_bn_eval=True)
     assert block.efficient_conv_bn_eval_forward is None
     torch.testing.assert_close(block.eval()(x), block.bn(block.conv(x)).relu())
+
+
+def test_a_subset_is_made_of_its_own_dataset_and_kept_by_nobody():
+    dataset = BaseDataset(lazy_init=True)
+    part = [1, 2]
+    dataset.part = part
+    earlier = dict.fromkeys([id(part)], 'what lay there before')
+    defaults = BaseDataset._copy_without_annotation.__defaults__ or ()
+    assert not any(isinstance(default, dict) for default in defaults)
+    subset = dataset._copy_without_annotation()
+    assert subset.part == part
+    assert dataset._copy_without_annotation(earlier).part == 'what lay there before'  # of deepcopy
+    kept = weakref.ref(subset)
+    del subset
+    assert kept() is None

@@ -149,6 +149,7 @@ def test_an_encoder_and_a_decoder_become_one_network(tmp_path):
     assert why.startswith('(512, 1024, 3, 3) in the checkpoint, (256, 1024, 3, 3) in the network')
 
 
+@pytest.mark.mmaction
 def test_a_video_network_starts_from_the_authors_picture_network(tmp_path):
     net = authors_resnet(50)
     source = save(net, tmp_path / 'authors.pth')

@@ -9,6 +9,8 @@ from mmpretrain.models import ResNet
 from torch import nn
 from torch.nn.functional import one_hot
 
+pytestmark = pytest.mark.mmaction
+
 NORMS = {
     'BN': (dict(type='BN'), dict(type='BN3d')),
     'IN': (dict(type='IN', affine=True), dict(type='IN3d', affine=True)),

@@ -21,7 +21,7 @@ from ssn_mm.layers import SwitchNorm
 from ssn_mm.ops import NORMALIZERS
 from ssn_mm.weights.loading import load_weights
 
-PAIRS = [(name, name) for name in NORMALIZERS] + [('IN', 'BN'), ('GN', 'LN')]
+PAIRS = [*zip(NORMALIZERS, NORMALIZERS, strict=True), ('IN', 'BN'), ('GN', 'LN')]
 SMALL = dict(depth=18, base_channels=8)
 LIBRARIES = {
     'mmpretrain': dict(type='mmpretrain.ResNet', stem_channels=8, **SMALL),
@@ -197,7 +197,7 @@ def test_torchvisions_own_names_are_all_taken():
     state = torchvision.models.resnet18().state_dict()
     for library, options in LIBRARIES.items():
         full = {key: value for key, value in options.items() if 'channels' not in key}
-        __import__(f'{library}.models')
+        pytest.importorskip(f'{library}.models')
         report = load_weights(MODELS.build(dict(**full, norm_cfg=dict(type='SSN'))), state)
         assert report.ignored == ['fc.weight', 'fc.bias']
         assert len(report.loaded) == 120

@@ -126,6 +126,7 @@ def tsm_options(model, paramwise, **wrapper):
 TSM = 'TSMOptimWrapperConstructor'
 
 
+@pytest.mark.mmaction
 @pytest.mark.parametrize('fc_lr5', [True, False])
 @pytest.mark.parametrize('norm', ['SSN', 'SN'])
 def test_tsms_groups_are_those_of_a_batch_norm_network_beside_the_ratio_logits(norm, fc_lr5):
@@ -144,6 +145,7 @@ def test_fc_lr5_without_tsms_constructor_is_refused():
         build(network(), dict(fc_lr5=True))
 
 
+@pytest.mark.mmaction
 def test_tsms_own_constructor_refuses_ssn():
     with pytest.raises(ValueError, match=r'New atomic module type: .*SSN'):
         tsm_options(tsn(dict(type='SSN')), dict(fc_lr5=True), constructor=TSM)
