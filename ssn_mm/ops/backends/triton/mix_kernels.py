@@ -2,7 +2,7 @@
 
 They see the numbers (N, C) as cells (sample, group, member), with one group where there is no GN.
 Indices and loops are those of ``kernels``. Numbers that float32 does not hold are put into the
-tensors' type by ``tl.full``, since Triton up to 3.4 or later rounds a plain one to float32.
+tensors' type by ``tl.full``, since Triton up to 3.7 rounds a plain one to float32.
 """
 
 import triton
