@@ -88,6 +88,6 @@ def test_the_files_of_a_config_are_what_it_inherits_from_and_what_it_names(tmp_p
 def test_a_config_that_needs_an_extra_says_which(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, 'mmaction', None)
     path = tmp_path / 'videos.py'
-    path.write_text("custom_imports = dict(imports=['mmaction.datasets'])")
+    path.write_text("custom_imports = dict(imports=['mmaction.no_such'])")
     with pytest.raises(ValueError, match=r"mmaction is not installed: .*'ssn-mm\[video\]'"):
         read_config(path)
