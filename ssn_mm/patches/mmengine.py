@@ -23,6 +23,7 @@ def apply() -> None:
         {
             'mmengine.utils.package_utils': find_packages,
             'mmengine.fileio.handlers.pickle_handler': read_data_only,
+            'mmengine.fileio.handlers.yaml_handler': call_nothing,
             'mmengine.dataset.base_dataset': forget_copies,
             'mmengine.logging': allow_checkpoints,
             'mmengine.config.config': find_own_configs,
@@ -75,6 +76,22 @@ def read_data_only(pickle_handler: ModuleType) -> None:
         return pickles.load(file, **kwargs)
 
     pickle_handler.PickleHandler.load_from_fileobj = load_from_fileobj
+
+
+def call_nothing(yaml_handler: ModuleType) -> None:
+    """Has ``mmengine.load`` read YAML whose tags call nothing, unless the user trusts it.
+
+    Tuples, complex numbers and names of what is imported already are read.
+    """
+    own, yaml = yaml_handler.YamlHandler.load_from_fileobj, yaml_handler.yaml
+    full = getattr(yaml, 'CFullLoader', yaml.FullLoader)
+
+    def load_from_fileobj(self: Any, file: Any, **kwargs: Any) -> Any:
+        if 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD' not in os.environ:
+            kwargs.setdefault('Loader', full)
+        return own(self, file, **kwargs)
+
+    yaml_handler.YamlHandler.load_from_fileobj = load_from_fileobj
 
 
 def forget_copies(base_dataset: ModuleType) -> None:

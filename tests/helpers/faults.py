@@ -77,6 +77,12 @@ def pickle_handler(module):
     shows(callable(module.PickleHandler().load_from_fileobj(bomb())))
 
 
+def yaml_handler(module):
+    from io import StringIO
+
+    shows(module.YamlHandler().load_from_fileobj(StringIO('!!python/object/apply:os.getcwd []')))
+
+
 def io(module):
     shows(callable(module.datafrombytes(bomb().getvalue(), 'pickle')))
 
@@ -314,6 +320,7 @@ FAULTS = {
     'scipy.interpolate': interpolate,
     'mmengine.dataset.base_dataset': base_dataset,
     'mmengine.fileio.handlers.pickle_handler': pickle_handler,
+    'mmengine.fileio.handlers.yaml_handler': yaml_handler,
     'mmengine.logging': logging,
     'mmengine.config.config': config,
     'mmengine.model.base_module': base_module,

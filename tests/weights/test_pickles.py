@@ -116,3 +116,19 @@ def test_mmengine_and_mmseg_read_by_it_unless_the_file_is_trusted(tmp_path, monk
     monkeypatch.setenv('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', '1')
     mmengine.load(path)
     assert (tmp_path / 'ran').exists()
+
+
+def test_yaml_calls_nothing_unless_the_file_is_trusted(tmp_path, monkeypatch):
+    mmengine = pytest.importorskip('mmengine')
+    yaml = pytest.importorskip('yaml')
+    path = tmp_path / 'list.yml'
+    path.write_text('a: !!python/tuple [1, 2]')
+    assert mmengine.load(path) == {'a': (1, 2)}
+    for tag in ('apply:os.mkdir [{mark}]', 'new:os.mkdir [{mark}]'):
+        path.write_text(f'a: !!python/object/{tag}'.format(mark=tmp_path / 'ran'))
+        with pytest.raises(yaml.YAMLError, match='could not determine a constructor'):
+            mmengine.load(path)
+        assert not (tmp_path / 'ran').exists()
+    monkeypatch.setenv('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', '1')
+    mmengine.load(path)
+    assert (tmp_path / 'ran').exists()
