@@ -20,6 +20,7 @@ os.environ.setdefault('TORCHINDUCTOR_COMPILE_THREADS', '1')  # in place of a poo
 import torch
 
 import ssn_mm  # noqa: F401, repairs OpenMMLab before a test imports it
+from ssn_mm.ops.backends import cpp
 
 MMENGINE = importlib.util.find_spec('mmengine')  # tests of ops and layers need none
 MMACTION = importlib.util.find_spec('mmaction')  # which the fork of OpenMMLab lacks
@@ -55,6 +56,7 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     """Where processes share the tests (pytest-xdist), a file's stay together, in our order."""
     config.addinivalue_line('markers', 'mmaction: needs mmaction2, and is skipped without it')
+    config.addinivalue_line('markers', 'compiler: needs a C++ compiler, and is skipped without it')
     config.addinivalue_line('markers', 'exporter: writes ONNX files of networks of any size')
     config.addinivalue_line('markers', 'long: another case of a claim, left out without --long')
     if getattr(config.option, 'dist', 'no') != 'no':
@@ -79,6 +81,9 @@ def pytest_runtest_setup(item):
         item.get_closest_marker('mmaction') or re.search('i3d|kinetics|table5|mmaction', case)
     ):
         pytest.skip('mmaction2 is not installed')
+    compiled = item.get_closest_marker('compiler') or re.search(r'\bcpp\b', case)
+    if compiled and (reason := cpp.why_not_built()):
+        pytest.skip(reason)
     if item.get_closest_marker('exporter') and torch.__version__ < (2, 8):
         pytest.skip('the ONNX exporter of torch 2.6 and 2.7 refuses these networks')
 

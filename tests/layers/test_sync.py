@@ -53,6 +53,7 @@ def test_a_synchronised_layer_equals_one_process_with_the_joint_batch(tmp_path, 
     on_ranks(2, tmp_path, compare_with_the_joint_batch, kind)
 
 
+@pytest.mark.compiler
 def test_every_backend_measures_the_joint_batch_exactly(tmp_path):
     if not torch.cuda.is_available():
         pytest.importorskip('ssn_mm.ops.backends.triton')
@@ -86,6 +87,7 @@ def compare_maps_of_different_size(rank):
         torch.testing.assert_close(x.grad, leaves[rank].grad)
 
 
+@pytest.mark.compiler
 def test_maps_of_different_size_are_joined_by_their_elements(tmp_path):
     pytest.importorskip('triton')
     on_ranks(2, tmp_path, compare_maps_of_different_size)

@@ -100,6 +100,7 @@ def without_home(patch, folder):
     return 'home directory'
 
 
+@pytest.mark.compiler
 @pytest.mark.parametrize('lack', [without_compiler, without_headers, without_cache, without_home])
 def test_a_machine_that_lacks_something_is_warned_of_what(lack, tmp_path, monkeypatch, caplog):
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
@@ -114,6 +115,7 @@ def test_a_machine_that_lacks_something_is_warned_of_what(lack, tmp_path, monkey
         SSN(6)(torch.randn(2, 6, 4, 4))
 
 
+@pytest.mark.compiler
 def test_the_variable_of_the_compiler_may_hold_arguments(tmp_path, monkeypatch):
     library = cpp._build()
     script = f'for last; do :; done; cat {library} > "$last"'
@@ -122,6 +124,7 @@ def test_the_variable_of_the_compiler_may_hold_arguments(tmp_path, monkeypatch):
     assert cpp._build().read_bytes() == library.read_bytes()
 
 
+@pytest.mark.compiler
 def test_kernels_are_built_without_setuptools(tmp_path, monkeypatch):
     library = cpp._build()
     monkeypatch.delitem(sys.modules, 'torch.utils.cpp_extension', raising=False)

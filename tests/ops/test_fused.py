@@ -40,6 +40,7 @@ def test_the_operator_keeps_the_rules_of_registered_operators(kernels, training,
 PLAIN = pytest.param('reference', 'inductor', marks=pytest.mark.long)
 
 
+@pytest.mark.compiler
 @pytest.mark.parametrize(
     ('kernels', 'backend'), [('reference', 'aot_eager'), PLAIN, *((k, 'inductor') for k in ON_CPU)]
 )
@@ -196,6 +197,7 @@ cat {library} > "$2"
 """
 
 
+@pytest.mark.compiler
 def test_kernels_are_built_once_and_whole(tmp_path, run_script):
     script, compiler = tmp_path / 'build.py', tmp_path / 'compiler'
     script.write_text(

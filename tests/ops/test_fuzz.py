@@ -296,6 +296,7 @@ def _one_thread(_two_threads):
     torch.set_num_threads(1)
 
 
+@pytest.mark.compiler
 def test_kernels_are_as_exact_as_rounding_allows(long, monkeypatch):
     run_cases(lambda case: check(case, ON_CPU, monkeypatch), cases(), 30, 600, 600, long)
 

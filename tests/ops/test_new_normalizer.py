@@ -101,6 +101,7 @@ def named(tmp_path_factory):
     return folder
 
 
+@pytest.mark.compiler
 def test_a_name_alone_is_refused_wherever_a_normalizer_is_computed(named):
     done = run(named, SCRIPT)
     assert done.returncode == 0, done.stderr
