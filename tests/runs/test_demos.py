@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from demos import next_steps
+from narrow import NARROW
 
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / 'configs/demo'
@@ -16,12 +17,7 @@ DEEPLAB = {
     'train_cfg.max_iters': 2,
     'train_cfg.val_interval': 2,
     'train_dataloader.batch_size': 2,
-    'model.backbone.base_channels': 8,
-    'model.backbone.stem_channels': 8,
-    'model.decode_head.in_channels': 64,
-    'model.decode_head.channels': 8,
-    'model.auxiliary_head.in_channels': 32,
-    'model.auxiliary_head.channels': 8,
+    **NARROW['deeplab'],
 }
 RESNET = {
     'train_cfg.max_epochs': 1,
