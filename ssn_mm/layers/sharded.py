@@ -4,13 +4,14 @@ Inside a forward pass they are whole tensors; between two forward passes each pr
 """
 
 from collections.abc import Sequence
-from inspect import signature
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..ops.tracing import is_traced
+
+_TAKES_OWN_PART = torch.__version__ >= (2, 7)  # type: ignore[operator]
 
 
 def is_sharded(logits: Tensor) -> bool:
@@ -69,8 +70,7 @@ def spread_like(logits: Any, value: Tensor) -> Tensor:
     from torch.distributed.tensor import distribute_tensor  # not in every build of PyTorch
 
     # each process takes its part, without an exchange; with one in PyTorch 2.6
-    own = 'src_data_rank' in signature(distribute_tensor).parameters
-    options = dict(src_data_rank=None) if own else {}
+    options: dict[str, Any] = dict(src_data_rank=None) if _TAKES_OWN_PART else {}
     return distribute_tensor(value, logits.device_mesh, logits.placements, **options)
 
 
