@@ -18,8 +18,11 @@ from mmengine.registry import (
     Registry,
 )
 
+from .contestants.neighbours import arrange_built
+from .contestants.registry import import_shipped
 from .engine.atomic_backend import AtomicBackend
 from .layers import SN, SSN, SyncSSN
+from .patches.building import after_build
 from .patches.importing import after_import
 
 # in mmengine's root registries, to which those of the libraries fall back
@@ -68,6 +71,8 @@ def register() -> None:
     """Registers the layers, hooks, optimizers and initializers; `import ssn_mm` calls it."""
     for module in (SSN, SyncSSN, SN):
         MODELS.register_module(module=module, force=True)
+    import_shipped()  # each of the norms registers its type
+    after_build(arrange_built)
     for registry, places in PLACES.items():
         _register_places(registry, places)
     # mmengine's own of this name is registered first, and refuses a second

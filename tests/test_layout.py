@@ -24,6 +24,7 @@ ORDER = [
     ['patches'],
     ['timing'],
     ['datasets'],
+    ['contestants'],
     ['engine'],
     ['publish'],
     ['deploy'],

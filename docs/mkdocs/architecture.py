@@ -14,7 +14,7 @@ COLOURS = {'norm_cfg': '#0072b2', 'radius': '#d55e00'}
 BANDS = {  # from the top: what a group of packages may count on, and its packages from the top
     'commands': ['registration', 'cli'],
     'results': ['visualization', 'suites', 'apis', 'deploy', 'publish'],
-    'OpenMMLab': ['engine', 'datasets', 'timing', 'patches', 'weights'],
+    'OpenMMLab': ['engine', 'contestants', 'datasets', 'timing', 'patches', 'weights'],
     'PyTorch alone': ['layers', 'ops'],
 }
 SAYS = {
@@ -27,6 +27,7 @@ SAYS = {
     'deploy': 'freeze, fold, export, verify',
     'publish': 'giving weights away; the Hub',
     'engine': 'hooks, optimizers, resuming, schedules',
+    'contestants': 'the norms that are compared',
     'datasets': 'digits, reading and checking samples',
     'timing': 'competitors side by side',
     'patches': 'what is changed in other libraries',

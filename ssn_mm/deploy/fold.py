@@ -22,6 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from ..contestants.plain import make_plain
 from ..layers import MixedNorm
 from ..ops.moments import double
 
@@ -42,6 +43,9 @@ def fold(model: nn.Module, *inputs: Any) -> nn.Module:
     BN's mean moves into the layer's bias where the variance is IN's, which no shift of a channel
     changes. Beside LN's or GN's variance, which depend on the channels' means, it stays.
 
+    Before that, layers that state a plain one become it: convolutions with standardized weights,
+    batch renormalization.
+
     ``model(*inputs)`` is run once and every operator that it calls is watched: a layer is folded
     only if nothing else than the norm reads its output, nothing holds that output afterwards,
     each of the two runs once, and the weights are read and registered nowhere else.
@@ -60,6 +64,7 @@ def fold(model: nn.Module, *inputs: Any) -> nn.Module:
     modules = [(name, m) for name, m in model.named_modules() if type(m) is not nn.Module]
     if training := [name for name, module in modules if module.training]:
         raise ValueError(f'{training[0] or "the model"} is in training; call model.eval() first')
+    make_plain(model)
     names = {module: name for name, module in model.named_modules()}
     for layer, norm in _foldable(model, inputs):
         new: nn.Module = nn.Identity()

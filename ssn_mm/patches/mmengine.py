@@ -12,6 +12,7 @@ from typing import Any
 
 from ..layers import SwitchNorm, switch_norms
 from .batch_norm import WithRunningStatistics
+from .building import finish_network
 from .importing import after_import
 
 _NUMBERS = ('f8', 'f4', 'i8', 'i4')  # dtypes in HistoryBuffers, and of the best score
@@ -27,6 +28,7 @@ def apply() -> None:
             'mmengine.dataset.base_dataset': forget_copies,
             'mmengine.logging': allow_checkpoints,
             'mmengine.config.config': find_own_configs,
+            'mmengine.registry.build_functions': finish_networks,
             'mmengine.model.base_module': extend_norm_eval,
             'mmengine.optim.optimizer.optimizer_wrapper': warn_of_accumulation,
             'mmengine.runner.checkpoint': patch_checkpoints,
@@ -155,6 +157,22 @@ def find_own_configs(config: ModuleType) -> None:
             return str(shipped(package, 'configs', name)), package
 
     config.Config._get_cfg_path = staticmethod(get_cfg_path)
+
+
+def finish_networks(build_functions: ModuleType) -> None:
+    """Has what :func:`.building.after_build` was told called with every network that is built.
+
+    Blocks hard-code what stands around a norm, and a norm that changes it can be known only when
+    all is there, before an optimizer or a wrapper takes the parameters.
+    """
+    own = build_functions.build_from_cfg
+
+    def build_from_cfg(cfg: Any, registry: Any, default_args: Any = None) -> Any:
+        built = own(cfg, registry, default_args)
+        finish_network(built)
+        return built
+
+    vars(build_functions)['build_from_cfg'] = build_from_cfg
 
 
 def extend_norm_eval(base_module: ModuleType) -> None:

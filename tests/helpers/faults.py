@@ -229,6 +229,13 @@ def resnet_omni(module):
     net(torch.randn(2, 3, 32, 32))  # takes SSN for batch norm
 
 
+def build_functions(module):
+    told, registry = [], import_module('mmengine').MODELS
+    import_module('ssn_mm.patches.building').after_build(told.append)
+    module.build_model_from_cfg(dict(type=SimpleNamespace, backbone=None), registry)
+    shows(not told)
+
+
 def trains_on(net):
     """Whether SSN under ``norm_eval`` stays in training mode."""
     net.train()
@@ -323,6 +330,7 @@ FAULTS = {
     'mmengine.fileio.handlers.yaml_handler': yaml_handler,
     'mmengine.logging': logging,
     'mmengine.config.config': config,
+    'mmengine.registry.build_functions': build_functions,
     'mmengine.model.base_module': base_module,
     'mmengine.optim.optimizer.optimizer_wrapper': optimizer_wrapper,
     'mmengine.runner.checkpoint': checkpoint,

@@ -1,0 +1,1 @@
+"""One file a contestant; each registers itself when it is imported."""
