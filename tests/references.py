@@ -60,12 +60,16 @@ def switch_norm(
     bias: Tensor,
     num_groups: int = 1,
     eps: float = 1e-5,
+    running: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
-    """Eq. 1 in training, each normalizer measuring the whole map by itself."""
+    """Eq. 1 in training, each normalizer measuring the whole map by itself, FBN nothing."""
     spatial = tuple(range(2, x.dim()))
     n, c = x.shape[:2]
 
     def measure(name: str) -> tuple[Tensor, Tensor]:
+        if name == 'FBN':
+            mean, var = running
+            return mean.reshape(per_channel), var.reshape(per_channel)
         if name == 'GN':
             grouped = x.reshape(n, num_groups, -1)
             mean = grouped.mean(2, keepdim=True).expand_as(grouped).reshape(x.shape)
@@ -74,10 +78,10 @@ def switch_norm(
         dims = {'IN': spatial, 'LN': (1, *spatial), 'BN': (0, *spatial)}[name]
         return x.mean(dims, keepdim=True), x.var(dims, correction=0, keepdim=True)
 
+    per_channel = (1, c, *(1 for _ in spatial))
     moments = [measure(name) for name in normalizers]
     mean = sum(p * m for p, (m, _) in zip(ratios[0], moments, strict=True))
     var = sum(p * v for p, (_, v) in zip(ratios[1], moments, strict=True))
-    per_channel = (1, c, *(1 for _ in spatial))
     y = (x - mean) / (var + eps).sqrt()
     return weight.reshape(per_channel) * y + bias.reshape(per_channel)
 
@@ -86,9 +90,9 @@ def torch_norm(name: str, num_features: int, spatial: int, num_groups: int) -> t
     """The torch module that an SSN which selected ``name`` must equal."""
     if name in ('LN', 'GN'):
         return torch.nn.GroupNorm(1 if name == 'LN' else num_groups, num_features)
-    kind = {'BN': 'BatchNorm', 'IN': 'InstanceNorm'}[name]
+    kind = {'BN': 'BatchNorm', 'IN': 'InstanceNorm', 'FBN': 'BatchNorm'}[name]
     module = getattr(torch.nn, f'{kind}{spatial}d')
-    return module(num_features) if name == 'BN' else module(num_features, affine=True)
+    return module(num_features, affine=True)
 
 
 class AuthorsNorm(torch.nn.Module):

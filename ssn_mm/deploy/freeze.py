@@ -7,6 +7,8 @@ import torch
 from torch import nn
 
 from ..layers import SSN, MixedNorm, ssn_layers
+from ..layers.fbn import NO_STATISTICS
+from ..layers.mixed_norm import in_evaluation
 from ..ops.normalizers import competing, no_case
 
 
@@ -14,9 +16,9 @@ from ..ops.normalizers import competing, no_case
 def freeze(model: nn.Module, force: bool = False) -> nn.Module:
     """Replaces every SSN by the torch module that it selected, in place.
 
-    BN becomes ``nn.BatchNormNd``, IN ``nn.InstanceNormNd``, LN and GN ``nn.GroupNorm``; where
-    mean and variance selected different normalizers, ``MixedNorm``. In evaluation outputs stay the
-    same to rounding. A layer used in several places stays one layer.
+    BN and FBN become ``nn.BatchNormNd``, IN ``nn.InstanceNormNd``, LN and GN ``nn.GroupNorm``;
+    where mean and variance selected different normalizers, ``MixedNorm``. In evaluation outputs
+    stay the same to rounding. A layer used in several places stays one layer.
 
     Args:
         model: A network that has seen an input, so that its layers know the rank of their maps;
@@ -29,7 +31,7 @@ def freeze(model: nn.Module, force: bool = False) -> nn.Module:
 
     Raises:
         ValueError: A layer has not selected yet, or none has seen an input; or one has BN for the
-            mean or the variance alone, without running statistics. Nothing is replaced.
+            mean or the variance alone, or FBN, without running statistics. Nothing is replaced.
     """
     layers = dict(ssn_layers(model))
     _check_selections(layers, force)
@@ -78,7 +80,10 @@ def _plain(layer: SSN, rank: int) -> nn.Module:
         layer: The SSN.
         rank: Spatial rank of the maps of a layer that has seen none.
     """
-    mean, var = (_stand_ins(layer, name) for name in _largest(layer))
+    selected = _largest(layer)
+    if 'FBN' in selected and layer.lacks_statistics():
+        raise ValueError(f'a layer that selected {" and ".join(selected)}: {NO_STATISTICS}')
+    mean, var = (in_evaluation(_stand_ins(layer, name)) for name in selected)
     if mean == var and len(mean) == 1 and not (layer.correction and mean != ('BN',)):
         plain = _torch_norm(layer, mean[0], rank)
     else:

@@ -11,7 +11,7 @@ from mmengine.dist import all_gather
 from torch import Tensor, nn
 
 from ..layers import SwitchNorm
-from ..layers.averaging import uses_batch_norm
+from ..layers.averaging import measured_rows
 from ..ops.moments import batch_moments, double, instance_moments
 
 
@@ -51,7 +51,9 @@ def measure_statistics(
 
     Measured are layers in training mode that use batch norm: ``nn.BatchNorm`` and its kin, SN, and
     an SSN as long as one of its ratios of BN is above 0; an SSN that selected otherwise keeps what
-    it has, and so do layers that are held in evaluation mode (``norm_eval``). In the forward
+    it has, and so do layers that are held in evaluation mode (``norm_eval``). FBN's constants are
+    measured where there are none yet, and kept where there are some, see
+    :func:`ssn_mm.update_bn`. In the forward
     passes these layers use the batch's own statistics, as in training, and all else works as in
     evaluation, since a value that dropout scaled is not what evaluation will see. Mean and
     variance are those of the union of the batches (of the mean of each batch's variance, they
@@ -72,11 +74,17 @@ def measure_statistics(
     Raises:
         ValueError: There is no batch, or a layer saw values that are not finite.
     """
-    layers = {name: m for name, m in model.named_modules() if m.training and uses_batch_norm(m)}
+    layers = {name: m for name, m in model.named_modules() if m.training}
+    rows = {name: measured_rows(m) for name, m in layers.items()}
+    rows = {name: which for name, which in rows.items() if any(which)}
+    layers = {name: layers[name] for name in rows}
     if not layers:
         return []
     measured = {name: ChannelMoments.none(layer.running_mean) for name, layer in layers.items()}  # type: ignore[arg-type]
-    with _random_numbers_kept(model), _batch_statistics(model, layers.values()):
+    with (
+        _random_numbers_kept(model),
+        _batch_statistics(model, zip(layers.values(), rows.values(), strict=True)),
+    ):
         _watch(layers, measured, batches, forward)
     merged = _over_processes(measured)
     for name, found in merged.items():
@@ -89,8 +97,11 @@ def measure_statistics(
     if not seen:
         raise ValueError('there is no batch to measure the statistics on')
     for name, found in seen.items():
-        layers[name].running_mean.copy_(found.mean)
-        layers[name].running_var.copy_(found.squares / (found.total - 1).clamp(min=1))
+        has_mean, has_var = rows[name]
+        if has_mean:
+            layers[name].running_mean.copy_(found.mean)
+        if has_var:
+            layers[name].running_var.copy_(found.squares / (found.total - 1).clamp(min=1))
     return list(seen)
 
 
@@ -136,21 +147,26 @@ def _over_processes(measured: Mapping[str, ChannelMoments]) -> dict[str, Channel
 
 
 @contextmanager
-def _batch_statistics(model: nn.Module, layers: Iterable[nn.Module]) -> Iterator[None]:
+def _batch_statistics(
+    model: nn.Module, layers: Iterable[tuple[nn.Module, tuple[bool, bool]]]
+) -> Iterator[None]:
     """Within it a network evaluates, and layers use each batch's statistics and keep none."""
     modes = [(module, module.training) for module in model.modules()]
-    kept = [(layer, layer.running_mean, layer.running_var) for layer in layers]
+    kept = [(layer, rows, layer.running_mean, layer.running_var) for layer, rows in layers]
     model.eval()
-    for layer, *_ in kept:
-        if isinstance(layer, SwitchNorm):  # in training mode it would count the batch
+    for layer, rows, *_ in kept:
+        if isinstance(layer, SwitchNorm) and 'FBN' in layer.normalizers:
+            layer.measured_rows = rows
+        elif isinstance(layer, SwitchNorm):  # in training mode it would count the batch
             layer.running_mean = layer.running_var = None
         else:  # in evaluation mode SyncBatchNorm would not synchronise
             layer.training, layer.track_running_stats = True, False  # type: ignore[assignment]
     try:
         yield
     finally:
-        for layer, mean, var in kept:
+        for layer, _, mean, var in kept:
             layer.running_mean, layer.running_var = mean, var
+            vars(layer).pop('measured_rows', None)
             if not isinstance(layer, SwitchNorm):
                 layer.track_running_stats = True  # type: ignore[assignment]
         for module, mode in modes:

@@ -19,21 +19,22 @@ from ..ops.normalizers import (
 )
 from ..ops.switch_norm import normalize
 from ..ops.tracing import is_recomputing, is_transformed
-from .correction import Corrected
 from .eps import EpsOfLayer
+from .fbn import RunningStatistics
 from .sharded import has_values, is_whole
 from .state import CODES, RATIO_KEYS, add_once, encode, take_order, warn_of_other_norm
 from .symbolic import as_one_call, check_batched, is_symbolic, refuse_script
 
 
-class SwitchNorm(Corrected):
+class SwitchNorm(RunningStatistics):
     """Eq. 1 with learned ratios; SSN and SN say how logits become ratios.
 
     Args:
         num_features: C of the (N, C, *spatial) input, spatial of rank 0 to 3.
-        normalizers: At least two different names out of 'IN', 'LN', 'BN', 'GN'.
+        normalizers: At least two different names out of 'IN', 'LN', 'BN', 'GN', 'FBN'. FBN is
+            batch norm by the running statistics, as constants, in training too.
         eps: ε, added to the variance.
-        momentum: Weight of the new batch in BN's running statistics, as in ``nn.BatchNorm2d``;
+        momentum: Weight of the new batch in the running statistics, as in ``nn.BatchNorm2d``;
             None averages over all batches.
         affine: Whether γ (``weight``) and β (``bias``), one a channel, are learned.
         num_groups: GN's number of groups of channels; divides ``num_features``.
@@ -41,14 +42,19 @@ class SwitchNorm(Corrected):
         correction: 1 for the unbiased variance of the authors' layers, several times slower; their
             checkpoints set it where they are loaded. 0 for the variance of torch's layers.
         track_running_stats: Whether BN keeps running statistics for evaluation; without, it
-            measures the batch there too, as ``nn.BatchNorm2d`` does.
+            measures the batch there too, as ``nn.BatchNorm2d`` does. FBN needs them.
+        update_fbn: Whether each training step updates the running statistics with its batch,
+            before FBN uses them, whatever the ratios are. Without, a statistic is a constant while
+            FBN has a ratio above 0 in its row, the mean's or the variance's, and else BN updates
+            it; and it has to be there when training begins, see :meth:`lacks_statistics`.
         device: Device of parameters and buffers.
         dtype: Type of parameters and of floating-point buffers.
 
     Attributes:
         ratio_logits: Parameter (2, K), starts at 1; row 0 for means, row 1 for variances.
         normalizer_codes: Integer buffer (3, K) that says what the logits are for: places of the
-            normalizers in ('IN', 'LN', 'BN', 'GN'), GN's number of groups, and 1 for SSN, 0 for SN.
+            normalizers in ('IN', 'LN', 'BN', 'GN', 'FBN'), GN's number of groups, and 1 for SSN, 0
+            for SN.
             Where a state is loaded, logits in another order are brought into the layer's; logits
             for other normalizers or groups are an error. A state without the buffer is taken to be
             in the layer's order.
@@ -56,15 +62,13 @@ class SwitchNorm(Corrected):
         has_area: Whether the last input had more than one element per (n, c).
 
     Raises:
-        ValueError: Names or groups do not fit; in the forward pass, the input's shape does not.
+        ValueError: Names, groups or options do not fit; in the forward pass, the input's shape does
+            not, or FBN is to train without statistics.
 
     Running statistics are updated once per training step, also under activation checkpointing:
     the recomputation in the backward pass leaves them alone and sees the same ratios.
     """
 
-    running_mean: Tensor | None
-    running_var: Tensor | None
-    num_batches_tracked: Tensor | None
     normalizer_codes: Tensor
     _eps: float
 
@@ -84,6 +88,7 @@ class SwitchNorm(Corrected):
         sync: bool = False,
         correction: int = 0,
         track_running_stats: bool = True,
+        update_fbn: bool = False,
         device: torch.device | str | int | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -91,6 +96,7 @@ class SwitchNorm(Corrected):
         check_normalizers(normalizers)
         if 'GN' in normalizers:
             check_groups(num_features, num_groups)
+        self._set_statistics(normalizers, track_running_stats, update_fbn)
         self.num_features = num_features
         self.normalizers = tuple(normalizers)
         self.eps = eps
@@ -98,7 +104,6 @@ class SwitchNorm(Corrected):
         self.affine = affine
         self.num_groups = num_groups
         self.sync = sync
-        self.track_running_stats = track_running_stats
         like: dict[str, Any] = dict(device=device, dtype=dtype)
         self.weight = nn.Parameter(torch.empty(num_features, **like)) if affine else None
         self.bias = nn.Parameter(torch.empty(num_features, **like)) if affine else None
@@ -111,11 +116,7 @@ class SwitchNorm(Corrected):
         self.reset_parameters()
 
     def _register_buffers(self, like: dict[str, Any]) -> None:
-        tracks = self.track_running_stats and 'BN' in self.normalizers
-        for name in ('running_mean', 'running_var'):
-            self.register_buffer(name, torch.empty(self.num_features, **like) if tracks else None)
-        batches = torch.tensor(0, device=like['device']) if tracks else None
-        self.register_buffer('num_batches_tracked', batches)
+        self._register_statistics(self.num_features, like)
         self.register_buffer(
             CODES, encode(self.normalizers, self.num_groups, self._sparse, like['device'])
         )
@@ -128,13 +129,6 @@ class SwitchNorm(Corrected):
             self.register_buffer(
                 CODES, encode(self.normalizers, self.num_groups, self._sparse, device)
             )
-
-    def reset_running_stats(self) -> None:
-        """Sets BN's running statistics to 0 and 1, as ``nn.BatchNorm2d`` does."""
-        if self.running_mean is not None:
-            self.running_mean.zero_()
-            self.running_var.fill_(1)  # type: ignore[union-attr]
-            self.num_batches_tracked.zero_()  # type: ignore[union-attr]
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
@@ -175,6 +169,8 @@ class SwitchNorm(Corrected):
         self._note_shape(x)
         recomputing = self.training and is_recomputing()
         update = self.training and not recomputing
+        if self._has_fbn and self.training:
+            self._check_statistics()
         batches = self._tensor('num_batches_tracked')
         if update and batches is not None:
             if is_transformed():
@@ -188,11 +184,18 @@ class SwitchNorm(Corrected):
         norm = Norm(
             self.normalizers, self._eps, self.num_groups, self.sync, self.correction, self._source
         )
-        mean = var = None
-        if not recomputing:
-            mean, var = self._tensor('running_mean'), self._tensor('running_var')
+        mean, var, training = (
+            self._tensor('running_mean'),
+            self._tensor('running_var'),
+            self.training,
+        )
+        if self._has_fbn and ((self.update_fbn and training) or any(self.measured_rows)):
+            mean, var = self._statistics_of_step(x, momentum, update)
+            training, update = True, False
         channels = PerChannel(self._tensor('weight'), self._tensor('bias'), mean, var)
-        return self._normalize(x, norm, channels, training=update, momentum=momentum)
+        return self._normalize(
+            x, norm, channels, training=training, momentum=momentum, updates=update
+        )
 
     def _tensor(self, name: str) -> Any:
         """The parameter or buffer, without ``nn.Module.__getattr__``: a third of its time."""
@@ -290,7 +293,6 @@ class SwitchNorm(Corrected):
             ratios = f', mean: {mean}, var: {var}'
         groups = f', num_groups={self.num_groups}' if 'GN' in self.normalizers else ''
         groups += super().extra_repr()
-        groups += '' if self.track_running_stats else ', track_running_stats=False'
         return (
             f'{self.num_features}, eps={self._eps}, momentum={self.momentum}, '
             f'affine={self.affine}{groups}{ratios}'

@@ -23,8 +23,9 @@ class MixedNorm(nn.Module):
 
     Args:
         num_features: C of the (N, C, *spatial) input.
-        mean: Normalizer of the mean, one of 'IN', 'LN', 'BN', 'GN'; or several, which are
+        mean: Normalizer of the mean, one of 'IN', 'LN', 'BN', 'GN', 'FBN'; or several, which are
             averaged, as an SSN does where the one that it selected has one element per statistic.
+            FBN is BN, which it equals in evaluation.
         var: Normalizer of the variance, or several, as for the mean.
         eps: ε, added to the variance.
         num_groups: GN's number of groups of channels; divides ``num_features``.
@@ -35,9 +36,9 @@ class MixedNorm(nn.Module):
         dtype: Type of parameters and running statistics.
 
     Attributes:
-        selected_codes: Integer buffer (3, 4) that says what a state is for: which of IN, LN, BN, GN
-            the mean has, which the variance, and GN's number of groups. A state may lack it; one of
-            another pair is an error.
+        selected_codes: Integer buffer (3, 5) that says what a state is for: how often the mean has
+            each of IN, LN, BN, GN, FBN, and the variance, and GN's number of groups. A state may
+            lack it; one of another pair is an error.
 
     Raises:
         ValueError: A name is unknown, or the groups do not divide the channels.
@@ -64,8 +65,7 @@ class MixedNorm(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        self.mean = (mean,) if isinstance(mean, str) else tuple(mean)
-        self.var = (var,) if isinstance(var, str) else tuple(var)
+        self.mean, self.var = in_evaluation(mean), in_evaluation(var)
         for names in (self.mean, self.var):
             if not names or not set(names) <= set(NORMALIZERS):
                 raise ValueError(f'unknown normalizer in {names}; choose from {NORMALIZERS}')
@@ -205,6 +205,13 @@ class MixedNorm(nn.Module):
         others = ', inplace=True' if self.inplace else ''
         others += f', correction={self.correction}' if self.correction else ''
         return f'{self.weight.numel()}, mean={mean}, var={var}, eps={self._eps}{others}'
+
+
+def in_evaluation(names: str | Sequence[str]) -> tuple[str, ...]:
+    """Averaged normalizers by what they are in evaluation, where FBN is BN."""
+    names = (names,) if isinstance(names, str) else names
+    same = tuple('BN' if name == 'FBN' else name for name in names)
+    return same[:1] if len(set(same)) == 1 else same
 
 
 def _on_map(t: Tensor, x: Tensor) -> Tensor:

@@ -141,11 +141,11 @@ def encode_pair(
 ) -> Tensor:
     """The codes (3, K) that say what the state of a :class:`MixedNorm` is for.
 
-    They have a column for each of NORMALIZERS. Rows 0 and 1 mark which the mean has, and which the
-    variance; row 2 has GN's number of groups in GN's column, 0 where GN is not used.
+    They have a column for each of NORMALIZERS. Rows 0 and 1 count how often the mean has each, and
+    the variance; row 2 has GN's number of groups in GN's column, 0 where GN is not used.
     """
     groups = num_groups if 'GN' in (*mean, *var) else 0
-    rows = [[int(name in names) for name in NORMALIZERS] for names in (mean, var)]
+    rows = [[list(names).count(name) for name in NORMALIZERS] for names in (mean, var)]
     rows.append([groups if name == 'GN' else 0 for name in NORMALIZERS])
     return torch.tensor(rows, device=device)
 
@@ -165,7 +165,10 @@ def _describe_pair(codes: Tensor) -> str:
         return f'unknown normalizers of shape {tuple(codes.shape)}'
     *rows, groups = codes.tolist()
     names = [f'GN({g})' if n == 'GN' else n for n, g in zip(NORMALIZERS, groups, strict=True)]
-    mean, var = ('+'.join(n for n, has in zip(names, row, strict=True) if has) for row in rows)
+    mean, var = (
+        '+'.join(n for n, count in zip(names, row, strict=True) for _ in range(int(count)))
+        for row in rows
+    )
     return f'mean {mean}, var {var}'
 
 

@@ -1,4 +1,4 @@
-"""Means and variances of the four normalizers, all from one pass over the feature map.
+"""Means and variances of the normalizers that measure, all from one pass over the feature map.
 
 Every variance is biased (divided by the number of elements), so that 1x1 maps stay finite.
 The wider normalizers merge the per-instance moments instead of accumulating E[x^2], which

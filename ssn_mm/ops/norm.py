@@ -9,7 +9,9 @@ class Norm(NamedTuple):
     """The immutable description of a switchable normalization (Eq. 1), beside its tensors.
 
     Attributes:
-        normalizers: Names out of 'IN', 'LN', 'BN', 'GN', in the order of the ratios' columns.
+        normalizers: Names out of 'IN', 'LN', 'BN', 'GN', 'FBN', in the order of the ratios'
+            columns. To a backend 'BN' always measures the batch and 'FBN' always reads the running
+            statistics; where BN uses these, it has got the name 'FBN', which may then occur twice.
         eps: ε, added to the mixed variance.
         num_groups: Number of GN's groups of channels.
         sync: Whether BN's batch statistics span all processes of the default group.
@@ -54,8 +56,8 @@ class PerChannel(NamedTuple):
     Attributes:
         weight: γ; None for 1.
         bias: β; None for 0.
-        running_mean: BN's running mean.
-        running_var: BN's running variance, unbiased.
+        running_mean: The running mean of BN and FBN.
+        running_var: The running variance of BN and FBN, unbiased.
     """
 
     weight: Tensor | None = None

@@ -10,7 +10,7 @@ from torch import Tensor
 
 # Files hold places in it, so a new name is appended. Whatever tells normalizers apart raises on a
 # name that it has no case for; CONTRIBUTING.md lists these places.
-NORMALIZERS = ('IN', 'LN', 'BN', 'GN')
+NORMALIZERS = ('IN', 'LN', 'BN', 'GN', 'FBN')
 _COUNTS = range(1, len(NORMALIZERS) + 1)
 _SETS = frozenset(names for k in _COUNTS for names in permutations(NORMALIZERS, k))
 
@@ -64,7 +64,7 @@ def competing(
     Args:
         normalizers: Names, as for :func:`switch_norm`.
         shape: (N, C, *spatial).
-        batch_stats: Whether BN measures the batch; running statistics always count.
+        batch_stats: Whether BN measures the batch; running statistics, as FBN's, always count.
         num_groups: GN's number of groups.
         sync: Whether BN measures the batches of all processes. Then it competes whatever the
             shape on this one, an empty batch included: the others wait for it.
@@ -102,6 +102,7 @@ def fitting(
         'LN': c * area,
         'BN': math.inf if joint or not batch_stats else n * area,
         'GN': c // num_groups * area,
+        'FBN': math.inf,
     }
     if unknown := [name for name in normalizers if name not in elements]:
         raise no_case(unknown[0], 'ops.normalizers.fitting')

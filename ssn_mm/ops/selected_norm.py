@@ -6,7 +6,7 @@ from torch import Tensor
 from .dispatch import get_backend, is_kernels_best, load_kernels
 from .norm import Logits, Norm, PerChannel
 from .normalizers import no_case
-from .switch_norm import normalize, spans_processes
+from .switch_norm import check_constants, normalize, spans_processes
 from .tracing import is_transformed
 
 
@@ -20,6 +20,7 @@ def selected_norm(
     *,
     training: bool = False,
     momentum: float | Tensor = 0.1,
+    updates: bool = True,
 ) -> Tensor:
     """Normalizes as :func:`switch_norm` does with one-hot ratios, which are given by name.
 
@@ -34,12 +35,17 @@ def selected_norm(
         var: Normalizer of the variance, which fits the shape. Where it is the mean's and torch's
             own layer is faster than the backend, that layer is called.
         norm: The description of the normalization; the selected names take the place of its own.
-        channels: γ, β and BN's running statistics, (C,).
+        channels: γ, β and the running statistics of BN and FBN, (C,).
         training: Whether BN uses the batch's statistics and updates the running ones.
         momentum: Weight of the batch in the running statistics, as in ``nn.BatchNorm2d``.
+        updates: Whether training updates them at all; a step that is computed again does not.
 
     Returns:
         The normalized ``x``.
+
+    Raises:
+        ValueError: FBN is selected and there are no running statistics; or what
+            :func:`switch_norm` raises.
     """
     batch_stats = training or channels.running_mean is None
     names = (mean,) if mean == var else (mean, var)
@@ -47,7 +53,8 @@ def selected_norm(
     # several times faster than norm._replace
     norm = Norm(names, norm.eps, norm.num_groups, sync, norm.correction, 'selected')
     if mean != var:
-        return normalize(x, Logits(logits), norm, channels, training, momentum)[0]
+        return normalize(x, Logits(logits), norm, channels, training, momentum, updates)[0]
+    check_constants(names, channels)
     if (
         not (sync or norm.correction)
         and isinstance(momentum, float)
@@ -60,14 +67,16 @@ def selected_norm(
             x = _KeepInGraph.apply(x, logits)
         else:
             weight = _KeepInGraph.apply(weight, logits)
-        if mean == 'BN':
-            stats = (channels.running_mean, channels.running_var, weight, channels.bias)
-            return torch.nn.functional.batch_norm(x, *stats, batch_stats, momentum, norm.eps)
+        if mean in ('BN', 'FBN'):
+            measures = mean == 'BN' and batch_stats
+            stats = channels[2:] if updates or not measures else (None, None)
+            affine = (weight, channels.bias)
+            return torch.nn.functional.batch_norm(x, *stats, *affine, measures, momentum, norm.eps)
         groups = {'IN': x.size(1), 'LN': 1, 'GN': norm.num_groups}
         if mean not in groups:
             raise no_case(mean, 'selected_norm')
         return torch.nn.functional.group_norm(x, groups[mean], weight, channels.bias, norm.eps)
-    return normalize(x, Logits(logits), norm, channels, training, momentum)[0]
+    return normalize(x, Logits(logits), norm, channels, training, momentum, updates)[0]
 
 
 def _fits_torch(name: str, x: Tensor, channels: PerChannel) -> bool:
@@ -78,7 +87,9 @@ def _fits_torch(name: str, x: Tensor, channels: PerChannel) -> bool:
     weight = channels.weight
     given = {t.dtype for t in (weight, channels.running_mean) if t is not None}
     if x.dtype.itemsize == 2:
-        return x.is_cuda and name == 'BN' and weight is not None and given == {torch.float32}
+        return (
+            x.is_cuda and name in ('BN', 'FBN') and weight is not None and given == {torch.float32}
+        )
     return given <= {x.dtype}
 
 

@@ -45,12 +45,15 @@ def switch_norm(
     Args:
         x: (N, C, *spatial), floating. Statistics are computed in float32 or wider.
         ratios: Importance ratios, (2, K); row 0 for the means, row 1 for the variances.
-        normalizers: K different names out of 'IN', 'LN', 'BN', 'GN', in the order of ``ratios``.
+        normalizers: K different names out of 'IN', 'LN', 'BN', 'GN', 'FBN', in the order of
+            ``ratios``. FBN is batch norm by the running statistics, as constants, in training too.
         weight: γ, (C,), or None for 1.
         bias: β, (C,), or None for 0.
-        running_mean: BN's running mean, (C,), which it uses outside training and updates in place
-            in training. None: BN always uses the batch.
-        running_var: BN's running variance, (C,), unbiased, used and updated as the mean is.
+        running_mean: Running mean, (C,), which FBN uses, and BN outside training; in training BN
+            updates it in place unless FBN has a ratio above 0 for the mean. None: BN always uses
+            the batch.
+        running_var: Running variance, (C,), unbiased, used and updated as the mean is, by the
+            ratios for the variance.
         training: Whether BN uses the batch's statistics and, unless its ratios are 0, updates the
             running ones.
         momentum: Weight of the batch in the running statistics, as in ``nn.BatchNorm2d``.
@@ -64,8 +67,8 @@ def switch_norm(
 
     Raises:
         TypeError: ``x`` is not a floating-point tensor.
-        ValueError: Names, shapes or groups do not fit, or no normalizer has more than one
-            element per statistic.
+        ValueError: Names, shapes or groups do not fit, no normalizer has more than one element
+            per statistic, or FBN has no running statistics.
         RuntimeError: ``SSN_MM_BACKEND`` names a backend that is not available.
     """
     # normalize refuses a string, which a tuple would take apart
@@ -82,6 +85,7 @@ def normalize(
     channels: PerChannel,
     training: bool = False,
     momentum: float | Tensor = 0.1,
+    updates: bool = True,
 ) -> tuple[Tensor, Tensor]:
     """Normalizes by a :class:`Norm`, from logits or ratios, as one operator.
 
@@ -91,10 +95,11 @@ def normalize(
         x: (N, C, *spatial), floating.
         logits: What the ratios are made of; that the radius is at least 0 is not checked here.
         norm: The description of the normalization.
-        channels: γ, β and BN's running statistics, (C,).
+        channels: γ, β and the running statistics of BN and FBN, (C,).
         training: Whether BN uses the batch's statistics and, unless its ratios are 0, updates the
             running ones.
         momentum: Weight of the batch in the running statistics, as in ``nn.BatchNorm2d``.
+        updates: Whether training updates them at all; a step that is computed again does not.
 
     Returns:
         The normalized ``x``; and the ratios (2, K), detached, before any was handed over.
@@ -110,6 +115,7 @@ def normalize(
         )
     if 'GN' in normalizers:
         check_groups(x.size(1), norm.num_groups)
+    check_constants(normalizers, channels)
     mean, var = channels.running_mean, channels.running_var
     batch_stats = training or mean is None
     sync = spans_processes(norm.sync, normalizers, batch_stats)
@@ -123,11 +129,19 @@ def normalize(
         values, normalizers = hand_over(ratios, normalizers, fit)
         logits = Logits(values)
         norm = Norm(normalizers, norm.eps, norm.num_groups, sync, norm.correction, 'ratios')
-    update = None
-    if training and mean is not None and var is not None and 'BN' in normalizers:
+    if not batch_stats and 'BN' in normalizers:
+        normalizers = tuple(['FBN' if name == 'BN' else name for name in normalizers])
+        norm = Norm(normalizers, norm.eps, norm.num_groups, sync, norm.correction, norm.source)
+    update, has_constants = None, 'FBN' in normalizers
+    if updates and mean is not None and var is not None and 'BN' in normalizers:  # in training
         column = None if norm.source == 'selected' else normalizers.index('BN')
-        update = Update(mean, var, momentum, column)
-    if batch_stats:
+        fixed = normalizers.index('FBN') if has_constants else None
+        update = Update(mean, var, momentum, column, fixed)
+        if has_constants:  # the backward pass needs those of before the update
+            mean, var = mean.clone(), var.clone()
+    if has_constants:
+        channels = PerChannel(channels.weight, channels.bias, mean, var)
+    else:
         channels = PerChannel(channels.weight, channels.bias)
     y, used = _implementation(x, norm)(x, logits, norm, channels, update)
     return y, used if ratios is None else ratios.detach()
@@ -157,6 +171,15 @@ def _implementation(x: Tensor, norm: Norm) -> Callable[..., tuple[Tensor, Tensor
 def spans_processes(sync: bool, normalizers: Sequence[str], batch_stats: bool) -> bool:
     """Whether processes exchange statistics; all or none do, whatever shape their batches have."""
     return sync and batch_stats and 'BN' in normalizers and world_size() > 1
+
+
+def check_constants(normalizers: Sequence[str], channels: PerChannel) -> None:
+    """Raises ValueError if FBN is among the normalizers and there are no running statistics."""
+    if channels.running_mean is None and 'FBN' in normalizers:
+        raise ValueError(
+            f'FBN, one of {tuple(normalizers)}, normalizes by running statistics, and there are '
+            'none; give running_mean and running_var, or use BN'
+        )
 
 
 def _check_tensors(x: Tensor, logits: Tensor, channels: PerChannel) -> None:

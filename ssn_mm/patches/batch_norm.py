@@ -15,7 +15,7 @@ class _HasRunningStatistics(type):
 
 
 class WithRunningStatistics(metaclass=_HasRunningStatistics):
-    """Batch norm, and SSN and SN with 'BN' among their normalizers."""
+    """Batch norm, and SSN and SN with 'BN' or 'FBN' among their normalizers."""
 
 
 def count_in(module: ModuleType) -> None:

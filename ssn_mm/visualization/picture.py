@@ -15,9 +15,11 @@ from PIL import Image, PngImagePlugin
 from ..files import write_atomically
 from ..ops.normalizers import NORMALIZERS
 
-# Okabe and Ito's colour-blind safe colours; hatches and line styles tell them apart without colour
-COLOURS = dict(zip(NORMALIZERS, ('#D55E00', '#009E73', '#0072B2', '#CC79A7'), strict=True))
-HATCHES = dict(zip(NORMALIZERS, ('//', '..', '', 'xx'), strict=True))
+# Okabe and Ito's colour-blind safe colours, and an indigo of Tol's; hatches and line styles tell
+# them apart without colour
+_OWN = ('#D55E00', '#009E73', '#0072B2', '#CC79A7', '#332288')
+COLOURS = dict(zip(NORMALIZERS, _OWN, strict=True))
+HATCHES = dict(zip(NORMALIZERS, ('//', '..', '', 'xx', '||'), strict=True))
 LABELS = {**COLOURS, 'SN': '#E69F00', 'SSN': '#000000'}
 OTHERS = ('#56B4E9', '#8C6D31', '#7F7F7F', '#F0E442')
 DASHES = ('-', '--', '-.', ':', (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)))

@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from ..layers import MixedNorm, SwitchNorm, switch_norms
+from ..layers.mixed_norm import in_evaluation
 from ..layers.state import CODES, PAIR_CODES, OtherNormWarning, decode
 from ..ops.normalizers import NORMALIZERS
 from ..ops.sparsestmax import sparsestmax
@@ -223,7 +224,7 @@ def _computes_selected(
         module: What the network has in the place of the logits' layer.
         logits: The checkpoint's, (2, K).
         radius: Their radius; None for those of an SN.
-        codes: What the logits are for, (3, K); without it IN, LN, BN, GN in order.
+        codes: What the logits are for, (3, K); without it NORMALIZERS in order.
     """
     if isinstance(module, SwitchNorm):
         return True
@@ -232,8 +233,10 @@ def _computes_selected(
         return False
     names, groups, _ = (NORMALIZERS, 0, True) if codes is None else decode(codes)
     rows = (sparsestmax(logits.float(), radius.float()) == 1).tolist()
-    selected = tuple(names[row.index(True)] if True in row else '' for row in rows)
-    return selected == own[0] and ('GN' not in selected or groups in (0, own[1]))
+    selected = [names[row.index(True)] if True in row else '' for row in rows]
+    return in_evaluation(selected[:1]) + in_evaluation(selected[1:]) == own[0] and (
+        'GN' not in selected or groups in (0, own[1])
+    )
 
 
 def _stands_for(module: nn.Module) -> tuple[tuple[str, str], int] | None:

@@ -35,15 +35,15 @@ class Pretrained(PretrainedInit):
         map_location: Device to read to, as for ``torch.load``.
         selection: What becomes of rows that the checkpoint has selected: 'keep', 'relearn' or 'fix'
             (which asks that all rows are selected), as in ``SSNRadiusHook``.
-        bn_ratio: Ratio of BN, in (0, 1), that layers start with where the checkpoint has no logits
-            for them, such as one of batch norm; the other normalizers share the rest equally. None:
-            logits stay at 1.
+        bn_ratio: Ratio of BN, or of BN and FBN together, in (0, 1), that layers start with where
+            the checkpoint has no logits for them, such as one of batch norm; the two share it
+            equally, as the other normalizers do the rest. None: logits stay at 1.
         choices: The name of ``selection`` in configs of 0.1, which had 'freeze' for 'fix'; warns.
 
     Raises:
         ValueError: ``selection`` or ``bn_ratio`` has another value; nothing in the checkpoint fits,
             or lies under the prefix; layers to fix have not selected, or are SN; ``bn_ratio`` is
-            given for layers without BN; or one of the two for a network without SSN and SN.
+            given for layers without BN and FBN; or one of the two for a network without SSN and SN.
     """
 
     def __init__(
@@ -115,14 +115,15 @@ class Pretrained(PretrainedInit):
 
 @torch.no_grad()
 def start_at_bn(layer: SwitchNorm, ratio: float) -> None:
-    """Sets a layer's logits so that BN has ``ratio`` in both rows, and the others share the rest.
+    """Sets a layer's logits so that BN, and FBN, have ``ratio`` in both rows, the others the rest.
 
     Raises:
-        ValueError: The layer has no BN.
+        ValueError: The layer has neither.
     """
     names = layer.normalizers
-    if 'BN' not in names:
+    own = {'BN', 'FBN'}.intersection(names)
+    if not own:
         raise ValueError(f'bn_ratio={ratio}, but the normalizers are {names}')
-    rest = (1 - ratio) / (len(names) - 1)
-    ratios = torch.tensor([ratio if name == 'BN' else rest for name in names])
+    each, rest = ratio / len(own), (1 - ratio) / max(len(names) - len(own), 1)
+    ratios = torch.tensor([each if name in own else rest for name in names])
     layer.ratio_logits.copy_(ratios.log() if isinstance(layer, SN) else ratios)

@@ -38,7 +38,7 @@ def network(norm):
 
 
 def trained(names=NORMALIZERS):
-    """Every pair of the normalizers in `names` somewhere."""
+    """A pair of the normalizers in `names` in each layer, all pairs of four."""
     torch.manual_seed(0)
     model = network(dict(type='SSN', normalizers=NORMALIZERS, num_groups=4))
     for index, (_, layer) in enumerate(ssn_layers(model)):
@@ -46,6 +46,7 @@ def trained(names=NORMALIZERS):
         pair = [NORMALIZERS.index(names[i % count]) for i in (index, index // count)]
         layer.ratio_logits.data.copy_(torch.eye(len(NORMALIZERS))[pair])
         nn.init.uniform_(layer.weight, 0.5, 1.5), nn.init.normal_(layer.bias)
+        layer.running_var.fill_(2)  # FBN's constants; BN's move
     set_radius(model, 1.0)
     model(torch.randn(SIZES[0]) + 1, mode='tensor')
     return model.eval()

@@ -7,6 +7,7 @@ from ssn_mm.deploy import freeze
 from ssn_mm.ops import NORMALIZERS
 
 PLAIN = {'IN': nn.InstanceNorm2d, 'LN': nn.GroupNorm, 'BN': nn.BatchNorm2d, 'GN': nn.GroupNorm}
+PLAIN['FBN'] = nn.BatchNorm2d
 
 
 def trained(mean, var, rank=2):
@@ -17,6 +18,7 @@ def trained(mean, var, rank=2):
         for row, name in enumerate((mean, var)):
             layer.ratio_logits[row, NORMALIZERS.index(name)] = 1
         layer.weight.normal_(), layer.bias.normal_()
+        layer.running_mean.normal_(), layer.running_var.uniform_(0.5, 2)
     set_radius(layer, 1.0)
     conv = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[rank - 1]
     model = nn.Sequential(conv(3, 8, 3), layer, nn.ReLU())
@@ -59,6 +61,7 @@ def test_one_selection_for_both_becomes_a_torch_module(name):
 def test_a_layer_of_features_behind_layers_of_maps_is_frozen_as_of_features(name):
     features = SSN(8, NORMALIZERS, num_groups=2)
     features.ratio_logits.data.copy_(torch.eye(len(NORMALIZERS))[[NORMALIZERS.index(name)] * 2])
+    features.running_var.uniform_(0.5, 2)
     model = nn.Sequential(*trained('BN', 'BN'), nn.AdaptiveAvgPool2d(1), nn.Flatten(), features)
     set_radius(model.eval(), 2.0)
     x = torch.randn(2, 3, 6, 6)

@@ -76,7 +76,8 @@ def compile_layer(shape, dtype, names, layout):
     x = torch.empty(shape, dtype=dtype, device='meta').contiguous(memory_format=layout)
     weight = torch.empty(shape[1], dtype=torch.promote_types(dtype, torch.float32), device='meta')
     logits = weight.new_empty(2, len(names))
-    run_layer(x, x, logits, weight[0], weight, weight, (None, None), names)
+    running = (weight, weight) if 'FBN' in names else (None, None)
+    run_layer(x, x, logits, weight[0], weight, weight, running, names)
 
 
 def compile_between(n, c):
@@ -89,7 +90,7 @@ def compile_between(n, c):
 
 
 LAYERS = {
-    80: ((8, 64, 14, 14), torch.float64, ('IN', 'GN', 'BN'), torch.contiguous_format),
+    80: ((8, 64, 14, 14), torch.float64, ('IN', 'GN', 'BN', 'FBN'), torch.contiguous_format),
     90: ((64, 256, 7, 7), torch.bfloat16, ('BN', 'LN'), torch.channels_last),
 }
 kernels.plans._processors = lambda device: 132

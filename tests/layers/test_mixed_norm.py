@@ -14,7 +14,7 @@ def build(mean, var, dtype=torch.float32):
     return norm.to(dtype).requires_grad_(False)
 
 
-def definition(norm, x):
+def definition(norm, x, names=None):
     """Eq. 1 computed slowly in float64."""
     wide = x.double()
     spatial, n = tuple(range(2, x.dim())), x.size(0)
@@ -22,7 +22,7 @@ def definition(norm, x):
     grouped = wide.reshape(n, 4, -1)
 
     def moment(name, what):
-        if name == 'BN':
+        if name in ('BN', 'FBN'):
             return {'mean': norm.running_mean, 'var': norm.running_var}[what].double()[None]
         function = {'mean': torch.mean, 'var': lambda t, d: t.var(d, correction=0)}[what]
         if name == 'GN':
@@ -32,8 +32,9 @@ def definition(norm, x):
         assert name == 'IN'
         return function(wide.reshape(n, 8, -1), 2)
 
-    mean = sum(moment(name, 'mean') for name in norm.mean)[to_map] / len(norm.mean)
-    var = sum(moment(name, 'var') for name in norm.var)[to_map] / len(norm.var)
+    means, variances = names or (norm.mean, norm.var)
+    mean = sum(moment(name, 'mean') for name in means)[to_map] / len(means)
+    var = sum(moment(name, 'var') for name in variances)[to_map] / len(variances)
     weight, bias = (p.double()[None][to_map] for p in (norm.weight, norm.bias))
     return (wide - mean) / torch.sqrt(var + float(norm.eps)) * weight + bias
 
@@ -42,7 +43,8 @@ def definition(norm, x):
 @pytest.mark.parametrize(('mean', 'var'), PAIRS)
 def test_every_pair_equals_the_definition(mean, var, shape):
     norm, x = build(mean, var), torch.randn(shape) * 3 + 1
-    torch.testing.assert_close(norm(x).double(), definition(norm, x), rtol=1e-4, atol=1e-5)
+    expected = definition(norm, x, ([mean], [var]))
+    torch.testing.assert_close(norm(x).double(), expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(('mean', 'var'), PAIRS)
@@ -109,8 +111,15 @@ def test_many_pixels_far_from_zero_are_measured_to_float32():
 
 def test_several_normalizers_are_averaged():
     x = torch.randn(2, 8, 3, 3)
-    norm = build(('LN', 'BN'), 'BN')
-    torch.testing.assert_close(norm(x).double(), definition(norm, x), rtol=1e-4, atol=1e-5)
+    for mean, var in ((['LN', 'BN'], ['BN']), (['LN', 'BN', 'FBN'], ['FBN', 'BN'])):
+        norm = build(mean, var)
+        expected = definition(norm, x, (mean, var))
+        torch.testing.assert_close(norm(x).double(), expected, rtol=1e-4, atol=1e-5)
+        again = build(mean, var)
+        again.load_state_dict(norm.state_dict())
+        assert torch.equal(again(x), norm(x))
+    with pytest.raises(RuntimeError, match=r'mean LN\+BN\+BN, .* has mean LN\+BN,'):
+        build(['LN', 'BN'], ['BN']).load_state_dict(norm.state_dict())
 
 
 def test_in_refuses_maps_of_one_element():

@@ -16,8 +16,10 @@ from ssn_mm.deploy import freeze
 from ssn_mm.layers import MixedNorm, SyncSSN
 from ssn_mm.ops import NORMALIZERS, circumscribed_radius
 
+MEASURED = tuple(name for name in NORMALIZERS if name != 'FBN')
 KINDS = {
-    'SSN': lambda **options: SSN(6, NORMALIZERS, num_groups=3, **options),
+    'SSN': lambda **options: SSN(6, MEASURED, num_groups=3, **options),
+    'SSN with FBN': lambda **options: SSN(6, ('LN', 'FBN'), update_fbn=True, **options),
     'SN': lambda **options: SN(6, **options),
     'SyncSSN': lambda **options: SyncSSN(6, ('LN', 'IN'), **options),
     'MixedNorm': lambda **options: MixedNorm(6, 'BN', 'GN', num_groups=3, **options),
@@ -33,7 +35,7 @@ def kind(request):
 def select(layer, *names):
     with torch.no_grad():
         layer.ratio_logits.copy_(
-            torch.eye(len(NORMALIZERS))[[layer.normalizers.index(name) for name in names]]
+            torch.eye(len(MEASURED))[[layer.normalizers.index(name) for name in names]]
         )
     return layer
 
@@ -101,7 +103,7 @@ def test_rows_are_one_hot_at_the_circumscribed_radius_in_every_dtype(dtype):
 
 @pytest.mark.parametrize('name', ['BN', 'IN'])
 def test_without_running_statistics_it_measures_the_batch_as_batch_norm_does(name):
-    layer = select(SSN(6, NORMALIZERS, num_groups=3, track_running_stats=False), name, name)
+    layer = select(SSN(6, MEASURED, num_groups=3, track_running_stats=False), name, name)
     plain = references.torch_norm(name, 6, 2, 3)
     if name == 'BN':
         plain = nn.BatchNorm2d(6, track_running_stats=False)
@@ -115,11 +117,11 @@ def test_without_running_statistics_it_measures_the_batch_as_batch_norm_does(nam
     assert 'track_running_stats=False' in repr(layer)
     torch.testing.assert_close(freeze(copy.deepcopy(layer))(X), layer(X))
     with pytest.raises(RuntimeError, match=r'Unexpected key.*running_mean'):
-        layer.load_state_dict(SSN(6, NORMALIZERS, num_groups=3).state_dict())
+        layer.load_state_dict(SSN(6, MEASURED, num_groups=3).state_dict())
 
 
 def test_without_running_statistics_a_pair_with_bn_cannot_be_frozen():
-    layer = select(SSN(6, NORMALIZERS, num_groups=3, track_running_stats=False), 'BN', 'IN')
+    layer = select(SSN(6, MEASURED, num_groups=3, track_running_stats=False), 'BN', 'IN')
     layer(X)
     with pytest.raises(ValueError, match='no running statistics'):
         freeze(layer)
@@ -212,7 +214,7 @@ def test_maps_without_elements_pass_as_through_batch_norm(kind, shape, mode):
         layers.append(kind().train(mode))
         with torch.no_grad():
             layers[1].ratio_logits.copy_(
-                torch.eye(len(NORMALIZERS))[[-1, -1], : len(layers[1].normalizers)]
+                torch.eye(len(MEASURED))[[-1, -1], : len(layers[1].normalizers)]
             )
             layers[1].ratio_logits[:, 0] = 1 - layers[1].ratio_logits[:, 1:].sum(1)
         set_radius(layers[1], 0.0)

@@ -11,12 +11,13 @@ from torch.utils.checkpoint import checkpoint
 from ssn_mm import SN, SSN, keep_selected, set_radius
 from ssn_mm.ops import NORMALIZERS, circumscribed_radius
 
+MEASURED = tuple(name for name in NORMALIZERS if name != 'FBN')
 SHAPES = {1: (4, 6, 9), 2: (4, 6, 5, 7), 3: (2, 6, 3, 4, 5)}
 
 
 def ssn(num_features=6, mean='BN', var='BN', **kwargs):
     """An SSN that has selected."""
-    kwargs.setdefault('normalizers', NORMALIZERS)
+    kwargs.setdefault('normalizers', NORMALIZERS if 'FBN' in (mean, var) else MEASURED)
     kwargs.setdefault('num_groups', 3)
     layer = SSN(num_features, **kwargs)
     with torch.no_grad():
@@ -24,6 +25,12 @@ def ssn(num_features=6, mean='BN', var='BN', **kwargs):
         layer.ratio_logits[0, layer.normalizers.index(mean)] = 1
         layer.ratio_logits[1, layer.normalizers.index(var)] = 1
     set_radius(layer, 1.0)
+    return layer
+
+
+def measured(layer):
+    """The layer, with running statistics as of an earlier training."""
+    layer.running_mean.normal_(), layer.running_var.uniform_(0.5, 2)
     return layer
 
 
@@ -35,6 +42,8 @@ def test_an_ssn_that_selected_x_is_x(name, spatial):
     with torch.no_grad():
         for ours, theirs in ((layer.weight, plain.weight), (layer.bias, plain.bias)):
             theirs.copy_(ours.copy_(torch.randn(6)))
+        if name == 'FBN':
+            plain.eval().load_state_dict(measured(layer).state_dict(), strict=False)
     for _ in range(3):
         x = (torch.randn(SHAPES[spatial]) * 3 + 1).requires_grad_()
         y, expected = layer(x), plain(x)
@@ -46,7 +55,10 @@ def test_an_ssn_that_selected_x_is_x(name, spatial):
             rtol=1e-4,
             atol=1e-4,
         )
-    if name == 'BN':
+    if name in ('BN', 'FBN'):
+        if name == 'FBN':  # ours counts batches of a training, whatever is selected
+            assert layer.num_batches_tracked == 3
+            layer.num_batches_tracked.zero_()
         assert dict(layer.named_buffers()).keys() >= dict(plain.named_buffers()).keys()
         for key, buffer in plain.named_buffers():
             torch.testing.assert_close(dict(layer.named_buffers())[key], buffer)
@@ -71,7 +83,7 @@ def test_what_the_host_knows_of_a_selection_changes_no_state(mean, var, compiler
     layer = ssn(mean=mean, var=var)
     layer(torch.randn(SHAPES[2])).sum().backward()
     keep_selected(layer)
-    resumed = SSN(6, normalizers=NORMALIZERS, num_groups=3)
+    resumed = SSN(6, normalizers=MEASURED, num_groups=3)
     resumed.load_state_dict(layer.state_dict())
     if compiler:
         resumed = torch.compile(resumed, backend=compiler)
@@ -174,7 +186,7 @@ def test_keep_selected_leaves_rows_not_yet_selected_alone():
 def test_a_selected_parameter_stays_in_the_graph_with_gradient_zero():
     layer = ssn()
     layer(torch.randn(4, 6, 5, 5)).square().sum().backward()
-    assert torch.equal(layer.ratio_logits.grad, torch.zeros(2, len(NORMALIZERS)))
+    assert torch.equal(layer.ratio_logits.grad, torch.zeros(2, len(MEASURED)))
 
 
 def test_selections_survive_half_precision():
@@ -277,6 +289,7 @@ def test_a_compiled_layer_equals_the_layer_without_graph_breaks():
 
 
 def test_a_layer_compiles_for_sizes_that_are_not_known():
+    torch.compiler.reset()  # what other tests compiled counts against a limit
     layer = SSN(6)
     compiled = torch.compile(layer, fullgraph=True, dynamic=True, backend='aot_eager')
     for shape in ((4, 6, 5, 5), (3, 6, 7, 4), (4, 6, 1, 1)):

@@ -36,6 +36,34 @@ def test_the_operator_keeps_the_rules_of_registered_operators(kernels, training,
     assert set(checked.values()) == {'SUCCESS'}
 
 
+@pytest.mark.parametrize('kernels', [*ON_CPU, 'triton'])
+def test_a_program_from_before_there_was_fbn_gives_the_same_numbers(kernels):
+    if kernels == 'triton':
+        pytest.importorskip('ssn_mm.ops.backends.triton')
+    x, logits, weight = (torch.randn(s, requires_grad=True) for s in ((2, 6, 5, 4), (2, 3), 6))
+    stats, dy = (torch.randn(6), torch.rand(6) + 1), torch.randn(2, 6, 5, 4)
+
+    def run(names):
+        given = (
+            x,
+            logits,
+            weight,
+            None,
+            torch.tensor(0.3),
+            *stats,
+            'logits',
+            names,
+            1e-5,
+            2,
+            False,
+        )
+        y, *_, batch = torch.ops.ssn_mm.switch_norm(*given, kernels)
+        assert batch.shape == (2, 0)
+        return y, *torch.autograd.grad(y, (x, logits, weight), dy)
+
+    torch.testing.assert_close(run('LN,BN,GN'), run('LN,FBN,GN'), rtol=0, atol=0)
+
+
 # C++ for plain operators takes long
 PLAIN = pytest.param('reference', 'inductor', marks=pytest.mark.long)
 
@@ -108,10 +136,12 @@ def test_second_derivatives_are_exact(kernels, radius, monkeypatch):
 
     def function(x, logits, weight):
         if radius is None:
-            return switch_norm(x, logits, weight=weight, training=True)
-        return sparse_switch_norm(x, logits, radius, weight=weight, training=True)[0]
+            return switch_norm(x, logits, names, weight, training=True, **stats)
+        return sparse_switch_norm(x, logits, radius, names, weight, training=True, **stats)[0]
 
-    inputs = [torch.randn(s).double().requires_grad_() for s in ((2, 3, 3, 2), (2, 3), (3,))]
+    inputs = [torch.randn(s).double().requires_grad_() for s in ((2, 3, 3, 2), (2, 4), (3,))]
+    names, stats = ('IN', 'LN', 'BN', 'FBN'), torch.rand(2, 3).double() + 0.5
+    stats = dict(running_mean=stats[0], running_var=stats[1])
     if radius is None:
         inputs[1] = inputs[1].detach().softmax(1).requires_grad_()
     assert torch.autograd.gradgradcheck(function, inputs)
@@ -123,9 +153,9 @@ def test_folded_sparsestmax_equals_the_ratios_apart(kernels, radius, monkeypatch
     monkeypatch.setenv('SSN_MM_BACKEND', kernels)
     radius = torch.tensor(radius)
     for logits in (
-        torch.ones(2, 4),
-        torch.tensor([[1.0, 1, 0, 0], [0, 2, 2, 2]]),
-        torch.randn(2, 4),
+        torch.ones(2, 5),
+        torch.tensor([[1.0, 1, 0, 0, 1], [0, 2, 2, 2, 2]]),
+        torch.randn(2, 5),
     ):
         inputs = [logits.double(), torch.randn(3, 8, 5, 4).double(), torch.randn(8).double()]
         inputs = [t.requires_grad_() for t in inputs]
@@ -134,8 +164,10 @@ def test_folded_sparsestmax_equals_the_ratios_apart(kernels, radius, monkeypatch
         def run(backend, inputs=inputs, dy=dy):
             monkeypatch.setenv('SSN_MM_BACKEND', backend)
             logits, x, weight = inputs
+            names, stats = ('IN', 'GN', 'LN', 'BN', 'FBN'), (torch.zeros(8), torch.ones(8))
+            options = dict(training=True, num_groups=2, momentum=0.0)
             y, ratios = sparse_switch_norm(
-                x, logits, radius, ('IN', 'GN', 'LN', 'BN'), weight, training=True, num_groups=2
+                x, logits, radius, names, weight, None, *stats, **options
             )
             return y, ratios, *torch.autograd.grad(y, inputs, dy)
 

@@ -88,7 +88,7 @@ def cases(draw, most=9, dtypes=DTYPES):
         affine=draw(st.booleans()),
         narrow=draw(st.booleans()),
         training=draw(st.booleans()),
-        running=draw(st.booleans()),
+        running=draw(st.booleans()) or 'FBN' in names,
         momentum=draw(st.sampled_from((0.1, 0.0, 1.0, 0.37))),
         eps=draw(st.sampled_from((1e-5, 1e-3, 1e-8))),
         mean=draw(st.sampled_from((0.0, 1.0, -1e4))),
@@ -264,9 +264,10 @@ def cancelled(name, case, tensors):
     batch_stats = case.training or not case.running
     fit = competing(case.names, case.shape, batch_stats, case.groups)
     p, names = (p, case.names) if all(fit) else hand_over(p, case.names, fit)
-    stats = (None, None) if batch_stats else running
     moments = instance_moments(x)
-    norm, channels = Norm(tuple(names), num_groups=case.groups), PerChannel(None, None, *stats)
+    if not batch_stats:
+        names = ['FBN' if name == 'BN' else name for name in names]
+    norm, channels = Norm(tuple(names), num_groups=case.groups), PerChannel(None, None, *running)
     (_, var), _ = _mix_moments(moments, x[:, 0].numel(), p, norm, channels)
     scale = 1.0 if weight is None else weight.abs().max()
     # y's are the map and its mean, which is rounded: of two elements y is 1 whatever goes in
@@ -275,11 +276,15 @@ def cancelled(name, case, tensors):
 
 
 def may_lose_its_ratio(case, z):
-    """Whether rounding decides if BN takes part at all."""
-    bn = torch.tensor([name == 'BN' for name in case.names])
-    step = 1e-6 * z.abs().max().clamp(min=1) * bn
-    part = [(ratios_of(case, z + way * step)[0] * bn).any() for way in (-1, 0, 1)]
-    return case.source == 'logits' and len(set(map(bool, part))) > 1
+    """Whether rounding decides if BN takes part at all, or FBN in a row."""
+    for own in ('BN', 'FBN'):
+        column = torch.tensor([name == own for name in case.names])
+        step = 1e-6 * z.abs().max().clamp(min=1) * column
+        tries = [ratios_of(case, z + way * step)[0] * column for way in (-1, 0, 1)]
+        part = {tuple(p.any(1).tolist()) if own == 'FBN' else bool(p.any()) for p in tries}
+        if case.source == 'logits' and len(part) > 1:
+            return True
+    return False
 
 
 def ratios_of(case, z):

@@ -22,22 +22,22 @@ from ssn_mm.deploy import freeze
 from ssn_mm.ops import NORMALIZERS, Logits, Norm, PerChannel, competing, selected_norm
 from ssn_mm.ops.backends import mix
 
-assert NORMALIZERS[-1] == 'FBN'
-x, logits, norm = torch.randn(2, 4, 3, 3), torch.tensor([[0.0, 1.0]] * 2), Norm(('IN', 'FBN'))
+assert NORMALIZERS[-1] == 'RBN'
+x, logits, norm = torch.randn(2, 4, 3, 3), torch.tensor([[0.0, 1.0]] * 2), Norm(('IN', 'RBN'))
 
 
 def forward(backend):
     set_backend(backend)
-    SSN(4, ('IN', 'FBN'))(x)
+    SSN(4, ('IN', 'RBN'))(x)
 
 
 def selected():
     set_backend('cpu')
-    selected_norm(x, logits, 'FBN', 'FBN', norm)
+    selected_norm(x, logits, 'RBN', 'RBN', norm)
 
 
 def frozen():
-    layer = SSN(4, ('IN', 'FBN'))
+    layer = SSN(4, ('IN', 'RBN'))
     layer.ratio_logits.data.copy_(logits)
     layer.spatial_rank = 2
     set_radius(layer, 1.0)
@@ -57,14 +57,14 @@ def earlier_state():
 
 
 PLACES = {
-    'fitting': lambda: competing(('IN', 'LN', 'FBN'), (2, 4), False),
+    'fitting': lambda: competing(('IN', 'LN', 'RBN'), (2, 4), False),
     'the reference': lambda: forward('reference'),
     'mix._merge': lambda: forward('cpu'),
-    'mix._average': lambda: mix._average('FBN', x[0, 0], x[0, 0], 1),
+    'mix._average': lambda: mix._average('RBN', x[0, 0], x[0, 0], 1),
     'the C++ kernels': lambda: forward('cpp'),
     'triton': triton,
     'selected_norm': selected,
-    'MixedNorm': lambda: MixedNorm(4, 'FBN', 'IN')(x),
+    'MixedNorm': lambda: MixedNorm(4, 'RBN', 'IN')(x),
     'deploy.freeze': frozen,
     'earlier_state': earlier_state,
 }
@@ -97,7 +97,7 @@ def named(tmp_path_factory):
     """A copy of the package whose names of normalizers have one more."""
     folder = tmp_path_factory.mktemp('named')
     shutil.copytree(Path(ssn_mm.__file__).parent, folder / 'ssn_mm')
-    append(folder / 'ssn_mm/ops/normalizers.py', 'NORMALIZERS = (', ')', "'FBN'")
+    append(folder / 'ssn_mm/ops/normalizers.py', 'NORMALIZERS = (', ')', "'RBN'")
     return folder
 
 
@@ -113,14 +113,14 @@ def test_a_name_alone_is_refused_wherever_a_normalizer_is_computed(named):
         if place != 'triton' or 'ModuleNotFoundError' not in refusal:
             assert refusal.startswith('NotImplementedError'), f'{place}: {refusal}'
             assert place in refusal, refusal
-            assert "no case for the normalizer 'FBN'" in refusal, refusal
+            assert "no case for the normalizer 'RBN'" in refusal, refusal
 
 
 def test_a_name_that_tritons_plans_know_and_its_kernels_do_not_is_refused(named):
     pytest.importorskip('triton')
     plans = named / 'ssn_mm/ops/backends/triton/plans.py'
     before = plans.read_text()
-    append(plans, '\nKINDS = {', '}', "'FBN': 99")
+    append(plans, '\nKINDS = {', '}', "'RBN': 99")
     try:
         done = run(named, SCRIPT)
     finally:

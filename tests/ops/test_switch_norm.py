@@ -1,35 +1,25 @@
-import contextlib
 import os
 
 import pytest
 import references
 import torch
-from flat_norms import selected_norm, sparse_switch_norm
-from torch.utils._python_dispatch import TorchDispatchMode
+from flat_norms import selected_norm
 
 from ssn_mm import ops
 from ssn_mm.ops import NORMALIZERS, Logits, Norm, PerChannel, competing, normalize, switch_norm
-from ssn_mm.ops.dispatch import BACKENDS
 
 ALL = len(NORMALIZERS)
 RADIUS = torch.tensor(0.2)
+pytestmark = pytest.mark.usefixtures('each_backend')
 SHAPES = [(4, 6), (3, 6, 7), (3, 6, 5, 4), (2, 6, 3, 4, 2)]
-
-
-@pytest.fixture(autouse=True, params=BACKENDS)
-def _backend(request, monkeypatch):
-    monkeypatch.setenv('SSN_MM_BACKEND', request.param)
-    on_gpu = request.param == 'triton' and torch.cuda.is_available()
-    if request.param == 'triton' and not on_gpu:
-        kernels = pytest.importorskip('ssn_mm.ops.backends.triton')
-        monkeypatch.setattr(kernels.plans, '_PROGRAMS', 2)  # the interpreter takes long for each
-    torch.set_default_device('cuda' if on_gpu else None)
-    yield
-    torch.set_default_device(None)
 
 
 def leaf(*shape):
     return torch.randn(*shape, dtype=torch.float64, requires_grad=True)
+
+
+def statistics(c, dtype=torch.float64):
+    return torch.randn(c).to(dtype), (torch.rand(c) + 0.5).to(dtype)
 
 
 @pytest.mark.parametrize('shape', SHAPES[1:])
@@ -37,8 +27,10 @@ def leaf(*shape):
 def test_the_mixture_equals_a_plain_composition(k, shape):
     x, weight, bias = leaf(*shape), leaf(6), leaf(6)
     ratios = torch.rand(2, k, dtype=torch.float64).softmax(1).requires_grad_()
-    y = switch_norm(x, ratios, NORMALIZERS[-k:], weight, bias, training=True, num_groups=3)
-    expected = references.switch_norm(x, ratios, NORMALIZERS[-k:], weight, bias, num_groups=3)
+    names, running = NORMALIZERS[-k:], statistics(6)
+    y = switch_norm(x, ratios, names, weight, bias, *running, training=True, num_groups=3)
+    given = (x, ratios, names, weight, bias)
+    expected = references.switch_norm(*given, num_groups=3, running=running)
     torch.testing.assert_close(y, expected, rtol=1e-10, atol=1e-10)
     dy = torch.randn_like(y)
     inputs = (x, ratios, weight, bias)
@@ -52,12 +44,11 @@ def test_the_mixture_equals_a_plain_composition(k, shape):
 
 @pytest.mark.parametrize('training', [True, False])
 def test_all_gradients_are_exact(training):
-    running = (torch.randn(4).double(), torch.rand(4).double() + 0.5)
+    running = statistics(4)
 
     def function(x, ratios, weight, bias):
-        stats = (None, None) if training else running
         return switch_norm(
-            x, ratios, NORMALIZERS, weight, bias, *stats, training=training, num_groups=2
+            x, ratios, NORMALIZERS, weight, bias, *running, training=training, num_groups=2
         )
 
     ratios = leaf(2, ALL).softmax(1).detach().requires_grad_()
@@ -69,7 +60,7 @@ def test_all_gradients_are_exact(training):
 @pytest.mark.parametrize('layout', ['channels_last', 'strided', 'expanded'])
 def test_strided_inputs_and_gradients_give_the_contiguous_result(layout):
     x, dy = torch.randn(2, 4, 6, 6), torch.randn(2, 4, 6, 6)
-    ratios = torch.full((2, ALL), 1 / ALL)
+    ratios, running = torch.full((2, ALL), 1 / ALL), statistics(4, torch.float32)
 
     def lay_out(t):
         if layout == 'channels_last':
@@ -80,7 +71,8 @@ def test_strided_inputs_and_gradients_give_the_contiguous_result(layout):
 
     def run(x, dy):
         x = x.requires_grad_()
-        y = switch_norm(x, ratios, NORMALIZERS, training=True, num_groups=2)
+        options = dict(training=True, num_groups=2)
+        y = switch_norm(x, ratios, NORMALIZERS, None, None, *running, **options)
         return y, torch.autograd.grad(y, x, dy)[0]
 
     y, dx = run(lay_out(x), lay_out(dy))
@@ -111,11 +103,12 @@ TOLERANCES = {torch.float32: 2e-5, torch.bfloat16: 2e-2, torch.float16: 3e-3}
 @pytest.mark.parametrize('shape', ODD)
 def test_odd_maps_agree_with_float64(shape, last, dtype):
     layout = {4: torch.channels_last, 5: torch.channels_last_3d}.get(len(shape) if last else 0)
-    k = 3 + (shape[1] % 2 == 0)
     c = shape[1]
+    names = tuple(name for name in NORMALIZERS if name != 'GN' or c % 2 == 0)
+    running = statistics(c, torch.float32)
     values = [
         torch.randn(shape) * 2 + 1,
-        torch.rand(2, k).softmax(1),
+        torch.rand(2, len(names)).softmax(1),
         torch.randn(c),
         torch.ones(c),
     ]
@@ -128,7 +121,8 @@ def test_odd_maps_agree_with_float64(shape, last, dtype):
         inputs = [lay_out(t.to(dtype)) if t is values[0] else t.to(wide[dtype]) for t in values]
         inputs = [t.detach().requires_grad_() for t in inputs]
         x, ratios, weight, bias = inputs
-        y = switch_norm(x, ratios, NORMALIZERS[:k], weight, bias, training=True, num_groups=2)
+        options = dict(training=True, num_groups=2)
+        y = switch_norm(x, ratios, names, weight, bias, *running, **options)
         assert y.dtype is dtype
         assert y.is_contiguous(memory_format=layout or torch.contiguous_format)
         gradients = torch.autograd.grad(y, inputs, lay_out(dy.to(dtype)))
@@ -224,7 +218,8 @@ def test_a_selection_by_name_measures_half_maps_in_float32(name, parameters):
     options = dict(training=True, num_groups=3)
     y = selected_norm(x, torch.zeros(2, ALL), name, name, weight, None, *stats, **options)
     wide = weight if weight is None else weight.double()
-    exact = selected_norm(x.double(), torch.zeros(2, ALL).double(), name, name, wide, **options)
+    given = (x.double(), torch.zeros(2, ALL).double(), name, name, wide, None)
+    exact = selected_norm(*given, torch.zeros(6), torch.ones(6), **options)
     torch.testing.assert_close(y.double(), exact, rtol=2**-7, atol=1e-5)  # Triton's truncates
 
 
@@ -267,37 +262,6 @@ def test_batch_norm_takes_part_in_evaluation_on_one_value():
     bn_only = torch.tensor([[0.0, 1.0], [0.0, 1.0]])
     y = switch_norm(x, bn_only, ('LN', 'BN'), None, None, mean, var)
     torch.testing.assert_close(y, torch.nn.functional.batch_norm(x, mean, var))
-
-
-class Recorded(TorchDispatchMode):
-    """Values that the CPU cannot read for free, as a GPU's."""
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        assert func is not torch.ops.aten._local_scalar_dense.default
-        return func(*args, **(kwargs or {}))
-
-
-@pytest.mark.parametrize('mode', [contextlib.nullcontext, Recorded])
-@pytest.mark.parametrize('momentum', [0.1, torch.tensor(0.25)])
-def test_running_statistics_move_exactly_where_bn_has_a_ratio(mode, momentum):
-    x, stored = torch.randn(3, 6, 5, 4), torch.rand(2, 6)
-    for rows, moved in (('LL', False), ('IL', False), ('LB', True), ('BI', True), ('BB', True)):
-        ratios = torch.eye(3)[['ILB'.index(row) for row in rows]]
-        for function, given in ((switch_norm, (ratios,)), (sparse_switch_norm, (ratios, RADIUS))):
-            mean, var = stored.clone().unbind()
-            with mode():
-                function(
-                    x if moved else x / 0,  # infinite statistics do not get in, either
-                    *given,
-                    running_mean=mean,
-                    running_var=var,
-                    training=True,
-                    momentum=momentum,
-                )
-            expected = stored[0].lerp(x.mean((0, 2, 3)), momentum) if moved else stored[0]
-            torch.testing.assert_close(mean, expected)
-            expected = stored[1].lerp(x.var((0, 2, 3)), momentum) if moved else stored[1]
-            torch.testing.assert_close(var, expected)
 
 
 def test_nothing_to_measure_is_refused():

@@ -141,13 +141,15 @@ def test_splits_follow_the_processors_of_the_maps_own_device(monkeypatch):
 
 
 @pytest.mark.parametrize('backend', KERNELS)
-@pytest.mark.parametrize(('source', 'names'), [('ratios', 'IN,BN'), ('selected', 'LN')])
+@pytest.mark.parametrize(
+    ('source', 'names'), [('ratios', 'IN,BN'), ('selected', 'LN'), ('selected', 'FBN')]
+)
 def test_the_saved_state_is_written_to_its_last_number(backend, source, names):
     """The number stored is this process' fraction of BN's elements."""
     x, logits, c = (torch.randn(s, device=DEVICE) for s in ((3, 4, 5), (2, 2), (4,)))
     if backend != 'triton':
         x, logits, c = x.cpu(), logits.cpu(), c.cpu()
-    given = (x, logits.softmax(1), c, c, None, None, None, source, names, EPS, GROUPS)
+    given = (x, logits.softmax(1), c, c, None, c, c**2, source, names, EPS, GROUPS)
     _, _, state, _ = fused._forward(*given, False, backend)
     assert state[-1] == 1
 

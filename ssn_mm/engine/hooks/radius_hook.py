@@ -3,6 +3,7 @@
 import torch
 from mmengine.hooks import EMAHook
 from mmengine.runner import Runner
+from torch import nn
 
 from ...layers import (
     SSN,
@@ -12,7 +13,9 @@ from ...layers import (
     set_radius,
     set_selection,
     ssn_layers,
+    switch_norms,
 )
+from ...layers.fbn import NO_STATISTICS
 from ...layers.sharded import whole
 from ...ops import circumscribed_radius
 from ...renamed import selection_of
@@ -41,8 +44,9 @@ class SSNRadiusHook(RatiosHook):
         ValueError: ``selection`` is none of the three, or layers to fix have not selected; the
             schedule shrinks, is negative or never reaches r_c; ``interval`` is below 1; SSN layers
             that have not selected are frozen (``frozen_stages``, ``requires_grad=False``); the
-            radius is beyond r_c from the start and layers prefer nothing; FSDP1 has flattened the
-            ratio logits; or what :class:`RatiosHook` raises.
+            radius is beyond r_c from the start and layers prefer nothing; FBN of SSN or SN layers
+            has no statistics to normalize by; FSDP1 has flattened the ratio logits; or what
+            :class:`RatiosHook` raises.
     """
 
     def __init__(
@@ -65,6 +69,7 @@ class SSNRadiusHook(RatiosHook):
             check_schedule(self.schedule, circumscribed_radius(largest))
             _check_trainable(self.layers)
             _check_preferences(self.layers, self.schedule(0.0))
+        _check_statistics(unwrapped(runner.model))
         super().before_train(runner)
 
     def _apply_selection(self, runner: Runner) -> None:
@@ -116,6 +121,20 @@ def _check_trainable(layers: dict[str, SSN]) -> None:
             f'{len(frozen)} SSN layers are frozen and not selected, {", ".join(frozen[:3])}...: '
             'the radius would select for them by chance. Set frozen_stages=-1 (and no '
             'requires_grad=False in norm_cfg), or load a checkpoint whose layers have selected'
+        )
+
+
+def _check_statistics(model: nn.Module) -> None:
+    """Refuses FBN without statistics before the first step does, with all layers named."""
+    lacking = [
+        name or 'the layer'
+        for name, layer in switch_norms(model)
+        if layer.lacks_statistics() and not layer.update_fbn
+    ]
+    if lacking:
+        raise ValueError(
+            f'{len(lacking)} layers, {", ".join(lacking)}: {NO_STATISTICS}. With mmengine a '
+            "checkpoint is loaded by load_from or init_cfg=dict(type='Pretrained')"
         )
 
 

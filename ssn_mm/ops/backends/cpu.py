@@ -23,7 +23,7 @@ def is_faster_in_torch(name: str, x: Tensor) -> bool:
     It always does, but its group norm takes the variance of channels last as E[x²] - E[x]², which
     has no digits left where the mean is large.
     """
-    return name == 'BN' or x.is_contiguous()
+    return name in ('BN', 'FBN') or x.is_contiguous()
 
 
 def moments(x: Tensor) -> tuple[Tensor, Tensor]:

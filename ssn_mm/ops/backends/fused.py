@@ -19,7 +19,7 @@ from .saved import Saved, share_of, state_size, unpack
 
 # An operator takes no records, so a Norm is source, normalizers, eps, num_groups and sync here.
 # Besides y it returns the ratios (2, K); the state, see ``saved``; and BN's batch mean and biased
-# variance, (2, C), or (2, 0) where it did not measure.
+# variance, (2, C), or (2, 0) without BN.
 _LIBRARY = torch.library.Library('ssn_mm', 'DEF')
 _LIBRARY.define(
     'switch_norm(Tensor x, Tensor logits, Tensor? weight, Tensor? bias, Tensor? radius, '
@@ -56,7 +56,7 @@ def switch_norm(
         x: The map, (N, C, *spatial).
         logits: What the ratios are made of.
         norm: The description, without the normalizers that do not fit the shape.
-        channels: γ and β; and running statistics where BN is to use them in place of the batch's.
+        channels: γ and β; and the running statistics that FBN reads.
         update: Running statistics to update with the batch's; None for none.
         kernels: Name of the backend; '' for the best.
 
@@ -84,7 +84,11 @@ def _flat(norm: Norm) -> tuple[str, str, float, int, bool]:
     return norm.source, norm.names, norm.eps, norm.num_groups, norm.sync
 
 
-def _norm(source: str, names: str, eps: float, num_groups: int, sync: bool) -> Norm:
+def _norm(
+    source: str, names: str, eps: float, num_groups: int, sync: bool, running_mean: Tensor | None
+) -> Norm:
+    if running_mean is not None and 'FBN' not in names:  # a program from before there was FBN
+        names = names.replace('BN', 'FBN')
     return Norm(tuple(names.split(',')), eps, num_groups, sync, source=source)
 
 
@@ -92,7 +96,8 @@ def _forward(
     x, logits, weight, bias, radius, running_mean, running_var,
     source, normalizers, eps, num_groups, sync, kernels,
 ):  # fmt: skip
-    backend, norm = load_kernels(kernels, x), _norm(source, normalizers, eps, num_groups, sync)
+    backend = load_kernels(kernels, x)
+    norm = _norm(source, normalizers, eps, num_groups, sync, running_mean)
     x = _dense(x)
     wide = torch.float64 if x.dtype is torch.float64 else torch.float32
     given = (logits, radius, weight, bias, running_mean, running_var)
@@ -100,24 +105,27 @@ def _forward(
     logits, channels = Logits(values, radius), PerChannel(*channels)
     if backend.forward is not None and not sync:
         return backend.forward(x, logits, norm, channels)
-    mean, var = backend.moments(x)
-    if sync:
-        batch, share = backend.joint_moments(mean, var, x.numel() // x.size(1))
-        channels = PerChannel(channels.weight, channels.bias, *batch.unbind())
+    if set(norm.normalizers) == {'FBN'}:  # which measures nothing
+        mean, var = x.new_zeros(2, *x.shape[:2], dtype=wide).unbind()
     else:
-        share = mean.new_ones(1)
-    mixed = backend.mix(mean, var, logits, norm, channels)
+        mean, var = backend.moments(x)
+    if sync:
+        joint, share = backend.joint_moments(mean, var, x.numel() // x.size(1))
+    else:
+        joint, share = None, mean.new_ones(1)
+    mixed = backend.mix(mean, var, logits, norm, channels, joint)
     y = backend.affine(x, mixed.shift, mixed.scale, channels.bias)
     maps = (mean, var, mixed.shift, mixed.rstd, mixed.scale)
     state = Saved(*maps, mixed.stretch, mixed.bend, share).pack()
-    return y, mixed.ratios, state, batch if sync else mixed.batch
+    return y, mixed.ratios, state, mixed.batch
 
 
 def _backward(
     dy, x, logits, weight, running_mean, running_var, ratios, state, batch,
     source, normalizers, num_groups, sync, kernels,
 ):  # fmt: skip
-    backend, norm = load_kernels(kernels, x), _norm(source, normalizers, 0.0, num_groups, sync)
+    backend = load_kernels(kernels, x)
+    norm = _norm(source, normalizers, 0.0, num_groups, sync, running_mean)
     x = _dense(x)
     dy = _like_map(dy, x)
     wide = state.dtype
@@ -151,9 +159,8 @@ def _forward_fake(
     source, normalizers, eps, num_groups, sync, kernels,
 ):  # fmt: skip
     n, c = x.shape[:2]
-    names = normalizers.split(',')
-    measures = 'BN' in names and running_mean is None
-    shapes = [(2, len(names)), (state_size(n, c),), (2, c if measures else 0)]
+    names = _norm(source, normalizers, eps, num_groups, sync, running_mean).normalizers
+    shapes = [(2, len(names)), (state_size(n, c),), (2, c if 'BN' in names else 0)]
     wide = torch.promote_types(x.dtype, torch.float32)
     return torch.empty_like(_dense(x)), *(x.new_empty(shape, dtype=wide) for shape in shapes)
 
@@ -197,7 +204,7 @@ def _differentiable_gradients(
     """The reference's gradients for x, logits, weight and bias; empty for what needs none."""
     again = torch.is_grad_enabled()
     with torch.enable_grad():
-        norm = _norm(source, normalizers, eps, num_groups, sync)
+        norm = _norm(source, normalizers, eps, num_groups, sync, running_mean)
         channels = PerChannel(weight, bias, running_mean, running_var)
         y, _ = reference_switch_norm(x, Logits(logits, radius), norm, channels, None)
     given = (x, logits, weight, bias)

@@ -39,7 +39,7 @@ class Mixed(NamedTuple):
         shift: The mixed mean M, (N, C).
         rstd: R, (N, C).
         scale: γR, (N, C).
-        batch: BN's mean and biased variance, (2, C); (2, 0) where it did not measure the batch.
+        batch: BN's mean and biased variance, (2, C); (2, 0) without BN.
     """
 
     ratios: Tensor
@@ -51,7 +51,14 @@ class Mixed(NamedTuple):
     batch: Tensor
 
 
-def mix(mean: Tensor, var: Tensor, logits: Logits, norm: Norm, channels: PerChannel) -> Mixed:
+def mix(
+    mean: Tensor,
+    var: Tensor,
+    logits: Logits,
+    norm: Norm,
+    channels: PerChannel,
+    joint: Tensor | None = None,
+) -> Mixed:
     """Mixes instance moments.
 
     Every tensor is float32, or every one is float64.
@@ -61,7 +68,9 @@ def mix(mean: Tensor, var: Tensor, logits: Logits, norm: Norm, channels: PerChan
         var: Biased variances of the instances, (N, C).
         logits: What the ratios are made of.
         norm: The description of the normalization.
-        channels: γ, and the running statistics that BN uses in place of the batch's.
+        channels: γ, and the running statistics that FBN reads.
+        joint: BN's mean and biased variance over all processes, (2, C), which it uses in place of
+            those of ``mean`` and ``var``; None where it does not span processes.
     """
     normalizers, values = norm.normalizers, logits.values
     if norm.source == 'selected':
@@ -72,7 +81,10 @@ def mix(mean: Tensor, var: Tensor, logits: Logits, norm: Norm, channels: PerChan
     if logits.radius is not None:
         ratios, stretch, bend = solve(logits.values, logits.radius)
         stretch, bend = stretch.squeeze(-1), bend.squeeze(-1)
-    merged = [_merge(name, mean, var, channels, norm.num_groups) for name in normalizers]
+    batch = mean.new_empty(2, 0) if joint is None else joint
+    if joint is None and 'BN' in normalizers:
+        batch = torch.cat(batch_moments(mean, var))
+    merged = [_merge(name, mean, var, batch, channels, norm.num_groups) for name in normalizers]
     shift, mixed_var = mean.new_zeros(()), mean.new_full((), norm.eps)
     for (m, v), p, p_var in zip(merged, *(row.unbind() for row in ratios.unbind()), strict=True):
         shift = torch.addcmul(shift, m, p)
@@ -80,9 +92,6 @@ def mix(mean: Tensor, var: Tensor, logits: Logits, norm: Norm, channels: PerChan
     rstd = mixed_var.rsqrt().expand_as(mean).contiguous()
     shift = shift.expand_as(mean).contiguous()
     scale = rstd.clone() if channels.weight is None else rstd * channels.weight
-    batch = mean.new_empty(2, 0)
-    if 'BN' in normalizers and channels.running_mean is None:
-        batch = torch.cat(merged[normalizers.index('BN')])
     return Mixed(ratios, stretch, bend, shift, rstd, scale, batch)
 
 
@@ -104,7 +113,7 @@ def mix_backward(
         sums: T and E, (N, C).
         logits: (2, K), as in :func:`mix`.
         norm: The description of the normalization.
-        channels: γ, and the running statistics that BN used in place of the batch's.
+        channels: γ, and the running statistics that FBN read.
         area: Elements of an instance.
         share: This process' fraction of BN's elements, (1,), where these span all processes, which
             then add up what BN needs; else None.
@@ -115,7 +124,6 @@ def mix_backward(
     """
     mean, var = moments
     total, dot = sums
-    measures = channels.running_mean is None
     is_selected = norm.source == 'selected'
     gamma_rstd, rstd = mixed.scale, mixed.rstd
     to_mean = -(gamma_rstd * total)
@@ -125,15 +133,12 @@ def mix_backward(
     for name, p, p_var in zip(
         norm.normalizers, *(row.unbind() for row in mixed.ratios.unbind()), strict=True
     ):
-        if name == 'BN' and measures:
-            m, v = mixed.batch[:, None].unbind()
-        else:
-            m, v = _merge(name, mean, var, channels, norm.num_groups)
+        m, v = _merge(name, mean, var, mixed.batch, channels, norm.num_groups)
         if not is_selected:
             dratios += [(to_mean * m).sum(), (to_var * v).sum()]
         if name == 'IN':
             dmean, dvar = torch.addcmul(dmean, to_mean, p), torch.addcmul(dvar, to_var, p_var)
-        elif name != 'BN' or measures:
+        elif name != 'FBN':
             grad_mean, grad_var = _average(name, to_mean, to_var, norm.num_groups)
             grad_mean, grad_var = grad_mean * p, grad_var * p_var
             if name == 'BN' and share is not None:
@@ -165,19 +170,21 @@ def joint_moments(mean: Tensor, var: Tensor, elements: int) -> tuple[Tensor, Ten
     return batch, elements / total
 
 
-def _merge(name: str, mean: Tensor, var: Tensor, channels: PerChannel, num_groups: int) -> Moments:
-    """A normalizer's moments, broadcastable to (N, C), from instance moments (N, C)."""
+def _merge(
+    name: str, mean: Tensor, var: Tensor, batch: Tensor, channels: PerChannel, num_groups: int
+) -> Moments:
+    """A normalizer's moments, broadcastable to (N, C), from instance moments (N, C) and BN's."""
     if name == 'IN':
         return mean, var
     if name == 'LN':
         return layer_moments(mean, var)
     if name == 'GN':
         return group_moments(mean, var, num_groups)
-    if name != 'BN':
-        raise no_case(name, 'mix._merge')
-    if channels.running_mean is not None and channels.running_var is not None:
+    if name == 'BN':
+        return batch[:1], batch[1:]
+    if name == 'FBN' and channels.running_mean is not None and channels.running_var is not None:
         return channels.running_mean[None], channels.running_var[None]
-    return batch_moments(mean, var)
+    raise no_case(name, 'mix._merge')
 
 
 def _average(name: str, to_mean: Tensor, to_var: Tensor, num_groups: int) -> Moments:

@@ -33,7 +33,7 @@ def switch_norm(
         logits: What the ratios are made of. Where a selection is given by name they get a gradient
             of 0.
         norm: The description, without the normalizers that do not fit the shape.
-        channels: γ and β; and running statistics where BN is to use them in place of the batch's.
+        channels: γ and β; and the running statistics that FBN reads.
         update: Running statistics to update with the batch's; None for none.
 
     Returns:
@@ -81,11 +81,13 @@ def _mix_moments(
             moments.append(layer_moments(mean, var))
         elif name == 'GN':
             moments.append(group_moments(mean, var, norm.num_groups))
+        elif name == 'FBN' and channels.running_mean is not None:
+            assert channels.running_var is not None
+            moments.append(
+                (channels.running_mean.to(mean)[None], channels.running_var.to(var)[None])
+            )
         elif name != 'BN':
             raise no_case(name, 'the reference')
-        elif channels.running_mean is not None and channels.running_var is not None:
-            used = channels.running_mean.to(mean), channels.running_var.to(var)
-            moments.append((used[0][None], used[1][None]))
         else:
             total: int | Tensor = count
             if norm.sync and not count:  # the other processes wait for this one, too

@@ -150,7 +150,7 @@ def is_faster_in_torch(name: str, x: Tensor) -> bool:
 
     Group norm keeps a contiguous group in the cache between its passes.
     """
-    return name != 'BN' and x.is_contiguous()
+    return name not in ('BN', 'FBN') and x.is_contiguous()
 
 
 def switch_norm(
@@ -169,7 +169,7 @@ def switch_norm(
     if update is None:
         return layer(*given, *options, None, None, 0.0)[:2]
     mean, var, momentum = update.running_mean, update.running_var, update.momentum
-    if isinstance(momentum, float):
+    if isinstance(momentum, float) and update.fixed is None:
         y, ratios, batch = layer(*given, *options, mean, var, momentum)
     else:
         y, ratios, batch = layer(*given, *options, None, None, 0.0)

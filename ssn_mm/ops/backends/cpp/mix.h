@@ -9,7 +9,7 @@
 #include "sparsestmax.h"
 #include "switch_norm.h"
 
-static_assert(kKinds == 4,
+static_assert(kKinds == 5,
               "Numbers, Merged, mix and mix_backward lack the formula of a further kind");
 enum Source { kRatios, kLogits, kSelected };  // what the logits are; ratios are two rows of k
 
@@ -25,13 +25,18 @@ struct Recipe {
       if (this->kind(i) == kind) return true;
     return false;
   }
+  bool measures() const {
+    for (int i = 0; i < k; ++i)
+      if (kind(i) != kFBN) return true;
+    return false;
+  }
 };
 
 // A row of ratios by kind, 0 for normalizers that do not take part.
 template <class A> struct Shares {
   A of[kKinds] = {};
   Shares(const Recipe& q, const A* ratios) {
-    for (int i = 0; i < q.k; ++i) of[q.kind(i)] = ratios[i];
+    for (int i = 0; i < q.k; ++i) of[q.kind(i)] += ratios[i];  // FBN may occur twice
   }
 };
 
@@ -40,10 +45,11 @@ template <class A> bool takes_part(const Recipe& q, Kind kind, const A* ratios) 
   return Shares<A>(q, ratios).of[kind] != 0 || Shares<A>(q, ratios + q.k).of[kind] != 0;
 }
 
-// A number for each set that LN, BN and GN measure: (N), (C) and (N, groups); 0 without them.
+// A number for each set that LN, BN and GN measure: (N), (C) and (N, groups); 0 without them. FBN's
+// sets are BN's; averages of gradients over them are the same, and in bn whether BN is there or not.
 template <class A> struct Numbers {
-  std::vector<A> ln, bn, gn;
-  explicit Numbers(const Recipe& q) : ln(q.n), bn(q.c), gn(q.n * q.groups) {}
+  std::vector<A> ln, bn, gn, fbn;
+  explicit Numbers(const Recipe& q) : ln(q.n), bn(q.c), gn(q.n * q.groups), fbn(q.c) {}
 };
 
 constexpr Int kStrip = 256;  // channels whose sums stay in the first cache
@@ -95,7 +101,7 @@ void average_batch(const Recipe& q, const Numbers<A>& centre, Numbers<A>& to, F 
   });
 }
 
-// The moments of LN, BN and GN by Chan's formula: mean of variances + variance of means.
+// The moments of LN, BN and GN by Chan's formula: mean of variances + variance of means; and FBN's.
 template <class A> struct Merged {
   Numbers<A> mean, var;
 
@@ -109,12 +115,11 @@ template <class A> struct Merged {
     };
     average_samples(q, mean, mean, value);
     average_samples(q, mean, var, spread);
+    average_batch(q, mean, mean, value);
+    average_batch(q, mean, var, spread);
     if (running_mean) {
-      mean.bn.assign(running_mean, running_mean + c);
-      var.bn.assign(running_var, running_var + c);
-    } else {
-      average_batch(q, mean, mean, value);
-      average_batch(q, mean, var, spread);
+      mean.fbn.assign(running_mean, running_mean + c);
+      var.fbn.assign(running_var, running_var + c);
     }
   }
 };
@@ -142,20 +147,23 @@ void mix(const Recipe& q, const A* m, const A* v, const A* logits, Source source
   const Shares<A> mean(q, ratios), var(q, ratios + q.k);
   const Int width = q.c / q.groups;
   const A *bn_mean = merged.mean.bn.data(), *bn_var = merged.var.bn.data();
+  const A *fbn_mean = merged.mean.fbn.data(), *fbn_var = merged.var.fbn.data();
   each(q.n * q.groups, q.threads, [&](Int g) {
     Int n = g / q.groups, o = n * q.c;
     A same = mean.of[kLN] * merged.mean.ln[n] + mean.of[kGN] * merged.mean.gn[g];
     A same_var = var.of[kLN] * merged.var.ln[n] + var.of[kGN] * merged.var.gn[g] + A(q.eps);
     A in = mean.of[kIN], bn = mean.of[kBN], in_var = var.of[kIN], bn_var_share = var.of[kBN];
+    A fbn = mean.of[kFBN], fbn_var_share = var.of[kFBN];
 #pragma omp simd
     for (Int i = g % q.groups * width; i < (g % q.groups + 1) * width; ++i) {
-      shift[o + i] = in * m[o + i] + bn * bn_mean[i] + same;
-      A r = 1 / std::sqrt(in_var * v[o + i] + bn_var_share * bn_var[i] + same_var);
+      shift[o + i] = in * m[o + i] + bn * bn_mean[i] + fbn * fbn_mean[i] + same;
+      A r = 1 / std::sqrt(in_var * v[o + i] + bn_var_share * bn_var[i] +
+                          fbn_var_share * fbn_var[i] + same_var);
       rstd[o + i] = r;
       scale[o + i] = weight ? weight[i] * r : r;
     }
   });
-  if (q.has(kBN) && !running_mean) {
+  if (q.has(kBN)) {
     std::copy(bn_mean, bn_mean + q.c, batch);
     std::copy(bn_var, bn_var + q.c, batch + q.c);
   }
@@ -194,7 +202,6 @@ void mix_backward(const Recipe& q, Int area, const A* m, const A* v, const A* ra
   const Shares<A> mean(q, ratios), var(q, ratios + q.k);
   std::vector<double> in(2 * q.n);  // dp of IN, by sample
   const Int width = q.c / q.groups;
-  const bool batch = q.has(kBN) && !running_mean;
   each(q.n, q.threads, [&](Int n) {
     Int o = n * q.c;
     double p = 0, p_var = 0;
@@ -206,7 +213,7 @@ void mix_backward(const Recipe& q, Int area, const A* m, const A* v, const A* ra
     in[2 * n] = p;
     in[2 * n + 1] = p_var;
     const A in_mean = mean.of[kIN], in_var = var.of[kIN], part = A(1) / area;
-    const A bn = batch ? mean.of[kBN] : A(0), bn_var = batch ? var.of[kBN] : A(0);
+    const A bn = mean.of[kBN], bn_var = var.of[kBN];
     A ln = var.of[kLN] * to_var.ln[n], ln_middle = merged.mean.ln[n];
     for (Int g = n * q.groups; g < (n + 1) * q.groups; ++g) {
       A gn = var.of[kGN] * to_var.gn[g], gn_middle = merged.mean.gn[g];
@@ -241,6 +248,7 @@ void mix_backward(const Recipe& q, Int area, const A* m, const A* v, const A* ra
     const Numbers<A>&g = row ? to_var : to_mean, &value = row ? merged.var : merged.mean;
     dp[row][kLN] = inner(g.ln, value.ln, q.c);
     dp[row][kBN] = inner(g.bn, value.bn, q.n);
+    dp[row][kFBN] = inner(g.bn, value.fbn, q.n);
     dp[row][kGN] = inner(g.gn, value.gn, width);
     double z[kKinds], p[kKinds], grad[kKinds], dz[kKinds];
     for (int i = 0; i < q.k; ++i) grad[i] = dp[row][q.kind(i)];

@@ -59,7 +59,8 @@ void forward(const Shape& map, const Recipe& recipe, const T* x, const A* logits
     *scale = rstd + size, *curve = scale + size;
   std::vector<A> scratch(updated_mean ? 2 * map.c : 0);
   if (updated_mean) batch = scratch.data();
-  moments(map, x, mean, var);
+  if (recipe.measures()) moments(map, x, mean, var);
+  else std::fill(mean, shift, A(0));
   mix(recipe, mean, var, logits, source, radius, weight, running_mean, running_var, ratios, curve,
       shift, rstd, scale, batch);
   affine(map, x, shift, scale, bias, y);

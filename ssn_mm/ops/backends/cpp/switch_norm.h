@@ -4,7 +4,7 @@
 #include <cstdint>
 
 using Int = int64_t;
-enum Kind { kIN, kLN, kBN, kGN, kKinds };  // the normalizers; torch_ops.cpp has their names
+enum Kind { kIN, kLN, kBN, kGN, kFBN, kKinds };  // the normalizers; torch_ops.cpp has their names
 
 bool ssn_moments(int dtype, Int n, Int c, Int s, int channels_last, int threads, const void* x,
                  void* mean, void* var);
@@ -16,7 +16,8 @@ bool ssn_affine_grad(int dtype, Int n, Int c, Int s, int channels_last, int thre
                      const void* dy, const void* x, const void* shift, const void* scale,
                      const void* slope, const void* offset, void* dx);
 // The whole operator, for k normalizers, at most kKinds. state has the parts of backends/saved.py. updated_mean and updated_var, if
-// given, are running statistics to update where BN takes part; else batch, 2 x C, takes the batch's.
+// given, are running statistics to update where BN takes part, not among running_mean and
+// running_var, which FBN reads; else batch, 2 x C, takes the batch's.
 bool ssn_forward(int dtype, Int n, Int c, Int s, int channels_last, int threads, Int groups,
                  int kinds, int k, double eps, int source, double radius, double momentum,
                  const void* x, const void* logits, const void* weight, const void* bias,

@@ -92,7 +92,7 @@ Tensor affine_grad(const Tensor& dy, const Tensor& x, const Tensor& shift, const
   return dx;
 }
 
-constexpr std::string_view kNames[] = {"IN", "LN", "BN", "GN"};  // in the order of Kind
+constexpr std::string_view kNames[] = {"IN", "LN", "BN", "GN", "FBN"};  // in the order of Kind
 static_assert(std::size(kNames) == kKinds && 4 * kKinds <= 31);  // four bits of an int for each
 
 // Names with commas between as bits, see Recipe; and 1 group where GN is not among them.
@@ -136,7 +136,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> forward(
   const bool updates = updated_mean && updated_mean->scalar_type() == type &&
                        updated_mean->is_contiguous() && updated_var->scalar_type() == type &&
                        updated_var->is_contiguous();
-  const bool measures = names.has_bn && !used_mean && !updates;
+  const bool measures = names.has_bn && !updates;
   Tensor batch = at::empty({2, measures ? c : 0}, options);
   void *mean = nullptr, *var = nullptr;
   if (updates) {

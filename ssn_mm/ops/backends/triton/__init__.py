@@ -14,15 +14,7 @@ from ..mix import Mixed
 from ..record import FLOATS, Backend
 from ..saved import Saved, state_size, unpack
 from .kernels import affine_kernel, merge_kernel, reduce_kernel
-from .mix_kernels import (
-    FIXED,
-    OWN,
-    READ,
-    columns_kernel,
-    mix_grad_kernel,
-    mix_kernel,
-    ratios_grad_kernel,
-)
+from .mix_kernels import columns_kernel, mix_grad_kernel, mix_kernel, ratios_grad_kernel
 from .plans import (
     cdiv,
     is_too_wide,
@@ -41,8 +33,8 @@ def why_not(device: torch.device, dtype: torch.dtype) -> str:
 
 
 def is_faster_in_torch(name: str, x: Tensor) -> bool:
-    """Whether torch's own layer is faster for this normalizer alone: batch norm, by cuDNN, is."""
-    return name == 'BN'
+    """Whether torch's own layer is faster for this normalizer alone: batch norm is."""
+    return name in ('BN', 'FBN')
 
 
 def forward(
@@ -55,8 +47,11 @@ def forward(
     n, c = x.shape[:2]
     state = values.new_empty(state_size(n, c))
     saved = unpack(state, n, c)
-    _reduce(None, x, None, (saved.mean, saved.var))
-    mixed = mix(saved.mean, saved.var, logits, norm, channels, saved)
+    if set(norm.normalizers) == {'FBN'}:  # which measures nothing
+        state[: 2 * n * c].zero_()
+    else:
+        _reduce(None, x, None, (saved.mean, saved.var))
+    mixed = mix(saved.mean, saved.var, logits, norm, channels, out=saved)
     y = affine(x, mixed.shift, mixed.scale, channels.bias)
     return y, mixed.ratios, state, mixed.batch
 
@@ -85,27 +80,28 @@ def affine_grad(
 
 def mix(
     mean: Tensor, var: Tensor, logits: Logits, norm: Norm, channels: PerChannel,
-    out: Saved | None = None,
+    joint: Tensor | None = None, out: Saved | None = None,
 ) -> Mixed:  # fmt: skip
     """Mixes as ``backends.mix.mix`` does, into the parts of ``out`` where it is given."""
     (n, c), k = mean.shape, len(norm.normalizers)
     if is_too_wide(mean, norm):
-        mixed = plain.mix(mean, var, logits, norm, channels)
+        mixed = plain.mix(mean, var, logits, norm, channels, joint)
         if out is not None:
             for name in ('stretch', 'bend', 'shift', 'rstd', 'scale'):
                 getattr(out, name).copy_(getattr(mixed, name))
             out.share.fill_(1)
         return mixed
     programs, sizes, constants = plan_cells(mean, norm)
-    measure = 'BN' in norm.normalizers and channels.running_mean is None
+    measure = 'BN' in norm.normalizers and joint is None
     if out is None:
         out = unpack(mean.new_empty(state_size(n, c)), n, c)
-    ratios, batch = mean.new_empty(2, k), mean.new_empty(2, c if measure else 0)
-    bn = batch if measure else (channels.running_mean, channels.running_var)
+    ratios = mean.new_empty(2, k)
+    batch = mean.new_empty(2, c if measure else 0) if joint is None else joint
+    bn = batch if batch.numel() else (None, None)
     if measure and programs > 1:
         _merge((mean, var), batch, n, 1, n)
     wanted = None if norm.source == 'selected' else logits.values
-    inputs = (mean, var, wanted, logits.radius, channels.weight, *bn)
+    inputs = (mean, var, wanted, logits.radius, channels.weight, *bn, *channels[2:])
     curve = (out.stretch, out.bend)
     outputs = (ratios, *curve, out.shift, out.rstd, out.scale, out.share)
     constants |= dict(eps=norm.eps, full=one_hot_radius(k), measure=measure and programs == 1)
@@ -145,7 +141,7 @@ def mix_backward(
     dlogits = parts = None if wanted is None else torch.empty_like(wanted)
     if wanted is not None and programs > 1:
         parts = mean.new_empty(programs, 2, k)
-    measured = channels.running_mean is None and 'BN' in norm.normalizers
+    measured = 'BN' in norm.normalizers
     sums_over = (*sums, mixed.rstd, mixed.scale)
     selection = (wanted, mixed.ratios, mixed.stretch, mixed.bend)
     apart = programs > 1 or share is not None
@@ -154,10 +150,9 @@ def mix_backward(
         _sum_columns(sums_over, mixed.ratios, columns, bn, norm)
     if bn is not None and share is not None:
         sum_processes(bn)
-    source = FIXED if not measured else READ if apart else OWN
-    constants |= dict(constrained=constrained, whole=programs == 1, bn=source.value)
-    bn_moments = mixed.batch if measured else (channels.running_mean, channels.running_var)
-    inputs = (mean, var, *sums_over, *bn_moments, bn, share, *selection)
+    constants |= dict(constrained=constrained, whole=programs == 1)
+    bn_moments = mixed.batch if measured else (None, None)
+    inputs = (mean, var, *sums_over, *bn_moments, *channels[2:], bn, share, *selection)
     outputs = (slope, offset, parts, *((None, None) if apart else columns))
     _run(mix_grad_kernel, programs, *inputs, *outputs, *sizes, area, **constants)
     if parts is not dlogits:

@@ -13,8 +13,7 @@ from .plans import KINDS
 
 _IN, _LN = tl.constexpr(KINDS['IN']), tl.constexpr(KINDS['LN'])
 _BN, _GN = tl.constexpr(KINDS['BN']), tl.constexpr(KINDS['GN'])
-# where BN's averages of the gradients come from: there are none, this program, or memory
-FIXED, OWN, READ = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2)
+_FBN = tl.constexpr(KINDS['FBN'])
 _TIE = tl.constexpr(TIE_DISTANCE)
 
 
@@ -144,11 +143,14 @@ def _average(t, n, groups, size, kind: tl.constexpr):
 
 @triton.jit
 def _merged(
-    mean, var, bn_mean_ptr, bn_var_ptr, inside, channel, known, n, groups, size,
-    kind: tl.constexpr, measure: tl.constexpr,
+    mean, var, bn_mean_ptr, bn_var_ptr, running_mean_ptr, running_var_ptr, inside, channel, known,
+    n, groups, size, kind: tl.constexpr, measure: tl.constexpr,
 ):  # fmt: skip
-    """m_k and v_k of `backends.mix`; BN's are read, or measured and stored."""
-    if (kind == _BN) & (not measure):
+    """m_k and v_k of `backends.mix`; BN's are read, or measured and stored; FBN's are read."""
+    if kind == _FBN:
+        m = tl.load(running_mean_ptr + channel, mask=known, other=0.0)
+        v = tl.load(running_var_ptr + channel, mask=known, other=0.0)
+    elif (kind == _BN) & (not measure):
         m = tl.load(bn_mean_ptr + channel, mask=known, other=0.0)
         v = tl.load(bn_var_ptr + channel, mask=known, other=0.0)
     else:
@@ -164,7 +166,8 @@ def _merged(
 @triton.jit
 def mix_kernel(
     mean_ptr, var_ptr, logits_ptr, radius_ptr, weight_ptr, bn_mean_ptr, bn_var_ptr,
-    ratios_ptr, stretch_ptr, bend_ptr, shift_ptr, rstd_ptr, scale_ptr, share_ptr, n, groups, size,
+    running_mean_ptr, running_var_ptr, ratios_ptr, stretch_ptr, bend_ptr, shift_ptr, rstd_ptr,
+    scale_ptr, share_ptr, n, groups, size,
     eps: tl.constexpr, full: tl.constexpr, measure: tl.constexpr, kinds: tl.constexpr,
     bits: tl.constexpr, k: tl.constexpr, block_k: tl.constexpr,
     block_n: tl.constexpr, block_g: tl.constexpr, block_j: tl.constexpr,
@@ -181,8 +184,8 @@ def mix_kernel(
     shift, rstd = tl.zeros_like(mean), tl.full(mean.shape, eps, mean.dtype)
     for i in tl.static_range(k):
         m, v = _merged(
-            mean, var, bn_mean_ptr, bn_var_ptr, inside, channel, known, n, groups, size,
-            (kinds >> bits * i) % (1 << bits), measure,
+            mean, var, bn_mean_ptr, bn_var_ptr, running_mean_ptr, running_var_ptr, inside, channel,
+            known, n, groups, size, (kinds >> bits * i) % (1 << bits), measure,
         )  # fmt: skip
         shift += m * tl.sum(tl.where((column == i) & (row == 0), p, 0.0))
         rstd += v * tl.sum(tl.where((column == i) & (row == 1), p, 0.0))
@@ -241,9 +244,10 @@ def columns_kernel(
 @triton.jit
 def mix_grad_kernel(
     mean_ptr, var_ptr, total_ptr, dot_ptr, rstd_ptr, scale_ptr,
-    bn_mean_ptr, bn_var_ptr, bn_ptr, share_ptr, z_ptr, p_ptr, stretch_ptr, bend_ptr,
+    bn_mean_ptr, bn_var_ptr, running_mean_ptr, running_var_ptr, bn_ptr, share_ptr,
+    z_ptr, p_ptr, stretch_ptr, bend_ptr,
     slope_ptr, offset_ptr, dlogits_ptr, dbias_ptr, dweight_ptr, n, groups, size, area,
-    constrained: tl.constexpr, whole: tl.constexpr, bn: tl.constexpr, kinds: tl.constexpr,
+    constrained: tl.constexpr, whole: tl.constexpr, kinds: tl.constexpr,
     bits: tl.constexpr, k: tl.constexpr, block_k: tl.constexpr,
     block_n: tl.constexpr, block_g: tl.constexpr, block_j: tl.constexpr,
 ):  # fmt: skip
@@ -266,15 +270,15 @@ def mix_grad_kernel(
     dmean, dvar = tl.zeros_like(mean), tl.zeros_like(mean)
     for i in tl.static_range(k):
         m, v = _merged(
-            mean, var, bn_mean_ptr, bn_var_ptr, inside, channel, known, n, groups, size,
-            (kinds >> bits * i) % (1 << bits), False,
+            mean, var, bn_mean_ptr, bn_var_ptr, running_mean_ptr, running_var_ptr, inside, channel,
+            known, n, groups, size, (kinds >> bits * i) % (1 << bits), False,
         )  # fmt: skip
         if dlogits_ptr is not None:
             dp += tl.where((column == i) & (row == 0), tl.sum(to_mean * (m - origin)), 0.0)
             dp += tl.where((column == i) & (row == 1), tl.sum(to_var * v), 0.0)
-        if ((kinds >> bits * i) % (1 << bits) == _BN) & (bn == FIXED):
+        if (kinds >> bits * i) % (1 << bits) == _FBN:
             g_mean, g_var = tl.zeros_like(mean), tl.zeros_like(mean)
-        elif ((kinds >> bits * i) % (1 << bits) == _BN) & (bn == READ):
+        elif ((kinds >> bits * i) % (1 << bits) == _BN) & (bn_ptr is not None):
             # sums over all samples, with p
             g_mean = tl.load(bn_ptr + channel, mask=known, other=0.0) / n
             g_var = tl.load(bn_ptr + groups * size + channel, mask=known, other=0.0) / n

@@ -23,7 +23,7 @@ _WIDEST = 4096  # cells of float32 that one sample may have
 _SPLIT = 1024  # cells of a program where samples are split
 _PARTS = 1024  # parts that one program merges; with more there are several, and another launch
 
-KINDS = {'IN': 0, 'LN': 1, 'BN': 2, 'GN': 3}  # what the kernels tell normalizers apart by
+KINDS = {'IN': 0, 'LN': 1, 'BN': 2, 'GN': 3, 'FBN': 4}  # what the kernels tell normalizers apart by
 _KIND_BITS = max(KINDS.values()).bit_length()  # of `kinds`, for each normalizer
 
 
