@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from ssn_mm.cli.arguments import KeyValues
-from ssn_mm.cli.results import add_suites_dir
+from ssn_mm.cli.results import add_norms, add_suites_dir, norms_of
 from ssn_mm.cli.run_suite import run_suite
 from ssn_mm.cli.tool import run_tool
 from ssn_mm.suites.queue import Machine
@@ -22,6 +22,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('suite', type=Path, help='suite file, see configs/suites/')
     add_suites_dir(parser)
+    add_norms(parser)
     parser.add_argument(
         '--out',
         type=Path,
@@ -65,7 +66,8 @@ def parse_args() -> argparse.Namespace:
 def main() -> int:
     args = parse_args()
     machine = Machine(args.jobs, args.cluster, args.cluster_options)
-    return run_suite(args.suite, machine, args.gpus, args.stale, args.work_dir, args.out)
+    norms = norms_of(args)
+    return run_suite(args.suite, machine, args.gpus, args.stale, args.work_dir, args.out, norms)
 
 
 if __name__ == '__main__':

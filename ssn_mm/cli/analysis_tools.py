@@ -13,32 +13,35 @@ from ..suites.unfinished import unselected
 from ..visualization.ratio_figures import plot_layers, plot_network, plot_progress
 from ..visualization.report import write_report
 from ..visualization.trajectory import plot_trajectory
-from .results import read_source, work_dir_option
+from .results import AS_STATED, Norms, read_source, work_dir_option
 
 
-def report(source: Path, work_dir: Path, out: Path | None = None) -> None:
+def report(source: Path, work_dir: Path, out: Path | None = None, norms: Norms = AS_STATED) -> None:
     """Writes a page of results and its figures, and prints where it is and what is missing.
 
     Args:
         source: Work dir of a training, suite file, or file of results.
         work_dir: Folder of all suites.
         out: Folder to write; None is report/ beside the results.
+        norms: What a suite compares.
     """
-    results, folder = read_source(source, work_dir)
+    results, folder = read_source(source, work_dir, norms)
     out = out or folder / 'report'
     check_folder(out)
     print(f'Written: {write_report(results, out)}', *notes(results), sep='\n')
 
 
-def print_tables(source: Path, work_dir: Path) -> None:
+def print_tables(source: Path, work_dir: Path, norms: Norms = AS_STATED) -> None:
     """Prints the tables of results as Markdown; takes what :func:`report` takes."""
-    results, _ = read_source(source, work_dir)
+    results, _ = read_source(source, work_dir, norms)
     for title, (text, note) in tables(results).items():
         print(f'## {title}\n\n{text}\n\n{note}\n')
     print('\n'.join(notes(results)))
 
 
-def fill_tables(source: Path, work_dir: Path, page: Path, check: bool = False) -> int:
+def fill_tables(
+    source: Path, work_dir: Path, page: Path, check: bool = False, norms: Norms = AS_STATED
+) -> int:
     """Puts the tables of results into a Markdown page.
 
     Args:
@@ -46,18 +49,19 @@ def fill_tables(source: Path, work_dir: Path, page: Path, check: bool = False) -
         work_dir: Folder of all suites.
         page: The page.
         check: Whether to compare and write nothing.
+        norms: What a suite compares.
 
     Returns:
         The exit code: 1 if ``check`` finds another text, and says the command that writes it.
     """
-    results, _ = read_source(source, work_dir)
+    results, _ = read_source(source, work_dir, norms)
     check_writes([] if check else [page], [source])
     old = page.read_text(encoding='utf-8')
     new = fill_page(old, results)
     if not check:
         write_atomically(page, new.encode())
     elif new != old:
-        words = [source, *work_dir_option(work_dir), '--into', page]
+        words = [source, *work_dir_option(work_dir), *norms.options(), '--into', page]
         again = command('analysis_tools/make_tables.py', *words)
         print(f'{page} differs from {source}; run\n    {again}', file=sys.stderr)
         return 1

@@ -1,12 +1,15 @@
 """Where tools take results from, a suite, a work dir or a file of results, and their arguments."""
 
 import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..commands import command
+from ..contestants import load_contestants
 from ..suites.plan import results_of
 from ..suites.results import Results, read_results, results_of_suite, results_of_training
-from ..suites.suite import read_suite
+from ..suites.suite import Suite, read_suite
 
 WORK_DIR = Path('work_dirs/suites')
 
@@ -21,6 +24,62 @@ def add_suites_dir(parser: argparse.ArgumentParser) -> None:
     )
 
 
+@dataclass(frozen=True)
+class Norms:
+    """The norms that a command asks a suite to compare.
+
+    Attributes:
+        names: Labels of the suite's configs, and contestants; None for what the suite's file says.
+        files: Files, or folders of files, that register contestants.
+    """
+
+    names: Sequence[str] | None = None
+    files: Sequence[Path] = ()
+
+    def read_suite(self, file: Path) -> Suite:
+        """Reads a suite with these norms.
+
+        Raises:
+            FileNotFoundError: There is no such suite, or a file that is named.
+            ValueError: The suite, a file of contestants or a name is wrong.
+        """
+        for path in self.files:
+            load_contestants(path)
+        return read_suite(file, self.names)
+
+    def options(self) -> list[str | Path]:
+        """The words of a printed command that asks for the same norms."""
+        words: list[str | Path] = ['--norms', *self.names] if self.names else []
+        return words + (['--contestants', *self.files] if self.files else [])
+
+
+AS_STATED = Norms()
+
+
+def add_norms(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--norms`` and ``--contestants``, the norms that a suite compares."""
+    parser.add_argument(
+        '--norms',
+        nargs='+',
+        metavar='NAME',
+        help="what a suite compares: labels of its configs, and contestants, which inherit BN's "
+        "config; all: every one of both (default: the suite's own), see docs/contestants.md",
+    )
+    parser.add_argument(
+        '--contestants',
+        nargs='+',
+        type=Path,
+        default=[],
+        metavar='PATH',
+        help='files, or folders of files, that register norms of yours',
+    )
+
+
+def norms_of(args: argparse.Namespace) -> Norms:
+    """What :func:`add_norms` has read."""
+    return Norms(args.norms, args.contestants)
+
+
 def add_source(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of :func:`read_source`."""
     parser.add_argument(
@@ -29,14 +88,18 @@ def add_source(parser: argparse.ArgumentParser) -> None:
         help='work dir of a training, suite file, or results.jsonl of tools/run_suite.py',
     )
     add_suites_dir(parser)
+    add_norms(parser)
 
 
-def read_source(source: Path, work_dir: Path = WORK_DIR) -> tuple[Results, Path]:
+def read_source(
+    source: Path, work_dir: Path = WORK_DIR, norms: Norms = AS_STATED
+) -> tuple[Results, Path]:
     """Reads results; returns them, and the folder they lie in.
 
     Args:
         source: A training's work dir, a suite file or a file of results.
         work_dir: Folder of all suites.
+        norms: What a suite compares.
 
     Raises:
         FileNotFoundError: There is no such file, or no result of the suite.
@@ -46,11 +109,11 @@ def read_source(source: Path, work_dir: Path = WORK_DIR) -> tuple[Results, Path]
         return results_of_training(source), source
     if source.suffix == '.jsonl':
         return read_results(source), source.parent
-    suite = read_suite(source)
+    suite = norms.read_suite(source)
     folder = work_dir / suite.name
     rows = results_of(suite, folder)
     if not rows:
-        train = command('run_suite.py', source, *work_dir_option(work_dir))
+        train = command('run_suite.py', source, *work_dir_option(work_dir), *norms.options())
         raise FileNotFoundError(f'no results in {folder}; train its runs first:\n    {train}')
     return results_of_suite(suite, rows), folder
 

@@ -9,14 +9,14 @@ from ..commands import command
 from ..files import check_folder, check_writes
 from ..shipped import OWN, shipped
 from ..suites.job import Commands
+from ..suites.norms import check_norms
 from ..suites.plan import results_of, take_over
 from ..suites.progress import Board
 from ..suites.queue import Machine, States
 from ..suites.results import Results, read_results, results_of_suite, write_results
 from ..suites.runs import run_suite as train_runs
-from ..suites.suite import read_suite
 from ..suites.tables import failures, mixed, notes, tables
-from .results import WORK_DIR, work_dir_option
+from .results import AS_STATED, WORK_DIR, Norms, work_dir_option
 
 
 def run_suite(
@@ -26,6 +26,7 @@ def run_suite(
     stale: str = 'refuse',
     work_dir: Path = WORK_DIR,
     out: Path | None = None,
+    norms: Norms = AS_STATED,
 ) -> int:
     """Trains the runs of a suite that are not done, and prints what all of them reached.
 
@@ -38,19 +39,21 @@ def run_suite(
         work_dir: Folder of all suites.
         out: File that has the results, too, after every run; results that it has already, and
             the work dir has not, count as done.
+        norms: What the suite compares.
 
     Returns:
         The exit code: 1 if runs failed, else 0.
 
     Raises:
         FileNotFoundError: There is no such suite, or a config of it is not there.
-        ValueError: The suite is wrong, results are of another provenance, or ``out`` is a file
-            that is read.
+        ValueError: The suite is wrong, a norm is unknown or cannot serve a network, results are of
+            another provenance, or ``out`` is a file that is read.
         OSError: ``work_dir`` or ``out`` cannot be written.
     """
-    suite = read_suite(file)
+    suite = norms.read_suite(file)
     check_writes([out] if out else [], [file, *(run.config for run in suite.runs)])
     check_folder(work_dir)
+    check_norms(suite.runs)
     folder = (work_dir / suite.name).resolve()
     if out and out.is_file():
         take_over(suite, folder, read_results(out))
@@ -66,7 +69,8 @@ def run_suite(
         write_results(out, results)
     _print_results(results)
     if results.done:
-        report = command('analysis_tools/report.py', file, *work_dir_option(work_dir))
+        words = [file, *work_dir_option(work_dir), *norms.options()]
+        report = command('analysis_tools/report.py', *words)
         print('Pictures:', report, sep='\n    ')
     return int(len(results.done) < len(suite.runs))
 

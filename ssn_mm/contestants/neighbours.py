@@ -6,7 +6,7 @@ convolutions whose output a norm reads are standardized where that norm asks for
 activation that reads the output of a norm which is one itself passes it on.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -93,7 +93,7 @@ def arrange_built(model: nn.Module) -> None:
     if not pending or not hasattr(model, 'backbone'):
         return
     try:
-        _arrange(model, lambda: _run_parts(model, pending))
+        _arrange(model, lambda: run_parts(model, pending))
     except Exception as error:
         raise ValueError(
             f'{type(model).__name__} cannot be run to see what is around '
@@ -123,17 +123,24 @@ def _pending(model: nn.Module) -> dict[nn.Module, str]:
     }
 
 
-def _run_parts(model: Any, pending: Mapping[nn.Module, str], size: int = 64) -> None:
-    """Runs backbone and neck, and each further part that has norms to arrange."""
+def run_parts(model: Any, norms: Container[nn.Module], batch: int = 2, size: int = 64) -> None:
+    """Runs a network of OpenMMLab on noise: backbone and neck, and each head that has such norms.
+
+    Args:
+        model: The network.
+        norms: The norms that are to be reached.
+        batch: Number of pictures, or of clips of eight frames.
+        size: Height and width in pixels.
+    """
     first = next(m for m in model.backbone.modules() if isinstance(m, _ConvNd))
-    shape = (2, first.in_channels, *[8] * (isinstance(first, nn.Conv3d)), size, size)
+    shape = (batch, first.in_channels, *[8] * (isinstance(first, nn.Conv3d)), size, size)
     features = model.backbone(torch.randn(shape).to(first.weight))
     if getattr(model, 'neck', None) is not None:
         features = model.neck(features)
     for name, part in model.named_children():
         if name not in ('backbone', 'neck'):
             for head in part if isinstance(part, nn.ModuleList) else [part]:
-                if not pending.keys().isdisjoint(head.modules()):
+                if any(module in norms for module in head.modules()):
                     head(features)
 
 

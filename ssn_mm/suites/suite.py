@@ -11,6 +11,9 @@
     variants = {'32': {}, '8': {'train_dataloader.batch_size': 8}}  # overrides, by name
     variant = 'images a batch'  # what these names are
     options = {'train_cfg.max_epochs': 5}  # overrides of every run
+    norms = ['GN+WS', 'DyT']  # contestants beside the configs, or 'all'
+    norm_base = 'BN'  # the label whose config they inherit
+    norm_options = dict(num_groups=8)  # for those contestants that have such options
     after = dict(SSN='BN')  # SSN starts from the last checkpoint of BN's run
     test = ['--tta']  # metrics are tools/test.py's with these arguments, not the validation's
     paper = {'BN, 32': 76.4}  # shown beside, as the paper's; else that of configs/results.yml
@@ -29,11 +32,13 @@ from typing import Any
 
 from ..config_files import read_config
 from .metafiles import load_results
+from .norms import chosen_norms, norm_overrides
 
-KINDS: dict[str, type] = dict(
+KINDS: dict[str, Any] = dict(
     title=str, configs=dict, seeds=list, metrics=list, variants=dict, variant=str, options=dict
 )
 KINDS |= dict(rule=str, after=dict, test=list, paper=dict, twin=str)
+KINDS |= dict(norms=(list, str), norm_base=str, norm_options=dict)
 NEEDED = ('title', 'configs', 'seeds', 'metrics')
 RULES = ('greater', 'less')  # as mmengine's CheckpointHook calls them
 
@@ -49,6 +54,7 @@ class Run:
         config: The config file.
         options: All overrides, the seed's included.
         after: Name of the run whose last checkpoint it starts from, if any.
+        norm: Name of the contestant whose norm the overrides put into the config, if any.
     """
 
     label: str
@@ -57,6 +63,7 @@ class Run:
     config: Path
     options: Mapping[str, Any]
     after: str | None = None
+    norm: str = ''
 
     @property
     def name(self) -> str:
@@ -100,8 +107,13 @@ def row_name(label: str, variant: str) -> str:
     return f'{label}, {variant}' if variant else label
 
 
-def read_suite(path: str | Path) -> Suite:
+def read_suite(path: str | Path, norms: Sequence[str] | None = None) -> Suite:
     """Reads a suite from a Python, YAML or JSON file.
+
+    Args:
+        path: The file.
+        norms: The labels and contestants that the grid has in the place of those of the file, see
+            :func:`.norms.chosen_norms`.
 
     Raises:
         FileNotFoundError: There is no such file, or a config that it names.
@@ -109,6 +121,10 @@ def read_suite(path: str | Path) -> Suite:
     """
     path = Path(path)
     stated = _read(path)
+    stated['configs'] = chosen_norms(stated, norms)
+    if norms is not None and 'after' in stated:
+        labels = stated['configs']
+        stated['after'] = {k: v for k, v in stated['after'].items() if {k, v} <= labels.keys()}
     runs = list(_grid(stated, path.parent))
     if gone := sorted({str(run.config) for run in runs if not run.config.is_file()}):
         raise FileNotFoundError(f'{path} names configs that are not there: {", ".join(gone)}')
@@ -145,7 +161,9 @@ def _read(path: Path) -> dict[str, Any]:
     for key, value in stated.items():
         empty = key not in ('test', 'paper') and not value
         if not isinstance(value, KINDS[key]) or empty:
-            raise ValueError(f'{path}: {key} must be a {KINDS[key].__name__}, got {value!r}')
+            kinds = KINDS[key] if isinstance(KINDS[key], tuple) else (KINDS[key],)
+            words = ' or '.join(kind.__name__ for kind in kinds)
+            raise ValueError(f'{path}: {key} must be a {words}, got {value!r}')
     for label, own in stated['configs'].items():
         if not isinstance(own, str) and not (
             isinstance(own, dict) and 'config' in own and own.keys() <= {'config', 'options'}
@@ -166,6 +184,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _grid(stated: Mapping[str, Any], folder: Path) -> Iterator[Run]:
     variants = stated.get('variants') or {'': {}}
+    known: dict[tuple[str, str], dict[str, Any]] = {}  # overrides of contestants
     for seed, (variant, own), (label, stated_config) in itertools.product(
         stated['seeds'], variants.items(), stated['configs'].items()
     ):
@@ -173,9 +192,14 @@ def _grid(stated: Mapping[str, Any], folder: Path) -> Iterator[Run]:
         config = (folder / about['config'].replace('{variant}', str(variant))).resolve()
         options = {**stated.get('options', {}), **own, **about.get('options', {})}
         options['randomness.seed'] = seed
+        norm = about.get('norm', '')
+        if norm and (label, variant) not in known:
+            cfg = read_config(config, options)
+            known[label, variant] = norm_overrides(cfg, norm, stated.get('norm_options', {}))
+        options |= known.get((label, variant), {})
         first = stated.get('after', {}).get(label)
         after = run_name(first, str(variant), seed) if first else None
-        yield Run(label, str(variant), seed, config, options, after)
+        yield Run(label, str(variant), seed, config, options, after, norm)
 
 
 def _paper(
@@ -191,7 +215,7 @@ def _paper(
         found = {
             row_name(run.label, run.variant): known[run.config.stem]
             for run in runs
-            if known.get(run.config.stem) is not None
+            if known.get(run.config.stem) is not None and not run.norm
         }
     return {row: value if isinstance(value, list) else [value] for row, value in found.items()}
 

@@ -21,7 +21,11 @@ _OWN = ('#D55E00', '#009E73', '#0072B2', '#CC79A7', '#332288')
 COLOURS = dict(zip(NORMALIZERS, _OWN, strict=True))
 HATCHES = dict(zip(NORMALIZERS, ('//', '..', '', 'xx', '||'), strict=True))
 LABELS = {**COLOURS, 'SN': '#E69F00', 'SSN': '#000000'}
-OTHERS = ('#56B4E9', '#8C6D31', '#7F7F7F', '#F0E442')
+# of labels that have none of their own, by their place: as many as there are other contestants
+OTHERS = (
+    *('#56B4E9', '#8C6D31', '#7F7F7F', '#F0E442', '#AA4499', '#117733', '#88CCEE', '#882255'),
+    *('#999933', '#44AA99', '#661100'),
+)
 DASHES = ('-', '--', '-.', ':', (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)))
 MARKERS = 'os^vDP*X'
 ROWS = ('mean', 'variance')  # of a layer's ratios

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from ssn_mm.cli.analysis_tools import fill_tables, print_tables
-from ssn_mm.cli.results import add_source
+from ssn_mm.cli.results import add_source, norms_of
 from ssn_mm.cli.tool import run_tool
 
 
@@ -32,8 +32,8 @@ def parse_args() -> argparse.Namespace:
 def main() -> int | None:
     args = parse_args()
     if args.into:
-        return fill_tables(args.source, args.work_dir, args.into, args.check)
-    return print_tables(args.source, args.work_dir)
+        return fill_tables(args.source, args.work_dir, args.into, args.check, norms_of(args))
+    return print_tables(args.source, args.work_dir, norms_of(args))
 
 
 if __name__ == '__main__':

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from ssn_mm.cli.analysis_tools import report
-from ssn_mm.cli.results import add_source
+from ssn_mm.cli.results import add_source, norms_of
 from ssn_mm.cli.tool import run_tool
 
 
@@ -22,7 +22,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    report(args.source, args.work_dir, args.out)
+    report(args.source, args.work_dir, args.out, norms_of(args))
 
 
 if __name__ == '__main__':

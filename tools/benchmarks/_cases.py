@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _competitors import BASELINES, ROOT, add_layer_arguments
+from _competitors import BASELINES, ROOT, add_layer_arguments, read_competitors
 from rich.console import Console
 from rich.progress import Progress
 
@@ -25,6 +25,7 @@ def parse(
     seconds: float,
     smoke: Mapping[str, Any],
     layers: bool = True,
+    every: bool = False,
 ) -> argparse.Namespace:
     """Adds the arguments that all benchmarks take, parses and checks them.
 
@@ -34,15 +35,21 @@ def parse(
         seconds: Default of --seconds.
         smoke: Defaults of the tool's own arguments under --smoke.
         layers: Whether normalization layers compete.
+        every: Whether by default all contestants do.
     """
     if layers:
-        add_layer_arguments(parser)
+        add_layer_arguments(parser, every)
     _add_arguments(parser, rounds, seconds)
     args = parser.parse_args()
     if args.smoke:
         parser.set_defaults(rounds=2, seconds=0.0, **smoke)
         args = parser.parse_args()
     check_positive(parser, args, 'rounds', 'threads')
+    if layers:
+        try:
+            args.competitors = read_competitors(args, every)
+        except (FileNotFoundError, ValueError) as error:
+            parser.error(str(error))
     if args.device == 'cuda' and not torch.cuda.is_available():
         parser.error('--device cuda: PyTorch sees no GPU; use --device cpu')
     if args.threads is not None:
@@ -118,7 +125,7 @@ def time_cases(
     """
     check_writes([args.out] if args.out else [])
     tool = Path(sys.argv[0]).stem
-    settings = {k: v for k, v in vars(args).items() if k != 'out'}
+    settings = {k: v for k, v in vars(args).items() if k not in ('out', 'contestants')}
     settings |= dict(baselines=list(baselines), groups=list(groups), unit=unit)
     timings = Timings(tool, environment(args.device, args.seed), settings, [])
     print(', '.join(f'{k} {v}' for k, v in timings.environment.items() if v is not None))

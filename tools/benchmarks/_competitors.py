@@ -2,8 +2,9 @@
 
 Their names mean:
 
-- BN, SyncBN, GN, IN, LN: ``nn.BatchNorm``; ``nn.SyncBatchNorm`` without a process group, which
-  is its local path; ``nn.GroupNorm(32)``; ``nn.InstanceNorm(affine=True)``; ``nn.GroupNorm(1)``.
+- BN, SyncBN, GN, IN, LN, SN and other contestants: what docs/contestants.md says of them. SyncBN is
+  without a process group, which is its local path. GN+WS has GN's layer, and its cost is in the
+  convolutions of networks.
 - SN, SSN competing: three normalizers, all ratios positive. SSN's radius is 0.3, below the
   inscribed one.
 - SSN selected BN: both rows one-hot at BN, at radius 0.9.
@@ -26,7 +27,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ssn_mm import SN, SSN, set_radius
+from ssn_mm import SSN, set_radius
+from ssn_mm.contestants import contestants, find_contestant, load_contestants
 from ssn_mm.layers import ssn_layers
 from ssn_mm.ops import sparsestmax
 from ssn_mm.timing.rounds import Competitor
@@ -39,7 +41,7 @@ except ModuleNotFoundError:
     sys.exit('the benchmarks compare with tests/references.py: run them from a checkout')
 
 NORMALIZERS = ('IN', 'LN', 'BN')
-THEIRS = ('BN', 'SyncBN', 'GN', 'IN', 'LN')
+THEIRS = ('BN', 'SyncBN', 'GN', 'IN', 'LN')  # which networks are timed with by default
 OURS = ('SN', 'SSN competing', 'SSN selected BN', 'SSN figure 5')
 AUTHORS = "authors' formula"
 BASELINES = ('BN', 'GN', AUTHORS)
@@ -89,19 +91,12 @@ def build_layer(name: str, num_features: int, rank: int) -> nn.Module:
     """A layer by its competitor's name, for maps of 2 or 3 spatial dimensions.
 
     Raises:
-        ValueError: The layer cannot have so many channels.
+        ValueError: The layer cannot have so many channels, or there is none of this name.
     """
-    makers: dict[str, Callable[[], nn.Module]] = {
-        'BN': lambda: getattr(nn, f'BatchNorm{rank}d')(num_features),
-        'SyncBN': lambda: nn.SyncBatchNorm(num_features),
-        'GN': lambda: nn.GroupNorm(32, num_features),
-        'IN': lambda: getattr(nn, f'InstanceNorm{rank}d')(num_features, affine=True),
-        'LN': lambda: nn.GroupNorm(1, num_features),
-        'SN': lambda: SN(num_features),
-        AUTHORS: lambda: AuthorsFormula(num_features),
-    }
-    if name in makers:
-        return makers[name]()
+    if name == AUTHORS:
+        return AuthorsFormula(num_features)
+    if not name.startswith('SSN '):
+        return find_contestant(name).build(num_features, rank)
     layer = SSN(num_features)
     arrange(layer, name)
     return layer
@@ -117,24 +112,36 @@ def named_competitors(
         build: Makes the competitor of a name and a backend; None for the best that is available.
     """
     found: dict[str, Competitor | str] = {}
-    for name in (*THEIRS, *OURS, AUTHORS):
-        if name in args.competitors:
-            for backend in args.backends if name in OURS else ['auto']:
-                forced = None if backend == 'auto' else backend
-                found[f'{name} [{forced}]' if forced else name] = build(name, forced)
+    for name in args.competitors:
+        for backend in args.backends if name in OURS else ['auto']:
+            forced = None if backend == 'auto' else backend
+            found[f'{name} [{forced}]' if forced else name] = build(name, forced)
     return found
 
 
-def add_layer_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments that say which layers compete."""
-    everyone = (*THEIRS, *OURS, AUTHORS)
+def add_layer_arguments(parser: argparse.ArgumentParser, every: bool) -> None:
+    """Adds the arguments that say which layers compete.
+
+    Args:
+        parser: The tool's parser.
+        every: Whether by default all contestants compete, not only the paper's and SyncBN.
+    """
+    default = 'all' if every else ', '.join(map(repr, (*THEIRS, *OURS, AUTHORS)))
     parser.add_argument(
         '--competitors',
         nargs='+',
-        default=list(everyone),
-        choices=everyone,
         metavar='NAME',
-        help=f'which layers compete, out of {", ".join(map(repr, everyone))} (default: all)',
+        help=f'which layers compete: contestants, or {", ".join(map(repr, (*OURS[1:], AUTHORS)))} '
+        f'(default: {default})',
+    )
+    parser.add_argument(
+        '--contestants',
+        nargs='+',
+        type=Path,
+        default=[],
+        metavar='PATH',
+        help='files, or folders of files, that register norms of yours, see docs/contestants.md; '
+        'they compete, too, where --competitors says nothing',
     )
     parser.add_argument(
         '--backends',
@@ -143,3 +150,22 @@ def add_layer_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='NAME',
         help='backends that SN and SSN run on; auto: the best that is available (default: auto)',
     )
+
+
+def read_competitors(args: argparse.Namespace, every: bool) -> list[str]:
+    """The names of the layers that compete, in the order of tables.
+
+    Raises:
+        FileNotFoundError: A file of contestants is not there.
+        ValueError: A file is no contestant, or a name is unknown.
+    """
+    own = [contestant.name for path in args.contestants for contestant in load_contestants(path)]
+    others = [name for name in contestants() if name not in (*THEIRS, 'SN', 'SSN')]
+    everyone = [*THEIRS, *OURS, AUTHORS, *others]
+    if args.competitors is None:
+        return everyone if every else [*THEIRS, *OURS, AUTHORS, *own]
+    for name in set(args.competitors) - set(everyone):
+        if name == 'SSN':
+            raise ValueError(f'SSN competes as one of {", ".join(map(repr, OURS[1:]))}')
+        find_contestant(name)
+    return [name for name in everyone if name in args.competitors]

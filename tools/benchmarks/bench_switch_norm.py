@@ -49,7 +49,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--channels-last', action='store_true', help='measure every case in channels_last, too'
     )
-    args = parse(parser, rounds=5, seconds=20.0, smoke=SMOKE)
+    args = parse(parser, rounds=5, seconds=20.0, smoke=SMOKE, every=True)
     try:
         args.shapes = [shape for text in args.shapes for shape in read_shape(text, args.images)]
     except ValueError as error:

@@ -31,18 +31,10 @@ from mmpretrain.structures import DataSample
 from mmseg.structures import SegDataSample
 
 from ssn_mm.cli.tool import run_tool
+from ssn_mm.contestants import find_contestant
 from ssn_mm.timing.rounds import Competitor
 
 MODELS.register_module(name='_AuthorsFormula', module=AuthorsFormula)
-NORMS = {  # for images; for videos BN and IN have a 3d behind their names
-    'BN': dict(type='BN'),
-    'SyncBN': dict(type='SyncBN'),
-    'GN': dict(type='GN', num_groups=32),
-    'IN': dict(type='IN', affine=True),
-    'LN': dict(type='GN', num_groups=1),
-    'SN': dict(type='SN'),
-    AUTHORS: dict(type='_AuthorsFormula'),
-}
 SCOPES = dict(resnet50='mmpretrain', resnet101='mmpretrain', deeplab='mmseg', i3d='mmaction')
 IMAGES = dict(resnet50=8, deeplab=2, i3d=2)  # what two CPU cores step through in a second or two
 SIZES = dict(resnet50=128, deeplab=128, i3d=112)
@@ -113,9 +105,9 @@ def model_config(model: str, width: int) -> dict[str, Any]:
 def build_model(model: str, norm: str, width: int, seed: int) -> BaseModel:
     """A network in training; the seed gives all of one kind the same weights."""
     cfg = model_config(model, width)
-    norm_cfg = dict(NORMS.get(norm, dict(type='SSN')))
-    if model == 'i3d' and norm in ('BN', 'IN'):
-        norm_cfg['type'] += '3d'
+    norm_cfg = dict(type='SSN' if norm.startswith('SSN ') else '_AuthorsFormula')
+    if not norm.startswith('SSN ') and norm != AUTHORS:
+        norm_cfg = find_contestant(norm).config(3 if model == 'i3d' else 2)
     for part in ('backbone', 'decode_head', 'auxiliary_head'):
         if part in cfg:
             cfg[part]['norm_cfg'] = dict(norm_cfg)

@@ -1,0 +1,7 @@
+# Every contestant on videos: action recognition as long as table 5 in small, one seed.
+_base_ = './table5_digits.py'
+title = 'Contestants: I3D on moving digits'
+seeds = [0]
+norms = 'all'
+# networks are narrow, trainings short: batch renormalization is batch norm for the first 60 steps
+norm_options = dict(num_groups=8, momentum=0.1, steps=(60, 250, 400))
