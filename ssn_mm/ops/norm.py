@@ -35,6 +35,11 @@ class Norm(NamedTuple):
         """The normalizers as operators take them: with commas between."""
         return ','.join(self.normalizers)
 
+    @property
+    def measures(self) -> bool:
+        """Whether a normalizer measures the map, as all but FBN do."""
+        return any(name != 'FBN' for name in self.normalizers)
+
 
 class Logits(NamedTuple):
     """What the importance ratios of a switchable normalization are made of.

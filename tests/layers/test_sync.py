@@ -1,6 +1,7 @@
 """BN's statistics over two processes."""
 
 import os
+from functools import partial
 
 import pytest
 import torch
@@ -20,7 +21,20 @@ def sync_ssn():
     return SyncSSN(6, eps=1e-3)
 
 
+def with_fbn(normalizers=('IN', 'FBN', 'BN'), **options):
+    """A layer with statistics as of an earlier training."""
+    layer = SSN(6, normalizers, eps=1e-3, **options)
+    layer.running_mean.copy_(torch.linspace(-1, 1, 6)), layer.running_var.fill_(2)
+    return layer
+
+
+def updated(**options):
+    return with_fbn(('IN', 'FBN'), update_fbn=True, **options)
+
+
+PLAIN = {'beside FBN': with_fbn, 'FBN': updated}
 LAYERS = {'SSN': lambda: SSN(6, eps=1e-3, sync=True), 'SyncSSN': sync_ssn}
+LAYERS |= {kind: partial(build, sync=True) for kind, build in PLAIN.items()}
 
 
 def run(layer, x, dy):
@@ -35,7 +49,8 @@ def compare_with_the_joint_batch(rank, kind, backends=('',), first=2):
     generator = torch.Generator().manual_seed(0)
     x, dy = torch.randn(2, 5, 6, 3, 3, generator=generator).double()
     mine = (slice(0, first), slice(first, 5))[rank]  # batches of different size
-    joint_y, joint_dx, joint = run(SSN(6, eps=1e-3), x, dy)
+    plain = PLAIN.get(kind, lambda: SSN(6, eps=1e-3))
+    joint_y, joint_dx, joint = run(plain(), x, dy)
     for name in backends:
         os.environ['SSN_MM_BACKEND'] = name
         y, dx, layer = run(LAYERS[kind](), x[mine], dy[mine])
@@ -58,10 +73,12 @@ def test_every_backend_measures_the_joint_batch_exactly(tmp_path):
     if not torch.cuda.is_available():
         pytest.importorskip('ssn_mm.ops.backends.triton')
     on_ranks(2, tmp_path, compare_with_the_joint_batch, 'SSN', BACKENDS)
+    on_ranks(2, tmp_path, compare_with_the_joint_batch, 'beside FBN', BACKENDS)
 
 
 def test_a_process_without_samples_takes_part_and_waits_for_none(tmp_path):
-    on_ranks(2, tmp_path, compare_with_the_joint_batch, 'SSN', ('', 'reference'), 5, seconds=30)
+    for kind in ('SSN', *PLAIN):
+        on_ranks(2, tmp_path, compare_with_the_joint_batch, kind, ('', 'reference'), 5, seconds=30)
 
 
 def compare_maps_of_different_size(rank):

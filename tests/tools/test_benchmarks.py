@@ -65,7 +65,7 @@ def test_layer_rows_become_a_page_and_a_picture(run_tool, call, tmp_path):
     smoke = ('--smoke', '--threads', '1', '--out', out, '--backends', 'auto', 'reference')
     code, output = run_tool(*tool('bench_switch_norm', *smoke))
     assert code == 0, output
-    assert "time / BN | time / GN | time / authors' formula | memory / BN" in output
+    assert "time / BN | time / GN | time / authors' formula | time / FrozenBN" in output
     header, rows = rows_of(out)
     assert header['tool'] == 'bench_switch_norm'
     assert header['environment']['threads'] == 1
@@ -73,11 +73,12 @@ def test_layer_rows_become_a_page_and_a_picture(run_tool, call, tmp_path):
     names = {row['competitor'] for row in rows}
     assert {'BN', 'SyncBN', 'GN', 'IN', 'LN', 'SN', "authors' formula", 'copy'} < names
     assert {'SSN competing', 'SSN selected BN [reference]', 'SSN figure 5'} < names
+    assert {'FrozenBN', 'SSN selected FBN'} < names
     assert len(rows) == 2 * len(names)
     ssn = next(row for row in rows if row['competitor'] == 'SSN competing')
     assert set(ssn['seconds']) == set(ssn['roofline']) == {'forward', 'backward', 'total'}
     assert ssn['bytes'] == dict(forward=3 * 16384, backward=5 * 16384, total=8 * 16384)
-    assert set(ssn['ratio']) == {'BN', 'GN', "authors' formula", 'copy'}
+    assert set(ssn['ratio']) == {'BN', 'GN', "authors' formula", 'FrozenBN', 'copy'}
     assert ssn['peak_bytes'] > 2 * 16384  # y and dx
 
     code, output = run_tool(*tool('render', '--data', out.parent, '--out', tmp_path))
@@ -192,7 +193,8 @@ def test_competitors_compute_what_their_names_say():
     from _competitors import SELECTED_RADIUS, build_layer
 
     x = torch.randn(4, 32, 5, 5)
-    layers = {name: build_layer(name, 32, 2) for name in ('SSN competing', 'SSN selected BN')}
+    names = ('SSN competing', 'SSN selected BN', 'SSN selected FBN', 'FrozenBN')
+    layers = {name: build_layer(name, 32, 2) for name in names}
     assert (layers['SSN competing'].ratios() > 0.01).all()
     assert layers['SSN selected BN'].radius == torch.tensor(SELECTED_RADIUS)
     assert layers['SSN selected BN'].selected == ('BN', 'BN')
@@ -201,6 +203,7 @@ def test_competitors_compute_what_their_names_say():
     torch.testing.assert_close(layers['SSN competing'](x), authors(x), rtol=1e-4, atol=1e-5)
     bn = build_layer('BN', 32, 2)
     torch.testing.assert_close(layers['SSN selected BN'](x), bn(x), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(layers['SSN selected FBN'](x), layers['FrozenBN'](x))
 
 
 @pytest.mark.mmaction

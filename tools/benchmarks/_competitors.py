@@ -8,6 +8,7 @@ Their names mean:
 - SN, SSN competing: three normalizers, all ratios positive. SSN's radius is 0.3, below the
   inscribed one.
 - SSN selected BN: both rows one-hot at BN, at radius 0.9.
+- SSN selected FBN: both rows one-hot at FBN, which competed beside the three.
 - SSN figure 5: both rows of every layer one-hot, each for itself. The paper's figure 5 shows which
   normalizers the 53 layers of ResNet-50 selected as bars without numbers, and its text says that
   BN leads at 32 images a GPU. So the proportions are an assumption: half of the layers have
@@ -41,8 +42,9 @@ except ModuleNotFoundError:
     sys.exit('the benchmarks compare with tests/references.py: run them from a checkout')
 
 NORMALIZERS = ('IN', 'LN', 'BN')
+WITH_FBN = (*NORMALIZERS, 'FBN')  # of 'SSN selected FBN'
 THEIRS = ('BN', 'SyncBN', 'GN', 'IN', 'LN')  # which networks are timed with by default
-OURS = ('SN', 'SSN competing', 'SSN selected BN', 'SSN figure 5')
+OURS = ('SN', 'SSN competing', 'SSN selected BN', 'SSN selected FBN', 'SSN figure 5')
 AUTHORS = "authors' formula"
 BASELINES = ('BN', 'GN', AUTHORS)
 # what layers of 'SSN figure 5' have selected in turn: every pair once in 16 layers
@@ -80,8 +82,11 @@ def arrange(model: nn.Module, name: str) -> None:
             pair = ('BN', 'BN')
             if name == 'SSN figure 5':
                 pair = MEANS[index % 4], VARIANCES[index // 4 % 4]
+            elif name == 'SSN selected FBN':
+                pair = ('FBN', 'FBN')
+                layer.num_batches_tracked.fill_(1)  # its statistics, 0 and 1, are meant
             logits = torch.tensor(
-                [[float(n == selected) for n in NORMALIZERS] for selected in pair]
+                [[float(n == selected) for n in layer.normalizers] for selected in pair]
             )
         layer.ratio_logits.copy_(logits)
     set_radius(model, COMPETING_RADIUS if name == 'SSN competing' else SELECTED_RADIUS)
@@ -97,7 +102,7 @@ def build_layer(name: str, num_features: int, rank: int) -> nn.Module:
         return AuthorsFormula(num_features)
     if not name.startswith('SSN '):
         return find_contestant(name).build(num_features, rank)
-    layer = SSN(num_features)
+    layer = SSN(num_features, WITH_FBN if name == 'SSN selected FBN' else NORMALIZERS)
     arrange(layer, name)
     return layer
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from _cases import parse, time_cases
-from _competitors import build_layer, named_competitors
+from _competitors import BASELINES, build_layer, named_competitors
 from torch import Tensor, nn
 
 from ssn_mm import keep_selected
@@ -26,7 +26,8 @@ COPY_PASSES = 2  # reads and writes
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Time the forward and backward pass of normalization layers in training and '
-        "their peak memory, relative to nn.BatchNorm, nn.GroupNorm(32) and the authors' formula."
+        "their peak memory, relative to nn.BatchNorm, nn.GroupNorm(32), the authors' formula and "
+        'frozen nn.BatchNorm.'
     )
     parser.add_argument(
         '--shapes',
@@ -140,6 +141,7 @@ def main() -> None:
         cases,
         lambda case: build(case, args),
         groups=('dtype', 'layout'),
+        baselines=(*BASELINES, 'FrozenBN'),
         unseen=('copy',),
         finish=add_roofline,
     )

@@ -17,6 +17,7 @@ from _competitors import (
     COMPETING_RADIUS,
     ROOT,
     SELECTED_RADIUS,
+    WITH_FBN,
     AuthorsFormula,
     arrange,
     named_competitors,
@@ -106,6 +107,8 @@ def build_model(model: str, norm: str, width: int, seed: int) -> BaseModel:
     """A network in training; the seed gives all of one kind the same weights."""
     cfg = model_config(model, width)
     norm_cfg = dict(type='SSN' if norm.startswith('SSN ') else '_AuthorsFormula')
+    if norm == 'SSN selected FBN':
+        norm_cfg['normalizers'] = WITH_FBN
     if not norm.startswith('SSN ') and norm != AUTHORS:
         norm_cfg = find_contestant(norm).config(3 if model == 'i3d' else 2)
     for part in ('backbone', 'decode_head', 'auxiliary_head'):

@@ -105,10 +105,10 @@ def _forward(
     logits, channels = Logits(values, radius), PerChannel(*channels)
     if backend.forward is not None and not sync:
         return backend.forward(x, logits, norm, channels)
-    if set(norm.normalizers) == {'FBN'}:  # which measures nothing
-        mean, var = x.new_zeros(2, *x.shape[:2], dtype=wide).unbind()
-    else:
+    if norm.measures:
         mean, var = backend.moments(x)
+    else:
+        mean, var = x.new_zeros(2, *x.shape[:2], dtype=wide).unbind()
     if sync:
         joint, share = backend.joint_moments(mean, var, x.numel() // x.size(1))
     else:
@@ -143,7 +143,10 @@ def _backward(
         slope, offset, dlogits, dweight, dbias = backend.mix_backward(
             mixed, (mean, saved.var), sums, logits, norm, channels, area, share
         )
-        dx = backend.affine_grad(dy, x, mean, scale, slope, offset)
+        if norm.measures:
+            dx = backend.affine_grad(dy, x, mean, scale, slope, offset)
+        else:  # slope and offset are 0, so that the map is not needed
+            dx = backend.affine(dy, offset, scale, None)
         if dlogits is None:
             dlogits = torch.zeros_like(logits)
     like_logits, like_weight = given[:2]

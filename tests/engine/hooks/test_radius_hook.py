@@ -194,6 +194,20 @@ def test_layers_that_are_frozen_and_not_selected_are_refused(tmp_path):
     assert runner.model.norm.selected == ('LN', 'BN')
 
 
+def test_fbn_without_statistics_is_refused_with_all_layers_named(tmp_path):
+    with pytest.raises(ValueError, match=r'2 layers, norm, second: FBN .* neither measured nor'):
+        run(tmp_path / 'new', model=Net(('IN', 'LN', 'FBN')))
+    model = Net(('IN', 'LN', 'FBN'))
+    for layer in (model.norm, model.second):
+        layer.running_var.fill_(2)
+    run(tmp_path / 'loaded', model=model)
+    assert (model.norm.running_var == 2).all()
+    updating = SSN(4, ('IN', 'FBN'), update_fbn=True)
+    model.norm, model.second = updating, updating
+    run(tmp_path / 'updating', model=model)
+    assert not updating.lacks_statistics()
+
+
 def test_a_radius_beyond_r_c_from_the_start_needs_layers_that_prefer_one(tmp_path):
     with pytest.raises(ValueError, match=r'2 SSN layers prefer nothing, norm, second\.\.\.'):
         run(tmp_path / 'tied', SSNRadiusHook('constant'))

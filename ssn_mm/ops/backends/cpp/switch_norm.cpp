@@ -84,7 +84,8 @@ void backward(const Shape& map, const Recipe& recipe, Source source, const T* dy
   sums(map, dy, x, shift, total, dot);
   mix_backward(recipe, map.s, mean, var, ratios, curve, rstd, scale, total, dot, logits,
                source, running_mean, running_var, dlogits, dweight, dbias);
-  affine_grad(map, dy, x, mean, scale, dot, total, dx);
+  if (recipe.measures()) affine_grad(map, dy, x, mean, scale, dot, total, dx);
+  else affine(map, dy, total, scale, (const A*)nullptr, dx);  // offset and slope are 0
 }
 
 }  // namespace

@@ -47,10 +47,10 @@ def forward(
     n, c = x.shape[:2]
     state = values.new_empty(state_size(n, c))
     saved = unpack(state, n, c)
-    if set(norm.normalizers) == {'FBN'}:  # which measures nothing
-        state[: 2 * n * c].zero_()
-    else:
+    if norm.measures:
         _reduce(None, x, None, (saved.mean, saved.var))
+    else:
+        state[: 2 * n * c].zero_()
     mixed = mix(saved.mean, saved.var, logits, norm, channels, out=saved)
     y = affine(x, mixed.shift, mixed.scale, channels.bias)
     return y, mixed.ratios, state, mixed.batch
