@@ -3,7 +3,19 @@
 from importlib.util import find_spec
 
 from . import needs, patches  # noqa: F401, needs first: an older Python cannot read the others
-from .layers import SN, SSN, MixedNorm, SyncSSN, keep_selected, set_radius, set_selection, update_bn
+from .layers import (
+    SN,
+    SSN,
+    MixedNorm,
+    SyncSSN,
+    convert_norms,
+    keep_selected,
+    let_go,
+    plan_conversion,
+    set_radius,
+    set_selection,
+    update_bn,
+)
 from .ops import (
     circumscribed_radius,
     get_backend,
@@ -22,9 +34,12 @@ __all__ = [
     'SyncSSN',
     '__version__',
     'circumscribed_radius',
+    'convert_norms',
     'get_backend',
     'inscribed_radius',
     'keep_selected',
+    'let_go',
+    'plan_conversion',
     'set_backend',
     'set_radius',
     'set_selection',

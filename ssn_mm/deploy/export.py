@@ -22,13 +22,13 @@ TOLERANCE = 1e-4  # of the largest output; float32 reaches 1e-6 or so
 
 
 def export_program(model: nn.Module, inputs: Tensor, out: str | Path) -> float:
-    """Exports an OpenMMLab model with torch.export.
+    """Exports a network with torch.export.
 
     ``torch.export.load(out).module()(inputs)`` then needs PyTorch alone, and takes any batch and
     size. The program is run and compared with the model before it is written.
 
     Args:
-        model: A frozen network, in evaluation.
+        model: A frozen network, of OpenMMLab or any other, in evaluation.
         inputs: Preprocessed images (N, C, H, W), clips (N, M, C, T, H, W), whose scores are
             (N * M, classes), or segments of a video (N, M, C, H, W). N and M are at least 2.
         out: File to write, .pt2.
@@ -58,7 +58,7 @@ def export_program(model: nn.Module, inputs: Tensor, out: str | Path) -> float:
 def export_onnx(
     model: nn.Module, inputs: Tensor, out: str | Path, meta: dict[str, Any] | None = None
 ) -> float:
-    """Exports an OpenMMLab model as ONNX, for any batch and size.
+    """Exports a network as ONNX, for any batch and size.
 
     onnxruntime runs the file, and its outputs are compared with the model's, before it is written.
 

@@ -9,7 +9,8 @@ from torch import nn
 from ..layers import SSN, MixedNorm, ssn_layers
 from ..layers.fbn import NO_STATISTICS
 from ..layers.mixed_norm import in_evaluation
-from ..ops.normalizers import competing, no_case
+from ..layers.plain_norm import plain_norm
+from ..ops.normalizers import competing
 
 
 @torch.no_grad()
@@ -100,18 +101,15 @@ def _plain(layer: SSN, rank: int) -> nn.Module:
 def _torch_norm(layer: SSN, name: str, rank: int) -> nn.Module:
     """The layer of ``torch.nn`` that computes a normalizer, of a layer's size and options."""
     own_rank = layer.spatial_rank
-    dims = max(rank if own_rank is None else own_rank, 1) - 1  # (N, C) is 1D to torch
-    size, eps = layer.num_features, float(layer.eps)  # without its guard
-    if name == 'BN':
-        kind = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)[dims]
-        tracks = layer.running_mean is not None
-        return kind(size, eps, layer.momentum, track_running_stats=tracks)
-    if name == 'IN':
-        norm = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)[dims]
-        return norm(size, eps, affine=True)
-    if name not in ('LN', 'GN'):
-        raise no_case(name, 'deploy.freeze')
-    return nn.GroupNorm(1 if name == 'LN' else layer.num_groups, size, eps)
+    return plain_norm(
+        name,
+        layer.num_features,
+        rank if own_rank is None else own_rank,
+        float(layer.eps),  # without its guard
+        layer.momentum,
+        layer.num_groups,
+        layer.running_mean is not None,
+    )
 
 
 def _mixed_norm(layer: SSN, mean: tuple[str, ...], var: tuple[str, ...]) -> MixedNorm:

@@ -1,4 +1,4 @@
-"""A network of the three libraries as a function of tensors; this file needs PyTorch alone."""
+"""A network as a function of tensors; this file needs PyTorch alone."""
 
 from typing import Any
 
@@ -6,7 +6,11 @@ from torch import Tensor, nn
 
 
 class TensorMode(nn.Module):
-    """An OpenMMLab model as a function from its preprocessed input to the output of its head."""
+    """A model as a function from its preprocessed input to one output, that of its head.
+
+    OpenMMLab's models are called in their mode 'tensor', others as they are. Of several outputs,
+    as heads such as DANet's have them, the first is taken; of torchvision's segmentors, ``out``.
+    """
 
     model: Any
 
@@ -18,10 +22,12 @@ class TensorMode(nn.Module):
         if is_a(self.model, 'BaseRecognizer'):
             features, settings = self.model.extract_feat(inputs, test_mode=True)
             outputs = self.model.cls_head(features, **settings)
-        else:
+        elif is_a(self.model, 'BaseModel'):
             outputs = self.model(inputs, mode='tensor')
-        # a head with several outputs, such as DANet's, predicts from the first; PyTorch 2.6 records
-        # no list | tuple
+        else:
+            outputs = self.model(inputs)
+            outputs = outputs['out'] if isinstance(outputs, dict) else outputs
+        # PyTorch 2.6 records no list | tuple
         return outputs[0] if isinstance(outputs, (list, tuple)) else outputs
 
 

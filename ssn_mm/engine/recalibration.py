@@ -82,7 +82,7 @@ def measure_statistics(
         return []
     measured = {name: ChannelMoments.none(layer.running_mean) for name, layer in layers.items()}  # type: ignore[arg-type]
     with (
-        _random_numbers_kept(model),
+        random_numbers_kept(model),
         _batch_statistics(model, zip(layers.values(), rows.values(), strict=True)),
     ):
         _watch(layers, measured, batches, forward)
@@ -174,7 +174,20 @@ def _batch_statistics(
 
 
 @contextmanager
-def _random_numbers_kept(model: nn.Module) -> Iterator[None]:
+def buffers_kept(model: nn.Module) -> Iterator[None]:
+    """Within it buffers may change; afterwards they have the values that they had."""
+    kept = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for buffer, value in kept:
+                buffer.copy_(value)
+
+
+@contextmanager
+def random_numbers_kept(model: nn.Module) -> Iterator[None]:
+    """Within it random numbers are drawn as anywhere; afterwards none has been drawn."""
     python, numpy_state = random.getstate(), np.random.get_state()
     devices = sorted({p.device.index for p in model.parameters() if p.is_cuda})
     try:

@@ -2,11 +2,14 @@
 
 from ..renamed import refuse_renamed
 from .averaging import update_bn
+from .convert import ConversionPlan, convert_norms, plan_conversion
 from .driving import (
     SELECTIONS,
     check_selected,
     check_selection,
     keep_selected,
+    let_go,
+    put_ratios,
     set_radius,
     set_selection,
     ssn_layers,
@@ -20,15 +23,20 @@ __all__ = [
     'SELECTIONS',
     'SN',
     'SSN',
+    'ConversionPlan',
     'MixedNorm',
     'SwitchNorm',
     'SyncSSN',
     'block_of',
     'check_selected',
     'check_selection',
+    'convert_norms',
     'count_selected',
     'keep_selected',
     'layer_ratios',
+    'let_go',
+    'plan_conversion',
+    'put_ratios',
     'selection_by_stage',
     'set_radius',
     'set_selection',

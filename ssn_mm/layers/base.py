@@ -180,7 +180,8 @@ class SwitchNorm(RunningStatistics):
             return without_elements(x, *self.parameters(recurse=False))
         momentum: float | Tensor = 0.0 if self.momentum is None else self.momentum
         if self.momentum is None and batches is not None:
-            momentum = batches.float().reciprocal()
+            wide = torch.promote_types(self._tensor('running_mean').dtype, torch.float32)
+            momentum = batches.to(wide).reciprocal()
         norm = Norm(
             self.normalizers, self._eps, self.num_groups, self.sync, self.correction, self._source
         )

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..layers import SwitchNorm, switch_norms
 from .batch_norm import WithRunningStatistics
-from .building import finish_network
+from .building import finish_network, take_conversion
 from .importing import after_import
 
 _NUMBERS = ('f8', 'f4', 'i8', 'i4')  # dtypes in HistoryBuffers, and of the best score
@@ -160,7 +160,7 @@ def find_own_configs(config: ModuleType) -> None:
 
 
 def finish_networks(build_functions: ModuleType) -> None:
-    """Has what :func:`.building.after_build` was told called with every network that is built.
+    """Has every network that is built finished, see :mod:`.building`.
 
     Blocks hard-code what stands around a norm, and a norm that changes it can be known only when
     all is there, before an optimizer or a wrapper takes the parameters.
@@ -168,9 +168,8 @@ def finish_networks(build_functions: ModuleType) -> None:
     own = build_functions.build_from_cfg
 
     def build_from_cfg(cfg: Any, registry: Any, default_args: Any = None) -> Any:
-        built = own(cfg, registry, default_args)
-        finish_network(built)
-        return built
+        stated, options = take_conversion(cfg)
+        return finish_network(own(stated, registry, default_args), options)
 
     vars(build_functions)['build_from_cfg'] = build_from_cfg
 

@@ -65,7 +65,7 @@ PLACES = {
     'triton': triton,
     'selected_norm': selected,
     'MixedNorm': lambda: MixedNorm(4, 'RBN', 'IN')(x),
-    'deploy.freeze': frozen,
+    'plain_norm': frozen,
     'earlier_state': earlier_state,
 }
 said = {}
@@ -108,7 +108,7 @@ def test_a_name_alone_is_refused_wherever_a_normalizer_is_computed(named):
     said = json.loads(done.stdout)
     assert 'earlier_state' not in said, said
     places = 'fitting', 'the reference', 'mix._merge', 'mix._average', 'selected_norm', 'MixedNorm'
-    for place in (*places, 'the C++ kernels', 'triton', 'deploy.freeze'):
+    for place in (*places, 'the C++ kernels', 'triton', 'plain_norm'):
         refusal = said.get(place, 'nothing')
         if place != 'triton' or 'ModuleNotFoundError' not in refusal:
             assert refusal.startswith('NotImplementedError'), f'{place}: {refusal}'

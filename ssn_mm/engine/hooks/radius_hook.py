@@ -1,15 +1,21 @@
 """The hook that makes SSN layers select while mmengine trains."""
 
+import copy
+import logging
+from typing import Any
+
 import torch
 from mmengine.hooks import EMAHook
+from mmengine.logging import print_log
 from mmengine.runner import Runner
-from torch import nn
+from torch import Tensor, nn
 
 from ...layers import (
     SSN,
     check_selected,
     check_selection,
     keep_selected,
+    let_go,
     set_radius,
     set_selection,
     ssn_layers,
@@ -17,9 +23,10 @@ from ...layers import (
 )
 from ...layers.fbn import NO_STATISTICS
 from ...layers.sharded import whole
-from ...ops import circumscribed_radius
+from ...ops import circumscribed_radius, sparsestmax
 from ...renamed import selection_of
 from ...weights.loading import unwrapped
+from ..recalibration import buffers_kept, random_numbers_kept
 from ..schedules import Schedule, build_schedule, check_schedule
 from .ratios_hook import RatiosHook
 
@@ -39,6 +46,11 @@ class SSNRadiusHook(RatiosHook):
             'keep', 'relearn' or 'fix', see :func:`ssn_mm.set_selection`. A resumed training goes
             on with what it had, whichever it is.
         choices: The name of ``selection`` in configs of 0.1, which had 'freeze' for 'fix'; warns.
+        let_go: Progress, inside (0, 1), at which all rows that are one-hot are moved inside the
+            simplex, once, see :func:`ssn_mm.let_go`: for networks of ``convert_norms``, whose rows
+            start at a vertex and would stay there. The loss of that iteration's batch before and
+            after is logged. None lets no row go.
+        let_go_ratio: The ratio that these rows then have for what they were at.
 
     Raises:
         ValueError: ``selection`` is none of the three, or layers to fix have not selected; the
@@ -55,8 +67,13 @@ class SSNRadiusHook(RatiosHook):
         interval: int = 50,
         selection: str = 'keep',
         choices: str | None = None,
+        let_go: float | None = None,
+        let_go_ratio: float = 0.9,
     ) -> None:
         super().__init__(interval)
+        if let_go is not None and not 0 < let_go < 1:
+            raise ValueError(f'let_go must be a progress inside (0, 1), or None, got {let_go}')
+        self.let_go, self.let_go_ratio = let_go, let_go_ratio
         self.selection = check_selection(selection_of(choices) or selection)
         self.schedule = build_schedule(schedule)
 
@@ -69,6 +86,8 @@ class SSNRadiusHook(RatiosHook):
             check_schedule(self.schedule, circumscribed_radius(largest))
             _check_trainable(self.layers)
             _check_preferences(self.layers, self.schedule(0.0))
+            if self.let_go is not None:
+                _check_letting_go(largest, self.let_go_ratio, self.schedule(self.let_go))
         _check_statistics(unwrapped(runner.model))
         super().before_train(runner)
 
@@ -79,6 +98,14 @@ class SSNRadiusHook(RatiosHook):
             set_selection(runner.model, 'relearn')
         elif self.selection == 'fix':
             check_selected(runner.model)  # each step restores what is selected, so this is all
+        elif self.let_go is None and not any(None in m.selected for m in self.layers.values()):
+            print_log(
+                'All SSN layers have selected before the first iteration, so their ratios will not '
+                "learn. For a network of convert_norms with start='kept', say when they shall: "
+                "dict(type='SSNRadiusHook', let_go=0.1)",
+                'current',
+                logging.WARNING,
+            )
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
         """Sets the radius for this iteration."""
@@ -86,6 +113,21 @@ class SSNRadiusHook(RatiosHook):
             progress = runner.iter / max(runner.max_iters - 1, 1)
             self.radius = self.schedule(min(progress, 1.0))
             set_radius(runner.model, self.radius)
+            if self.let_go is not None and runner.iter == round(self.let_go * runner.max_iters):
+                self._let_go(runner, data_batch)
+
+    def _let_go(self, runner: Runner, data_batch: Any) -> None:
+        """Moves rows off their vertices; logs what that does to the loss of the batch."""
+        model = unwrapped(runner.model)
+        with buffers_kept(model), random_numbers_kept(model):
+            losses = let_go(model, self.let_go_ratio, lambda: _loss(runner, data_batch))
+        before, after = losses  # type: ignore[misc]
+        runner.message_hub.update_scalar('train/ssn/let_go_jump', after - before)
+        print_log(
+            f'Let go of the selected rows, whose ratio is {self.let_go_ratio} now: on this batch '
+            f'the loss is {after:.4g}, and was {before:.4g}',
+            'current',
+        )
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch=None, outputs=None
@@ -97,6 +139,17 @@ class SSNRadiusHook(RatiosHook):
                 if isinstance(hook, EMAHook):
                     _restore_copy(self.layers, dict(ssn_layers(hook.ema_model.module)))
         super().after_train_iter(runner, batch_idx, data_batch, outputs)
+
+
+def _loss(runner: Runner, data_batch: Any) -> Tensor:
+    """The loss of a batch, as a training step computes it; of all processes, each has its own."""
+    model: Any = unwrapped(runner.model)
+    with runner.optim_wrapper.optim_context(model):  # mixed precision
+        data = model.data_preprocessor(
+            copy.deepcopy(data_batch), True
+        )  # which may change the batch
+        losses = model._run_forward(data, mode='loss')
+    return model.parse_losses(losses)[0]
 
 
 @torch.no_grad()
@@ -135,6 +188,16 @@ def _check_statistics(model: nn.Module) -> None:
         raise ValueError(
             f'{len(lacking)} layers, {", ".join(lacking)}: {NO_STATISTICS}. With mmengine a '
             "checkpoint is loaded by load_from or init_cfg=dict(type='Pretrained')"
+        )
+
+
+def _check_letting_go(k: int, ratio: float, radius: float) -> None:
+    """Refuses a radius at which rows of K ratios that are let go would be one-hot all the same."""
+    rest = (1 - ratio) / (k - 1)
+    if (sparsestmax(torch.tensor([ratio] + [rest] * (k - 1)), radius) == 1).any():
+        raise ValueError(
+            f'where rows are let go the schedule gives the radius {radius:.3g}, which makes ratios '
+            f'of {ratio} one-hot again; let go earlier'
         )
 
 

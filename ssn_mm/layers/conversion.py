@@ -1,0 +1,117 @@
+"""What a conversion of norms was asked for, and what becomes of each norm."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+from ..ops.normalizers import check_normalizers
+from .base import SwitchNorm
+from .found_norm import FoundNorm
+from .switch_norm import SN, SSN, SyncSSN
+
+SWITCH_NORMS: dict[str, type[SwitchNorm]] = {'SSN': SSN, 'SyncSSN': SyncSSN, 'SN': SN}
+TARGETS = (*SWITCH_NORMS, 'BN', 'SyncBN', 'IN', 'LN', 'GN')
+_OPTIONS = ('num_groups', 'correction', 'update_fbn')  # of the layers, where a network says nothing
+
+
+@dataclass(frozen=True)
+class Options:
+    """What :func:`convert_norms` was asked for.
+
+    Attributes:
+        to: Name of the wanted norm, or a function that makes it.
+        normalizers: Ω, or None.
+        start: Which ratios a layer starts with.
+        layer: Further arguments of the layers.
+        unmeasured: Whether FBN may do without statistics.
+    """
+
+    to: str | Callable[[int], nn.Module]
+    normalizers: tuple[str, ...] | None
+    start: str | float | Mapping[str, float]
+    layer: dict[str, Any] = field(default_factory=dict)
+    unmeasured: bool = False
+
+    @classmethod
+    def of(cls, to: Any, normalizers: Any, start: Any, options: Mapping[str, Any]) -> 'Options':
+        """The options, from the arguments of :func:`convert_norms`."""
+        layer = dict(options)
+        unmeasured = bool(layer.pop('unmeasured', False))
+        is_name = normalizers is None or isinstance(normalizers, str)  # a string is refused later
+        return cls(to, normalizers if is_name else tuple(normalizers), start, layer, unmeasured)
+
+    @property
+    def name(self) -> str:
+        """The wanted norm, for messages."""
+        return self.to if isinstance(self.to, str) else getattr(self.to, '__name__', str(self.to))
+
+
+@dataclass(frozen=True, eq=False)
+class Conversion:
+    """What becomes of one norm.
+
+    Attributes:
+        module: The norm.
+        kind: Its class.
+        to: What it becomes, in words.
+        kept: What the new layer keeps.
+        lost: What it does not keep, and why; of a norm that is left, why.
+        layer: The new layer; None if the norm is left or refused.
+        refusal: Why it is refused; '' if it is not.
+    """
+
+    module: nn.Module
+    kind: str
+    to: str = 'left'
+    kept: str = ''
+    lost: str = ''
+    layer: nn.Module | None = None
+    refusal: str = ''
+
+    @classmethod
+    def left(cls, norm: FoundNorm | SwitchNorm, why: str) -> 'Conversion':
+        """The row of a norm that stays."""
+        module = norm if isinstance(norm, SwitchNorm) else norm.module
+        return cls(module, type(module).__name__, lost=why)
+
+    @classmethod
+    def refused(cls, norm: FoundNorm | SwitchNorm, why: str) -> 'Conversion':
+        """The row of a norm because of which nothing is converted."""
+        module = norm if isinstance(norm, SwitchNorm) else norm.module
+        kind = type(module).__name__ if isinstance(norm, SwitchNorm) else norm.kind
+        return cls(module, kind, refusal=why)
+
+
+def check_options(asked: Options) -> None:
+    """Raises unless the options fit each other, whatever the network is.
+
+    Raises:
+        TypeError: An option is unknown.
+        ValueError: Normalizers are unknown, or a ratio is out of its range.
+    """
+    if unknown := sorted(asked.layer.keys() - set(_OPTIONS)):
+        raise TypeError(
+            f'convert_norms knows no {", ".join(unknown)}; ε, momentum, device and dtype are those '
+            f'of the norms, and options of the new layers are {", ".join(_OPTIONS)}, unmeasured'
+        )
+    start = asked.start
+    if asked.normalizers is not None:
+        check_normalizers(asked.normalizers)
+    if asked.to not in SWITCH_NORMS and not (asked.normalizers is None and start == 'kept'):
+        raise ValueError(f'normalizers and start are for SSN and SN; {asked.name} has no ratios')
+    if isinstance(start, str):
+        if start not in ('kept', 'even'):
+            raise ValueError(f"start must be 'kept', 'even', a ratio or ratios, got {start!r}")
+    elif isinstance(start, Mapping):
+        total = sum(start.values())
+        if not start or not all(0 <= p <= 1 for p in start.values()) or total > 1 + 1e-6:
+            raise ValueError(
+                f'ratios to start with must lie in [0, 1], their sum at most 1, got {dict(start)}'
+            )
+        check_normalizers(tuple(start), at_least=1)
+    elif not 0 < start < 1:
+        raise ValueError(
+            f"the ratio to start with must lie inside (0, 1), got {start}; 1 is 'kept'"
+        )
