@@ -136,7 +136,10 @@ def test_update_fbn_averages_over_all_batches_without_momentum():
     torch.testing.assert_close(running(layer), running(plain))
 
 
-@pytest.mark.parametrize('options', [{}, dict(update_fbn=True)])
+STEADY = [{}, dict(update_fbn=True)]
+
+
+@pytest.mark.parametrize('options', STEADY)
 @pytest.mark.parametrize('reentrant', [True, False])
 def test_a_step_that_is_computed_again_sees_the_same_statistics(reentrant, options):
     plain = build(**options)
@@ -257,6 +260,18 @@ def test_copies_and_pickles_keep_the_option_and_old_ones_have_none():
     assert not pickle.loads(pickle.dumps(old)).update_fbn
 
 
+def test_logits_of_another_order_and_kind_load_with_fbn_among_them():
+    layer = build(SN, ('FBN', 'IN', 'BN'))
+    nn.init.normal_(layer.ratio_logits)
+    other = build(SSN, ('IN', 'BN', 'FBN'), measured=False)
+    other.load_state_dict(layer.state_dict())
+    torch.testing.assert_close(other(X), layer(X))
+    with pytest.raises(
+        RuntimeError, match='are for the normalizers FBN, IN, BN, and the layer has'
+    ):
+        build(SSN, ('IN', 'LN', 'BN')).load_state_dict(layer.state_dict())
+
+
 def test_states_from_before_there_was_fbn_load():
     layer = build(normalizers=('GN', 'IN', 'BN', 'LN'))
     state = layer.state_dict()
@@ -266,9 +281,10 @@ def test_states_from_before_there_was_fbn_load():
     torch.testing.assert_close(other.eval()(X), layer.eval()(X))
 
 
-def test_a_compiled_layer_with_fbn_is_the_layer():
+@pytest.mark.parametrize('options', STEADY)
+def test_a_compiled_layer_with_fbn_is_the_layer(options):
     torch.compiler.reset()
-    layer = build(normalizers=ALL)
+    layer = build(normalizers=ALL, **options)
     set_radius(layer, 0.1)
     compiled = torch.compile(copy.deepcopy(layer), fullgraph=True, backend='aot_eager')
     for _ in range(2):

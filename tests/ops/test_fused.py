@@ -25,11 +25,13 @@ def layer(channels=6, radius=0.3):
 @pytest.mark.parametrize('kernels', ON_CPU)
 @pytest.mark.parametrize('training', [True, False])
 @pytest.mark.parametrize('shape', [(2, 6, 5, 4), (3, 6)])
-def test_the_operator_keeps_the_rules_of_registered_operators(kernels, training, shape):
-    running = (None, None) if training else (torch.randn(6), torch.rand(6) + 1)
+@pytest.mark.parametrize('bn', ['BN', 'FBN'])
+def test_the_operator_keeps_the_rules_of_registered_operators(kernels, training, shape, bn):
+    measures = training and bn == 'BN'
+    running = (None, None) if measures else (torch.randn(6), torch.rand(6) + 1)
     parameters = [torch.randn(s, requires_grad=True) for s in (shape, (2, 2), 6, 6)]
     x, logits, weight, bias = parameters
-    names = 'LN,BN'
+    names = f'LN,{bn}'
     options = ('logits', names, 1e-5, 32, False, kernels)
     arguments = (x, logits, weight, bias, torch.tensor(0.3), *running, *options)
     checked = torch.library.opcheck(torch.ops.ssn_mm.switch_norm.default, arguments)
