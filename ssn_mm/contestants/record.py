@@ -48,6 +48,11 @@ class Contestant:
         """The classes of its layers for maps of two and of three spatial dimensions."""
         return self.layer if isinstance(self.layer, tuple) else (self.layer, self.layer)
 
+    @property
+    def types(self) -> set[str]:
+        """The names of its types in configs."""
+        return {self.config(rank)['type'] for rank in (2, 3)}
+
     def config(self, rank: int = 2, **options: Any) -> dict[str, Any]:
         """Its ``norm_cfg``.
 

@@ -19,6 +19,7 @@ from ..files import write_atomically
 from ..timing.rows import environment
 from .provenance import data_digest, named_now, provenance_of, weights_digest
 from .suite import Run, Suite
+from .tidying import facts_of
 from .training import METRICS, read_training
 
 RESULT, OUTPUT, LOCK = 'result.json', 'output.txt', '.lock'
@@ -148,7 +149,7 @@ def _train(
     command = [*commands.train, config, *commands.gpus, '--work-dir', folder]
     _call('training', command, folder, portion, lock)
     result: Result = dict(status='done', seconds=round(time.monotonic() - began, 1))
-    result |= dict(data=data_digest(cfg), **read_training(folder, suite.metrics))
+    result |= dict(data=data_digest(cfg), **facts_of(cfg), **read_training(folder, suite.metrics))
     checkpoint = last_checkpoint(folder)
     result['trained'] = weights_digest(checkpoint) if checkpoint else ''
     if suite.test is not None:

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from ..records import is_number
+from ..renamed import refuse_renamed
 
 PAPER = {
     'Title': 'SSN: Learning Sparse Switchable Normalization via SparsestMax',
@@ -21,8 +22,10 @@ WORDS |= {(int, str): 'a number or a text', (str, list): 'a name or a list of na
 MODEL = dict(norm=str, data=str, table=(int, str), metric=(str, list), paper=object, ours=object)
 TABLE = re.compile(r'(<!-- results -->\n).*?(<!-- /results -->)', re.DOTALL)
 
+__getattr__ = refuse_renamed(__name__, {'load_results': 'read_config_results'})
 
-def load_results(configs: Path) -> dict[str, dict[str, Any]]:
+
+def read_config_results(configs: Path) -> dict[str, dict[str, Any]]:
     """Reads ``results.yml``.
 
     Args:
@@ -94,7 +97,7 @@ def batch(name: str) -> tuple[int, int]:
 
 def render(configs: Path) -> dict[Path, str]:
     """The text that each rendered file should hold, by path: metafiles, model index, READMEs."""
-    results = load_results(configs)
+    results = read_config_results(configs)
     files = {}
     for folder, family in results.items():
         here = configs / folder

@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config_files import read_config
-from .metafiles import load_results
+from .metafiles import read_config_results
 from .norms import chosen_norms, norm_overrides
 
 KINDS: dict[str, Any] = dict(
@@ -224,6 +224,6 @@ def _known_results(folder: Path) -> dict[str, Any]:
     """The paper's results by config, from the results.yml of the configs above a folder."""
     for parent in (folder, *folder.parents):
         if (parent / 'results.yml').is_file():
-            families = load_results(parent).values()
+            families = read_config_results(parent).values()
             return {name: m['paper'] for own in families for name, m in own['models'].items()}
     return {}

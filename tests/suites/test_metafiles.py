@@ -7,12 +7,11 @@ import pytest
 import yaml
 from mmengine.config import Config
 
-from ssn_mm.suites.metafiles import batch, load_results, render
+from ssn_mm.suites.metafiles import batch, read_config_results, render
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
-MODELS = [
-    (folder, name) for folder, family in load_results(CONFIGS).items() for name in family['models']
-]
+RESULTS = read_config_results(CONFIGS)
+MODELS = [(folder, name) for folder, family in RESULTS.items() for name in family['models']]
 
 
 def test_rendered_files_are_up_to_date():
@@ -21,7 +20,7 @@ def test_rendered_files_are_up_to_date():
 
 
 def test_every_leaf_is_in_the_results_and_the_other_way_round():
-    folders = load_results(CONFIGS)
+    folders = read_config_results(CONFIGS)
     on_disk = {
         (folder, path.stem)
         for folder in folders
@@ -93,11 +92,11 @@ def test_a_row_that_lacks_something_or_has_a_wrong_value_is_refused(tmp_path, ch
     model = dict(norm='SSN', data='ADE20K', table=4, metric='mIoU', paper=39.3, ours=None)
     family = dict(title='T', task='T', architecture=['R'], models={'b_8xb2-1e': model})
     (tmp_path / 'results.yml').write_text(yaml.safe_dump(dict(a=family)))
-    load_results(tmp_path)
+    read_config_results(tmp_path)
     family['models'] = {'b_8xb2-1e': model | change}
     (tmp_path / 'results.yml').write_text(yaml.safe_dump(dict(a=family)))
     with pytest.raises(ValueError, match=message) as told:
-        load_results(tmp_path)
+        read_config_results(tmp_path)
     assert str(told.value).startswith(f'{tmp_path / "results.yml"}, b_8xb2-1e')
 
 
@@ -112,7 +111,7 @@ def test_a_row_that_lacks_something_or_has_a_wrong_value_is_refused(tmp_path, ch
 def test_a_file_that_is_no_list_of_results_is_refused(tmp_path, text, message):
     (tmp_path / 'results.yml').write_text(text)
     with pytest.raises(ValueError, match=message):
-        load_results(tmp_path)
+        read_config_results(tmp_path)
 
 
 def test_a_name_without_a_batch_is_refused():
