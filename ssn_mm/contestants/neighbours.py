@@ -6,9 +6,11 @@ convolutions whose output a norm reads are standardized where that norm asks for
 activation that reads the output of a norm which is one itself passes it on.
 """
 
+import warnings
 from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from inspect import signature
 from typing import Any
 
 import torch
@@ -93,7 +95,7 @@ def arrange_built(model: nn.Module) -> None:
     if not pending or not hasattr(model, 'backbone'):
         return
     try:
-        _arrange(model, lambda: run_parts(model, pending))
+        done = _arrange(model, lambda: run_parts(model, pending))
     except Exception as error:
         raise ValueError(
             f'{type(model).__name__} cannot be run to see what is around '
@@ -103,6 +105,12 @@ def arrange_built(model: nn.Module) -> None:
         raise ValueError(
             f'what is around {", ".join(left.values())} was not seen when '
             f'{type(model).__name__} was run; another norm has to be taken there'
+        )
+    if free := done.without_convolution:
+        warnings.warn(
+            f'{len(free)} norms that standardize the convolution before them follow none, such as '
+            f'{free[0]}; convolutions elsewhere in {type(model).__name__} stay as they are',
+            stacklevel=2,
         )
 
 
@@ -133,15 +141,18 @@ def run_parts(model: Any, norms: Container[nn.Module], batch: int = 2, size: int
         size: Height and width in pixels.
     """
     first = next(m for m in model.backbone.modules() if isinstance(m, _ConvNd))
+    batch *= getattr(model.backbone, 'num_segments', 1)  # TSM has those of a video in its batch
     shape = (batch, first.in_channels, *[8] * (isinstance(first, nn.Conv3d)), size, size)
     features = model.backbone(torch.randn(shape).to(first.weight))
     if getattr(model, 'neck', None) is not None:
         features = model.neck(features)
     for name, part in model.named_children():
-        if name not in ('backbone', 'neck'):
-            for head in part if isinstance(part, nn.ModuleList) else [part]:
-                if any(module in norms for module in head.modules()):
-                    head(features)
+        if name in ('backbone', 'neck') or not any(module in norms for module in part.modules()):
+            continue
+        outputs: list[Any] = []
+        for head in part if isinstance(part, nn.ModuleList) else [part]:
+            refines = 'prev_output' in signature(head.forward).parameters  # of a cascade
+            outputs = [head(features, *(outputs if refines else ()))]
 
 
 def _arrange(model: nn.Module, run: Callable[[], object]) -> Arrangement:
