@@ -1,5 +1,6 @@
 """What a conversion of norms was asked for, and what becomes of each norm."""
 
+import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -37,10 +38,14 @@ class Options:
     @classmethod
     def of(cls, to: Any, normalizers: Any, start: Any, options: Mapping[str, Any]) -> 'Options':
         """The options, from the arguments of :func:`convert_norms`."""
+        to = next((name for name, kind in SWITCH_NORMS.items() if to is kind), to)
         layer = dict(options)
         unmeasured = bool(layer.pop('unmeasured', False))
         is_name = normalizers is None or isinstance(normalizers, str)  # a string is refused later
-        return cls(to, normalizers if is_name else tuple(normalizers), start, layer, unmeasured)
+        names = normalizers if is_name else tuple(normalizers)
+        if isinstance(to, str) or callable(to):
+            return cls(to, names, start, layer, unmeasured)
+        raise TypeError(f'to must be the name of a norm, or a function that makes it, got {to!r}')
 
     @property
     def name(self) -> str:
@@ -96,19 +101,37 @@ def check_options(asked: Options) -> None:
             f'convert_norms knows no {", ".join(unknown)}; ε, momentum, device and dtype are those '
             f'of the norms, and options of the new layers are {", ".join(_OPTIONS)}, unmeasured'
         )
-    start = asked.start
+    groups = asked.layer.get('num_groups', 1)
+    if not isinstance(groups, int) or groups < 1:
+        raise ValueError(f'num_groups must be a whole number from 1 on, got {groups!r}')
+    if isinstance(asked.to, str) and asked.to not in TARGETS:
+        near = difflib.get_close_matches(asked.to, TARGETS, 1, 0.3)
+        hint = f'did you mean {near[0]!r}? ' if near else ''
+        raise ValueError(
+            f'to={asked.to!r} is no norm that a network can be converted to; {hint}It may be one '
+            f'of {", ".join(TARGETS)}, or a function that makes a layer from the number of channels'
+        )
     if asked.normalizers is not None:
         check_normalizers(asked.normalizers)
-    if asked.to not in SWITCH_NORMS and not (asked.normalizers is None and start == 'kept'):
+    if asked.to not in SWITCH_NORMS and not (asked.normalizers is None and asked.start == 'kept'):
         raise ValueError(f'normalizers and start are for SSN and SN; {asked.name} has no ratios')
-    if isinstance(start, str):
-        if start not in ('kept', 'even'):
-            raise ValueError(f"start must be 'kept', 'even', a ratio or ratios, got {start!r}")
-    elif isinstance(start, Mapping):
-        total = sum(start.values())
-        if not start or not all(0 <= p <= 1 for p in start.values()) or total > 1 + 1e-6:
+    _check_start(asked.start)
+
+
+def _check_start(start: Any) -> None:
+    ratios = list(start.values()) if isinstance(start, Mapping) else [start]
+    if start in ('kept', 'even'):
+        return
+    if not all(isinstance(ratio, float | int) for ratio in ratios):
+        raise ValueError(
+            f"start must be 'kept', 'even', a ratio such as 0.8, or ratios by name such as "
+            f'dict(BN=0.4, FBN=0.4), got {start!r}'
+        )
+    if isinstance(start, Mapping):
+        if not any(ratios) or not all(0 <= p <= 1 for p in ratios) or sum(ratios) > 1 + 1e-6:
             raise ValueError(
-                f'ratios to start with must lie in [0, 1], their sum at most 1, got {dict(start)}'
+                'ratios to start with must lie in [0, 1], one of them above 0, their sum at most '
+                f'1, got {dict(start)}'
             )
         check_normalizers(tuple(start), at_least=1)
     elif not 0 < start < 1:

@@ -1,22 +1,25 @@
 """Gives any network SSN, SN or another norm in the place of its normalization layers."""
 
 import copy
-import difflib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from itertools import chain
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from .base import SwitchNorm
-from .conversion import TARGETS, Conversion, Options, check_options
+from .conversion import Conversion, Options, check_options
 from .converted_norm import build_norm, convert_switch
+from .driving import switch_norms
 from .found_norm import FoundNorm, find_norm
+from .replacing import replace_modules
 
-Choice = str | Sequence[str] | Callable[[str, nn.Module], bool]
+Choice = str | Collection[str] | Callable[[str, nn.Module], bool]
 UNEQUAL = ('refuse', 'leave', 'even')
 _SHOWN = 5  # names that a message has
 
@@ -47,13 +50,7 @@ class ConversionPlan:
 
     def apply(self, model: nn.Module) -> nn.Module:
         """Puts the layers into the network that was planned for; returns it, or its replacement."""
-        if model in self.layers:
-            return self.layers[model]
-        for parent in list(model.modules()):
-            for name, child in list(parent._modules.items()):
-                if child is not None and child in self.layers:
-                    setattr(parent, name, self.layers[child])
-        return model
+        return replace_modules(model, self.layers)
 
 
 def convert_norms(
@@ -90,7 +87,8 @@ def convert_norms(
             and BN, and FBN where the network has measured running statistics. A layer gets the
             normalizer that it had in addition, where it is not among them.
         start: 'kept'; 'even', where all ratios are equal; the ratio inside (0, 1) of the normalizer
-            that a layer had, the others sharing the rest; or ratios by name, the others likewise.
+            that a layer had, the others sharing the rest; or ratios by name, the others likewise,
+            where a layer that has none of these names starts as if 'kept'.
         include: Which norms are meant: a pattern of names such as 'layer1.*', several, or a
             function of name and module. None means all.
         exclude: Which norms are not, in the same form.
@@ -107,7 +105,7 @@ def convert_norms(
         ``model``, or its copy; the new layer where it is a norm itself.
 
     Raises:
-        TypeError: An option is unknown.
+        TypeError: An option is unknown, or an argument is of the wrong type.
         ValueError: There is nothing to convert, a pattern matches no norm, a layer is refused (by
             name, with the reason), or an option does not fit. The network is left as it was.
     """
@@ -137,20 +135,15 @@ def plan_conversion(
 
     It raises what :func:`convert_norms` raises.
     """
-    if not callable(to) and to not in TARGETS:
-        near = difflib.get_close_matches(str(to), TARGETS, 1, 0.3)
-        hint = f'; did you mean {near[0]!r}?' if near else ''
-        raise ValueError(
-            f'to={to!r} is no norm that a network can be converted to{hint} It may be one of '
-            f'{", ".join(TARGETS)}, or a function that makes a layer from the number of channels'
-        )
+    if not isinstance(model, nn.Module):
+        raise TypeError(f'model must be a network (nn.Module), got {model!r}')
     if unequal not in UNEQUAL:
         raise ValueError(f'unequal must be one of {UNEQUAL}, got {unequal!r}')
     asked = Options.of(to, normalizers, start, options)
     check_options(asked)
     norms = _find(model)
     meant = _meant(norms, include, exclude)
-    rank = _rank_of_convolutions(model)
+    rank, tensors = _rank_of_convolutions(model), _tensors_near(model)
     rows = []
     for names, norm in norms.items():
         if norm not in meant:
@@ -158,10 +151,11 @@ def plan_conversion(
         elif isinstance(norm, SwitchNorm):
             row = convert_switch(norm, asked, rank)
         else:
-            row = build_norm(norm, asked, rank, unequal)
+            row = build_norm(norm, asked, rank, tensors[norm.module], unequal)
         rows.append((names, row))
-    _check(rows, asked, unequal)
+    _check(rows, asked)
     layers = {row.module: row.layer for _, row in rows if row.layer is not None}
+    _check_named(layers.values(), asked)
     return ConversionPlan(rows, layers)
 
 
@@ -188,8 +182,10 @@ def _find(model: nn.Module) -> dict[tuple[str, ...], FoundNorm | SwitchNorm]:
     if not found:
         kinds = Counter(type(m).__name__ for m in model.modules() if not any(m.children()))
         what = ', '.join(f'{count} {kind}' for kind, count in kinds.most_common(_SHOWN))
+        late = isinstance(model, torch.jit.ScriptModule | torch.fx.GraphModule)
         raise ValueError(
             f'{type(model).__name__} has no normalization layer; it has {what or "no layer"}'
+            + ('. Convert before scripting, exporting, fusing or quantizing' if late else '')
         )
     return found
 
@@ -205,9 +201,14 @@ def _meant(
 def _matching(
     norms: Mapping[tuple[str, ...], FoundNorm | SwitchNorm], choice: Choice, what: str
 ) -> set:
-    patterns: Iterable[Any] = [choice] if isinstance(choice, str) or callable(choice) else choice
+    patterns = choice if isinstance(choice, list | tuple | set | frozenset) else [choice]
     matching = set()
     for pattern in patterns:
+        if not (isinstance(pattern, str) or callable(pattern)):
+            raise TypeError(
+                f'{what} must be a pattern of names, several in a list, or a function of name and '
+                f'module, got {pattern!r}'
+            )
         own = {
             norm
             for names, norm in norms.items()
@@ -237,7 +238,31 @@ def _rank_of_convolutions(model: nn.Module) -> int | None:
     return ranks.most_common(1)[0][0] if ranks else None
 
 
-def _check(rows: Sequence[tuple[Sequence[str], Conversion]], asked: Options, unequal: str) -> None:
+def _tensors_near(model: nn.Module) -> dict[nn.Module, Tensor | None]:
+    """The last floating-point tensor up to each module, where its maps are taken to come from."""
+    tensors = chain(model.parameters(), model.buffers())
+    last = next((t for t in tensors if t.is_floating_point()), None)
+    near = {}
+    for module in model.modules():
+        own = chain(module.parameters(False), module.buffers(False))
+        last = near[module] = next((t for t in own if t.is_floating_point()), last)
+    return near
+
+
+def _check_named(layers: Iterable[nn.Module], asked: Options) -> None:
+    """Raises if ratios are stated for a normalizer that no layer has."""
+    if not isinstance(asked.start, Mapping):
+        return
+    own = {n for layer in layers for _, norm in switch_norms(layer) for n in norm.normalizers}
+    if lacking := sorted(asked.start.keys() - own):
+        raise ValueError(
+            f'start has ratios of {", ".join(lacking)}, and no layer has that among its '
+            f'normalizers {", ".join(sorted(own))}: name it in normalizers; FBN needs running '
+            'statistics that were measured or loaded, so load the weights first'
+        )
+
+
+def _check(rows: Sequence[tuple[Sequence[str], Conversion]], asked: Options) -> None:
     """Raises unless some layer is converted and none is refused."""
     refused = [(names[0] or 'the network', row) for names, row in rows if row.refusal]
     if refused:

@@ -4,7 +4,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..ops.normalizers import check_groups
 from .base import SwitchNorm
@@ -14,16 +14,25 @@ from .found_norm import FoundNorm
 from .plain_norm import plain_norm
 
 _STATISTICS = ('running_mean', 'running_var', 'num_batches_tracked')
+_HOOKS = (
+    '_forward_hooks', '_forward_hooks_with_kwargs', '_forward_hooks_always_called',
+    '_forward_pre_hooks', '_forward_pre_hooks_with_kwargs',
+    '_backward_hooks', '_backward_pre_hooks',
+)  # fmt: skip
+_STATE_HOOKS = ('_state_dict_hooks', '_load_state_dict_pre_hooks', '_load_state_dict_post_hooks')
 _CONSTANTS = {'BN', 'FBN'}  # the same in evaluation
 
 
-def build_norm(norm: FoundNorm, asked: Options, rank: int | None, unequal: str) -> Conversion:
+def build_norm(
+    norm: FoundNorm, asked: Options, rank: int | None, near: Tensor | None, unequal: str
+) -> Conversion:
     """Makes what takes the place of a norm.
 
     Args:
         norm: The norm.
         asked: What was asked for.
         rank: Spatial rank of its maps where its class does not tell.
+        near: A tensor of the network near it, whose device and type are taken where it has none.
         unequal: What to do where no normalizer equals it.
     """
     if not norm.convertible:
@@ -37,11 +46,11 @@ def build_norm(norm: FoundNorm, asked: Options, rank: int | None, unequal: str) 
         outcome = Conversion.left if unequal == 'leave' else Conversion.refused
         return outcome(norm, f'no normalizer equals it: {norm.reason}')
     if asked.to in SWITCH_NORMS:
-        return _build_switch(norm, asked)
-    return _build_plain(norm, asked, rank)
+        return _build_switch(norm, asked, near)
+    return _build_plain(norm, asked, rank, near)
 
 
-def _build_switch(norm: FoundNorm, asked: Options) -> Conversion:
+def _build_switch(norm: FoundNorm, asked: Options, near: Tensor | None) -> Conversion:
     names = _omega(norm, asked)
     if 'FBN' in names and not (norm.has_statistics or asked.unmeasured):
         return Conversion.refused(
@@ -57,7 +66,7 @@ def _build_switch(norm: FoundNorm, asked: Options) -> Conversion:
             return Conversion.refused(norm, str(error))
     kind = SWITCH_NORMS[str(asked.to)]
     affine = not norm.tensors.keys().isdisjoint(('weight', 'bias'))
-    like = next((t for t in norm.tensors.values() if t.is_floating_point()), None)
+    like = next((t for t in norm.tensors.values() if t.is_floating_point()), near)
     layer = kind(
         norm.num_features, names, norm.eps, norm.momentum, affine, groups,
         device=None if like is None else like.device, dtype=None if like is None else like.dtype,
@@ -68,6 +77,8 @@ def _build_switch(norm: FoundNorm, asked: Options) -> Conversion:
     kept, lost = _take_tensors(layer, norm)
     ratios = _start(layer.normalizers, norm.normalizer, asked.start)
     put_ratios(layer, torch.tensor([ratios, ratios]))
+    if layer.ratio_logits.is_meta:
+        lost.append('ratios: there are no values on the meta device; load them after to_empty')
     same = _CONSTANTS if norm.normalizer in _CONSTANTS else {norm.normalizer}
     if all(p == 0 or name in same for name, p in zip(layer.normalizers, ratios, strict=True)):
         kept.append('outputs')
@@ -94,6 +105,8 @@ def _start(
         return [1 / len(names)] * len(names)
     told = start if isinstance(start, Mapping) else {had: 1.0 if start == 'kept' else float(start)}  # type: ignore[arg-type]
     own = {name: told[name] for name in names if name in told}
+    if not own and had is not None:  # they are for other layers of the network
+        own = {had: 1.0}
     rest = 1 - sum(own.values())
     others = len(names) - len(own)
     total = 1.0 if others else sum(own.values())
@@ -108,9 +121,15 @@ def _take_tensors(layer: nn.Module, norm: FoundNorm) -> tuple[list[str], list[st
     for name, symbol in (('weight', 'γ'), ('bias', 'β')):
         own = norm.tensors.get(name)
         if own is None:
+            if isinstance(layer, SwitchNorm) and layer.affine:
+                layer._parameters[name].requires_grad_(False)  # type: ignore[union-attr]
+                lost.append(f'{symbol}: {norm.kind} has none, so that it stays a constant')
             continue
         if name not in layer._parameters or getattr(layer, name) is None:
             lost.append(f'{symbol}: the new layer has none')
+            continue
+        if getattr(layer, name).shape != own.shape:
+            lost.append(f'{symbol}: that of the new layer has another shape')
             continue
         # those of a frozen batch norm are constants
         layer._parameters[name] = (
@@ -141,15 +160,33 @@ def _conversion(
         layer = nn.Sequential(OrderedDict(norm=layer, **norm.after))
         layer.training = norm.module.training
         to += ' + ' + ' + '.join(type(part).__name__ for part in norm.after.values())
-    for name in ('_forward_hooks', '_forward_pre_hooks', '_backward_hooks', '_backward_pre_hooks'):
-        vars(layer)[name].update(vars(norm.module)[name])
+    _take_hooks(layer, norm.module)
+    if any(vars(norm.module)[name] for name in _STATE_HOOKS):
+        lost.append('hooks of state_dict and load_state_dict: they may hold on to the norm')
     return Conversion(norm.module, norm.kind, to, ', '.join(kept), '; '.join(lost), layer)
 
 
-def _build_plain(norm: FoundNorm, asked: Options, rank: int | None) -> Conversion:
+def _take_hooks(layer: nn.Module, module: nn.Module) -> None:
+    """Gives a layer the hooks of a module, in the same dicts, so that their handles remove them."""
+    for name in _HOOKS:
+        if own := vars(layer)[name]:  # of a layer that somebody's function made
+            own.update(vars(module)[name])
+        else:
+            vars(layer)[name] = vars(module)[name]
+    layer._is_full_backward_hook = module._is_full_backward_hook
+
+
+def _build_plain(
+    norm: FoundNorm, asked: Options, rank: int | None, near: Tensor | None
+) -> Conversion:
     """Makes a norm without ratios."""
     if callable(asked.to):
-        layer, same = asked.to(norm.num_features), False
+        try:
+            layer, same = asked.to(norm.num_features), False
+        except ValueError as error:
+            return Conversion.refused(norm, f'{asked.name}({norm.num_features}): {error}')
+        if not isinstance(layer, nn.Module):
+            raise TypeError(f'{asked.name}({norm.num_features}) must make a module, got {layer!r}')
     else:
         groups = asked.layer.get('num_groups', 32)
         if asked.to == 'GN' and norm.normalizer == 'GN':
@@ -166,7 +203,7 @@ def _build_plain(norm: FoundNorm, asked: Options, rank: int | None) -> Conversio
         if norm.tensors.keys().isdisjoint(('weight', 'bias')):
             layer.register_parameter('weight', None)
             layer.register_parameter('bias', None)
-    like = next((t for t in norm.tensors.values() if t.is_floating_point()), None)
+    like = next((t for t in norm.tensors.values() if t.is_floating_point()), near)
     if like is not None:
         layer.to(like.device, like.dtype)
     kept, lost = _take_tensors(layer, norm)
@@ -188,7 +225,7 @@ def convert_switch(layer: SwitchNorm, asked: Options, rank: int | None) -> Conve
         )
     if normalizer == 'BN' and layer.running_mean is None:
         return Conversion.refused(layer, 'it keeps no running statistics')
-    return _build_plain(_read_switch(layer, normalizer), asked, rank)
+    return _build_plain(_read_switch(layer, normalizer), asked, rank, layer.ratio_logits)
 
 
 def _convert_kind(layer: SwitchNorm, asked: Options) -> Conversion:

@@ -1,5 +1,6 @@
 """Reads a normalization layer of torch, torchvision, timm or OpenMMLab as one record."""
 
+import inspect
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,7 +19,11 @@ from .sharded import has_values, is_sharded
 _SAME_FORWARD = ('torch.nn.modules', 'timm.layers.norm', 'timm.layers.norm_act')
 _MMCV_SYNC_BN = 'mmcv.ops.sync_bn'  # whose SyncBatchNorm ('MMSyncBN') is no _BatchNorm
 _NO_NORMALIZERS = ('LocalResponseNorm', 'CrossMapLRN2d')  # they learn nothing, and have no channels
-_NAME_OF_NORM = re.compile(r'Norm1?(Act|Tlu)?([123]d)?(Fp32|[A-Z]\w?\w?)?$')
+_NAME_OF_NORM = re.compile(
+    r'Norm1?(Act|Tlu)?([123]d)?(Fp32|[A-Z]\w?\w?)?$|^(InPlace|Inplace)A(BN|bn)(Sync)?$'
+)
+_FROZEN = ('FrozenBatchNorm', 'FrozenBN')  # in the names of batch norms whose numbers are constants
+_PARTS = {'drop', 'act'}  # of timm's norms, run in this order on their result
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -80,8 +85,13 @@ def find_norm(module: nn.Module) -> FoundNorm | None:
         return _refused_part(
             module, kind, 'it is quantized, or prepared for it; convert before quantizing'
         )
+    if kind == 'OptimizedModule' and (own := find_norm(module._orig_mod)):  # type: ignore[arg-type]
+        reason = 'it is compiled by itself; convert before torch.compile'
+        return FoundNorm(module=module, kind=own.kind, reason=reason, convertible=False)
     if isinstance(module, SwitchNorm) or not _has_name_of_norm(module, kind):
         return None
+    if any(name in kind for name in _FROZEN):
+        return _read_frozen(module, kind)
     reader = next((read for kinds, read in _READERS if isinstance(module, kinds)), None)
     if reader is None:
         return _read_by_name(module, kind)
@@ -102,7 +112,9 @@ def _has_name_of_norm(module: nn.Module, kind: str) -> bool:
         return True
     if kind in _NO_NORMALIZERS or not _NAME_OF_NORM.search(kind):
         return False
-    return {name for name, _ in module.named_children()} <= {'drop', 'act'}  # else a block
+    if type(module).__module__.startswith('torch.nn.utils'):  # spectral and weight norm
+        return False
+    return {name for name, _ in module.named_children()} <= _PARTS  # else a block
 
 
 def _unreadable(module: nn.Module) -> str:
@@ -123,6 +135,8 @@ def _unreadable(module: nn.Module) -> str:
             return (
                 f'its {name} is computed (weight_norm, spectral_norm or pruning); remove that first'
             )
+    if 'activation_post_process' in module._modules:
+        return 'it is observed for quantization; convert before preparing the network for it'
     same = type(module).__module__.startswith(_SAME_FORWARD)
     inherited = type(module).forward in (
         _BatchNorm.forward, nn.SyncBatchNorm.forward, nn.GroupNorm.forward,
@@ -150,7 +164,7 @@ def _after(module: nn.Module) -> dict[str, nn.Module]:
     return {
         name: part
         for name, part in module.named_children()
-        if name in ('drop', 'act') and not isinstance(part, nn.Identity)
+        if name in _PARTS and not isinstance(part, nn.Identity)
     }
 
 
@@ -211,12 +225,16 @@ def _read_instance_norm(module: _InstanceNorm, kind: str) -> FoundNorm:
 
 
 def _read_layer_norm(module: nn.LayerNorm, kind: str) -> FoundNorm:
-    on_maps = '2d' in kind
-    reason = 'it measures the channels of every pixel by itself'
+    on_maps, reason = '2d' in kind, 'it measures the channels of every pixel by itself'
+    options = list(inspect.signature(module.forward).parameters)[1:]
+    if not on_maps:
+        reason = 'its channels are the last dimension, not the second'
+    elif options:
+        on_maps, reason = False, f'its forward pass takes {options[0]}, as SSN does not'
     return FoundNorm(
         module=module,
         kind=kind,
-        reason=reason if on_maps else 'its channels are the last dimension, not the second',
+        reason=reason,
         convertible=on_maps,
         num_features=module.normalized_shape[-1],
         eps=module.eps,
@@ -226,24 +244,31 @@ def _read_layer_norm(module: nn.LayerNorm, kind: str) -> FoundNorm:
     )
 
 
+def _read_frozen(module: nn.Module, kind: str) -> FoundNorm:
+    """Reads a batch norm of constants, of which the libraries share the name alone."""
+    tensors, reason = _tensors(module), ''
+    if not {'running_mean', 'running_var'} <= tensors.keys():
+        reason = 'it has no running_mean and running_var'
+    elif not isinstance(getattr(module, 'eps', None), float | int):  # DETR writes it into forward
+        reason = 'its ε is not known, since it has no eps; set it (module.eps = 1e-5), then convert'
+    if reason:
+        return FoundNorm(module=module, kind=kind, reason=reason, convertible=False)
+    return FoundNorm(
+        module=module,
+        kind=kind,
+        normalizer='FBN',
+        num_features=len(tensors['running_mean']),
+        eps=float(module.eps),  # type: ignore[arg-type]
+        rank=_rank(module, kind),
+        tensors=tensors,
+        after=_after(module),
+    )
+
+
 def _read_by_name(module: nn.Module, kind: str) -> FoundNorm:
-    """Reads frozen batch norms, and mmcv's, which share names alone; of others nothing is known."""
-    tensors = _tensors(module)
-    if {'running_mean', 'running_var'} <= tensors.keys() and (
-        kind.startswith('FrozenBatchNorm') or _is_mmcv_sync_bn(module)
-    ):
-        if _is_mmcv_sync_bn(module):
-            return _read_batch_norm(module, kind)
-        return FoundNorm(
-            module=module,
-            kind=kind,
-            normalizer='FBN',
-            num_features=len(tensors['running_mean']),
-            eps=float(module.eps),  # type: ignore[arg-type]
-            rank=_rank(module, kind),
-            tensors=tensors,
-            after=_after(module),
-        )
+    """Reads mmcv's synchronized batch norm; of other norms that torch has not, nothing is known."""
+    if _is_mmcv_sync_bn(module) and {'running_mean', 'running_var'} <= _tensors(module).keys():
+        return _read_batch_norm(module, kind)
     reason = 'it is no norm that SSN has, and how it lays out its maps is not known'
     return FoundNorm(module=module, kind=kind, reason=reason, convertible=False)
 

@@ -18,16 +18,16 @@ def take_conversion(cfg: Any) -> tuple[Any, Mapping[str, Any] | None]:
     """Takes ``convert_norms=dict(...)`` out of the config of a network, or of a part of one.
 
     Returns:
-        The config without it; and what it says, None where it is not there.
+        The config without it; and what it says, None where it is not there or None.
 
     Raises:
-        TypeError: It is no dict of arguments of :func:`ssn_mm.convert_norms`.
+        TypeError: It is neither a dict of arguments of :func:`ssn_mm.convert_norms` nor None.
     """
     if not isinstance(cfg, Mapping) or 'convert_norms' not in cfg:
         return cfg, None
     stated = {**cfg}
     options = stated.pop('convert_norms')
-    if not isinstance(options, Mapping):
+    if options is not None and not isinstance(options, Mapping):
         raise TypeError(f'convert_norms must be a dict of its arguments, got {options!r}')
     return stated, options
 

@@ -143,3 +143,5 @@ def test_what_convert_norms_says_in_a_config_is_checked():
         MODELS.build(dict(type='SSN', num_features=4, convert_norms='SSN'))
     with pytest.raises(TypeError, match='knows no norms'):
         MODELS.build(dict(type='mmengine.BaseDataPreprocessor', convert_norms=dict(norms=1)))
+    built = MODELS.build(dict(type='SSN', num_features=4, convert_norms=None))  # as others inherit
+    assert type(built) is SSN
