@@ -173,6 +173,9 @@ def test_no_batch_norm_is_left_in_deployed_networks():
             ('bench_switch_norm', '--shapes', '2,x'),
             "4 or 5 positive numbers like 8,64,56,56, got '2,x'",
         ),
+        (('bench_switch_norm', '--competitors', 'frn'), "unknown norm 'frn'; did you mean FRN+TLU"),
+        (('bench_switch_norm', '--competitors', 'SSN'), "SSN competes as one of 'SSN competing'"),
+        (('bench_train_step', '--contestants', 'none.py'), 'no contestant at'),
         (('bench_switch_norm', '--rounds', '0'), '--rounds must be at least 1, got 0'),
         (('bench_sparsestmax', '--radii', '-1'), '--radii not negative'),
         (
