@@ -7,7 +7,7 @@ from typing import Any
 from mmengine.config import Config
 
 from ..config_files import entries, read_config
-from ..contestants import contestants
+from ..contestants.registry import registered
 from .results import Results
 from .study import VERSION, StudyRun
 from .suite import Suite
@@ -33,7 +33,7 @@ def facts_of(cfg: Config) -> dict[str, Any]:
 
 def _name(norm_cfg: dict[str, Any]) -> str:
     kind = str(norm_cfg['type'])
-    alike = [own for own in contestants().values() if kind in own.types]
+    alike = [own for own in registered() if kind in own.types]
     equal = [own for own in alike if norm_cfg in (own.config(2), own.config(3))]
     # GN of other groups than it states is GN, not LN, which is GN of one group
     best = [*equal, *(own for own in alike if own.name == kind), *alike]

@@ -47,7 +47,8 @@ python tools/benchmarks/bench_stages.py --channels-last
   are medians with 20 % and 80 % quantiles. Ratios are taken round by round; their median is shown.
 - *BN* is `nn.BatchNorm`, *SyncBN* `nn.SyncBatchNorm` in a single process, *GN* `nn.GroupNorm(32)`,
   *IN* `nn.InstanceNorm(affine=True)`, *LN* `nn.GroupNorm(1)`; *authors' formula* is the paper's
-  Eq. 1 as plain autograd, each normalizer measuring the map by itself.
+  Eq. 1 as plain autograd, each normalizer measuring the map by itself. Others are
+  [contestants](contestants.md); GN+WS has GN's layer and standardizes weights of networks.
 - *SN* and *SSN competing* weigh three normalizers. *SSN selected BN* has selected batch norm for
   mean and variance. *SSN figure 5* has one-hot ratios too, mixed over the layers: half BN, a
   quarter IN, a quarter LN, for mean and variance independently; these proportions are an
