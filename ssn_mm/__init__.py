@@ -12,8 +12,10 @@ from .layers import (
     keep_selected,
     let_go,
     plan_conversion,
+    selection_entropy,
     set_radius,
     set_selection,
+    set_temperature,
     update_bn,
 )
 from .ops import (
@@ -40,9 +42,11 @@ __all__ = [
     'keep_selected',
     'let_go',
     'plan_conversion',
+    'selection_entropy',
     'set_backend',
     'set_radius',
     'set_selection',
+    'set_temperature',
     'sparsemax',
     'sparsestmax',
     'update_bn',

@@ -26,7 +26,7 @@ from ..deploy.onnx_program import OnnxProgram, require_onnx
 from ..deploy.unselected import forced_change, unselected_rows
 from ..deploy.verify import Program, verify_outputs
 from ..files import check_writes
-from ..layers import ssn_layers
+from ..layers import selecting_norms
 from ..timing.rounds import Competitor, interleave
 from ..timing.tables import table
 from ..weights.content import load_strictly
@@ -128,7 +128,7 @@ def deploy(
     check_program(model, inputs)  # so that its layers see the rank of their maps
     unselected = unselected_rows(model, cfg, checkpoint, meta)
     frozen = _frozen(model, inputs, unselected, force)
-    layers = {name: frozen.get_submodule(name) for name, _ in ssn_layers(model)}
+    layers = {name: frozen.get_submodule(name) for name, _ in selecting_norms(model)}
     folded = copy.deepcopy(frozen)
     fold(TensorMode(folded).eval(), inputs)
     print(_became(model, layers, folded))
@@ -199,7 +199,7 @@ def _frozen(model: nn.Module, inputs: Tensor, unselected: str, force: bool) -> n
 def _became(model: nn.Module, layers: dict[str, nn.Module], folded: nn.Module) -> str:
     """A table with a line for each SSN: what it selected and what it is now."""
     lines = []
-    for name, ssn in ssn_layers(model):
+    for name, ssn in selecting_norms(model):
         selected = [
             own or f'{ssn.normalizers[row.argmax()]} (forced)'
             for own, row in zip(ssn.selected, ssn.ratios(), strict=True)

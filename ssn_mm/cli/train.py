@@ -17,7 +17,7 @@ from ..engine.optimizers.cpu_amp_optim_wrapper import DTYPES
 from ..engine.ratios import RATIOS_FILE
 from ..engine.start import register_start
 from ..engine.work_dir import last_checkpoint
-from ..layers import count_selected, layer_ratios, selection_by_stage, ssn_layers
+from ..layers import count_selected, layer_ratios, selecting_norms, selection_by_stage
 from ..weights.loading import unwrapped
 from .arguments import trusts_checkpoints
 from .outputs import build_runner, check_start, written_config
@@ -95,7 +95,7 @@ def _how_to_go_on(runner: Runner) -> str:
 
 def _closing_lines(runner: Runner) -> list[str]:
     lines = []
-    layers = dict(ssn_layers(unwrapped(runner.model)))
+    layers = dict(selecting_norms(unwrapped(runner.model)))
     if layers:
         ratios = layer_ratios(layers)
         counts = count_selected(layers, ratios)

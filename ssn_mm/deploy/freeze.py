@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from ..layers import SSN, MixedNorm, ssn_layers
+from ..layers import SSN, MixedNorm, SelectorNorm, SwitchNorm, selecting_norms
 from ..layers.fbn import NO_STATISTICS
 from ..layers.mixed_norm import in_evaluation
 from ..layers.plain_norm import plain_norm
@@ -34,22 +34,22 @@ def freeze(model: nn.Module, force: bool = False) -> nn.Module:
         ValueError: A layer has not selected yet, or none has seen an input; or one has BN for the
             mean or the variance alone, or FBN, without running statistics. Nothing is replaced.
     """
-    layers = dict(ssn_layers(model))
+    layers = dict(selecting_norms(model))
     _check_selections(layers, force)
     ranks = [layer.spatial_rank for layer in layers.values() if layer.spatial_rank is not None]
     if layers and not ranks:
         raise ValueError('the model has seen no input, so the rank of its maps is unknown; run it')
     plain = {layer: _plain(layer, max(ranks)) for layer in layers.values()}
-    if isinstance(model, SSN):
+    if isinstance(model, SSN | SelectorNorm):
         return plain[model]
     for name, module in list(model.named_modules(remove_duplicate=False)):
-        if isinstance(module, SSN):
+        if isinstance(module, SSN | SelectorNorm):
             parent, _, attribute = name.rpartition('.')
             setattr(model.get_submodule(parent), attribute, plain[module])
     return model
 
 
-def _check_selections(layers: Mapping[str, SSN], force: bool) -> None:
+def _check_selections(layers: Mapping[str, SwitchNorm], force: bool) -> None:
     """Refuses layers that have not selected yet, or warns of what they become."""
     for name, layer in layers.items():
         if None not in layer.selected:
@@ -58,8 +58,8 @@ def _check_selections(layers: Mapping[str, SSN], force: bool) -> None:
         if not force:
             raise ValueError(
                 f'{title} has not selected yet, its ratios are {ratios} for {layer.normalizers}; '
-                'train on until the radius reaches the circumscribed one, or take the largest '
-                'ratios with force=True'
+                'train on until the radius reaches the circumscribed one (of another selector: set '
+                'temperature 0), or take the largest ratios with force=True'
             )
         warnings.warn(
             f'{title} had not selected, its ratios {ratios} for {layer.normalizers} became '
@@ -68,13 +68,13 @@ def _check_selections(layers: Mapping[str, SSN], force: bool) -> None:
         )
 
 
-def _largest(layer: SSN) -> tuple[str, str]:
+def _largest(layer: SwitchNorm) -> tuple[str, str]:
     """Normalizers of the largest ratios, for the mean and for the variance."""
     mean, var = layer.ratios().argmax(-1).tolist()
     return layer.normalizers[mean], layer.normalizers[var]
 
 
-def _plain(layer: SSN, rank: int) -> nn.Module:
+def _plain(layer: SwitchNorm, rank: int) -> nn.Module:
     """The layer that takes an SSN's place, with its weights and statistics.
 
     Args:
@@ -98,7 +98,7 @@ def _plain(layer: SSN, rank: int) -> nn.Module:
     return plain.train(layer.training)
 
 
-def _torch_norm(layer: SSN, name: str, rank: int) -> nn.Module:
+def _torch_norm(layer: SwitchNorm, name: str, rank: int) -> nn.Module:
     """The layer of ``torch.nn`` that computes a normalizer, of a layer's size and options."""
     own_rank = layer.spatial_rank
     return plain_norm(
@@ -112,7 +112,7 @@ def _torch_norm(layer: SSN, name: str, rank: int) -> nn.Module:
     )
 
 
-def _mixed_norm(layer: SSN, mean: tuple[str, ...], var: tuple[str, ...]) -> MixedNorm:
+def _mixed_norm(layer: SwitchNorm, mean: tuple[str, ...], var: tuple[str, ...]) -> MixedNorm:
     """The layer that has one set of normalizers for the mean and one for the variance.
 
     Raises:
@@ -128,7 +128,7 @@ def _mixed_norm(layer: SSN, mean: tuple[str, ...], var: tuple[str, ...]) -> Mixe
     return MixedNorm(*options, correction=layer.correction if var != ('BN',) else 0)
 
 
-def _stand_ins(layer: SSN, name: str) -> tuple[str, ...]:
+def _stand_ins(layer: SwitchNorm, name: str) -> tuple[str, ...]:
     """The normalizer itself; on maps of one element, where it has nothing to measure, the others.
 
     They get its ratio in equal parts, see ``ssn_mm.ops.switch_norm``.

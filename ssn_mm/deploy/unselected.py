@@ -8,7 +8,7 @@ from mmengine.config import Config
 from torch import Tensor, nn
 
 from ..commands import command, listed
-from ..layers import ssn_layers
+from ..layers import selecting_norms
 from .tensor_mode import TensorMode
 
 
@@ -26,7 +26,7 @@ def unselected_rows(
     Returns:
         Sentences, the last of which :func:`forced_change` ends; '' where all ratios have selected.
     """
-    layers = dict(ssn_layers(model))
+    layers = dict(selecting_norms(model))
     names = [name for name, layer in layers.items() if None in layer.selected]
     if not names:
         return ''

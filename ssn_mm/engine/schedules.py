@@ -1,4 +1,4 @@
-"""The radius as a pure function of progress: nothing to store, so nothing to resume."""
+"""Radius and temperature as pure functions of progress: nothing to store, nothing to resume."""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -58,10 +58,22 @@ def constant(progress: float, radius: float = 1.0) -> float:
     return radius
 
 
+def exponential(progress: float, start: float = 1.0, end: float = 0.1) -> float:
+    """From ``start`` to ``end`` by the same factor in every step; for temperatures.
+
+    Args:
+        progress: How much of the training is done, in [0, 1].
+        start: Value at the start, above 0.
+        end: Value at the end, above 0.
+    """
+    return start * (end / start) ** progress
+
+
 SCHEDULES: dict[str, Callable[..., float]] = {
     'linear': linear,
     'linear_through': linear_through,
     'constant': constant,
+    'exponential': exponential,
 }
 
 
@@ -79,12 +91,10 @@ def build_schedule(schedule: str | dict | Schedule) -> Schedule:
     options = dict(schedule) if isinstance(schedule, dict) else {'type': schedule}
     kind = options.pop('type', None)
     if isinstance(kind, str) and kind not in SCHEDULES:
-        raise ValueError(f'unknown radius schedule {kind!r}; there are {sorted(SCHEDULES)}')
+        raise ValueError(f'unknown schedule {kind!r}; there are {sorted(SCHEDULES)}')
     function = SCHEDULES[kind] if isinstance(kind, str) else kind
     if not callable(function):
-        raise TypeError(
-            f'a radius schedule is a name, a dict with a type or a function, got {schedule!r}'
-        )
+        raise TypeError(f'a schedule is a name, a dict with a type or a function, got {schedule!r}')
     return lambda progress: function(progress, **options)
 
 

@@ -10,21 +10,31 @@ from .driving import (
     keep_selected,
     let_go,
     put_ratios,
+    selecting_norms,
     set_radius,
     set_selection,
     ssn_layers,
     switch_norms,
 )
 from .mixed_norm import MixedNorm
+from .selector_norm import (
+    SelectorNorm,
+    selection_entropy,
+    selector_norms,
+    set_temperature,
+)
+from .selectors import SELECTORS
 from .summary import block_of, count_selected, layer_ratios, selection_by_stage, stage_of
 from .switch_norm import SN, SSN, SwitchNorm, SyncSSN
 
 __all__ = [
     'SELECTIONS',
+    'SELECTORS',
     'SN',
     'SSN',
     'ConversionPlan',
     'MixedNorm',
+    'SelectorNorm',
     'SwitchNorm',
     'SyncSSN',
     'block_of',
@@ -37,9 +47,13 @@ __all__ = [
     'let_go',
     'plan_conversion',
     'put_ratios',
+    'selecting_norms',
     'selection_by_stage',
+    'selection_entropy',
+    'selector_norms',
     'set_radius',
     'set_selection',
+    'set_temperature',
     'ssn_layers',
     'stage_of',
     'switch_norms',

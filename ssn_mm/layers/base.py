@@ -31,7 +31,7 @@ class SwitchNorm(RunningStatistics):
 
     Args:
         num_features: C of the (N, C, *spatial) input, spatial of rank 0 to 3.
-        normalizers: At least two different names out of 'IN', 'LN', 'BN', 'GN', 'FBN'. FBN is
+        normalizers: At least two different names out of 'IN', 'LN', 'BN', 'GN', 'FBN', which is
             batch norm by the running statistics, as constants, in training too.
         eps: ε, added to the variance.
         momentum: Weight of the new batch in the running statistics, as in ``nn.BatchNorm2d``;
@@ -39,41 +39,38 @@ class SwitchNorm(RunningStatistics):
         affine: Whether γ (``weight``) and β (``bias``), one a channel, are learned.
         num_groups: GN's number of groups of channels; divides ``num_features``.
         sync: Whether BN measures the joint batch of all processes.
-        correction: 1 for the unbiased variance of the authors' layers, several times slower; their
-            checkpoints set it where they are loaded. 0 for the variance of torch's layers.
-        track_running_stats: Whether BN keeps running statistics for evaluation; without, it
-            measures the batch there too, as ``nn.BatchNorm2d`` does. FBN needs them.
+        correction: 1 for the unbiased variance of the authors' layers, several times slower, which
+            their checkpoints set; 0 for the variance of torch's layers.
+        track_running_stats: Whether BN has running statistics in evaluation; FBN needs them.
         update_fbn: Whether each training step updates the running statistics with its batch,
             before FBN uses them, whatever the ratios are. Without, a statistic is a constant while
             FBN has a ratio above 0 in its row, the mean's or the variance's, and else BN updates
             it; and it has to be there when training begins, see :meth:`lacks_statistics`.
+        selector: How logits become ratios: None is the class's own way; SSN takes others.
         device: Device of parameters and buffers.
         dtype: Type of parameters and of floating-point buffers.
 
     Attributes:
         ratio_logits: Parameter (2, K), starts at 1; row 0 for means, row 1 for variances.
-        normalizer_codes: Integer buffer (3, K) that says what the logits are for: places of the
-            normalizers in ('IN', 'LN', 'BN', 'GN', 'FBN'), GN's number of groups, and 1 for SSN, 0
-            for SN.
-            Where a state is loaded, logits in another order are brought into the layer's; logits
-            for other normalizers or groups are an error. A state without the buffer is taken to be
-            in the layer's order.
+        normalizer_codes: Integer buffer (3, K) that says what the logits are for, see
+            :func:`.state.encode`. Loading brings logits into the layer's order, which that of a
+            state without the buffer is taken to be; those for other normalizers are an error.
         spatial_rank: Spatial rank of the last input; None before the first.
         has_area: Whether the last input had more than one element per (n, c).
 
     Raises:
-        ValueError: Names, groups or options do not fit; in the forward pass, the input's shape does
-            not, or FBN is to train without statistics.
+        ValueError: Names, groups or options do not fit, later the input's shape; or FBN is to train
+            without statistics.
 
-    Running statistics are updated once per training step, also under activation checkpointing:
-    the recomputation in the backward pass leaves them alone and sees the same ratios.
+    Running statistics are updated once per training step, under activation checkpointing too.
     """
 
     normalizer_codes: Tensor
     _eps: float
 
     eps = EpsOfLayer()  # added to the variance
-    _sparse = False  # whether SparsestMax makes the ratios, instead of softmax
+    selector = 'softmax'
+    _kind = 0  # what makes ratios of the logits, see ``state.encode``
     _source = 'ratios'  # what ops are given, see ``ops.Norm``
     _abbr_ = 'bn'  # the name that OpenMMLab's networks, and so BN checkpoints, give the layer
 
@@ -89,21 +86,20 @@ class SwitchNorm(RunningStatistics):
         correction: int = 0,
         track_running_stats: bool = True,
         update_fbn: bool = False,
+        selector: str | None = None,
         device: torch.device | str | int | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        if selector not in (None, self.selector):
+            raise ValueError(f"{type(self).__name__}'s selector is {self.selector}, got {selector}")
         check_normalizers(normalizers)
         if 'GN' in normalizers:
             check_groups(num_features, num_groups)
         self._set_statistics(normalizers, track_running_stats, update_fbn)
-        self.num_features = num_features
-        self.normalizers = tuple(normalizers)
-        self.eps = eps
-        self.momentum = momentum
-        self.affine = affine
-        self.num_groups = num_groups
-        self.sync = sync
+        self.num_features, self.normalizers = num_features, tuple(normalizers)
+        self.eps, self.momentum, self.affine = eps, momentum, affine
+        self.num_groups, self.sync = num_groups, sync
         like: dict[str, Any] = dict(device=device, dtype=dtype)
         self.weight = nn.Parameter(torch.empty(num_features, **like)) if affine else None
         self.bias = nn.Parameter(torch.empty(num_features, **like)) if affine else None
@@ -118,7 +114,7 @@ class SwitchNorm(RunningStatistics):
     def _register_buffers(self, like: dict[str, Any]) -> None:
         self._register_statistics(self.num_features, like)
         self.register_buffer(
-            CODES, encode(self.normalizers, self.num_groups, self._sparse, like['device'])
+            CODES, encode(self.normalizers, self.num_groups, self._kind, like['device'])
         )
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -127,7 +123,7 @@ class SwitchNorm(RunningStatistics):
         if CODES not in self._buffers:  # pickled as a whole before there were any
             device = self.ratio_logits.device
             self.register_buffer(
-                CODES, encode(self.normalizers, self.num_groups, self._sparse, device)
+                CODES, encode(self.normalizers, self.num_groups, self._kind, device)
             )
 
     @torch.no_grad()
@@ -142,11 +138,15 @@ class SwitchNorm(RunningStatistics):
             nn.init.ones_(self.weight)
             nn.init.zeros_(self.bias)  # type: ignore[arg-type]
         nn.init.ones_(self.ratio_logits)
-        self.normalizer_codes.copy_(encode(self.normalizers, self.num_groups, self._sparse))
+        self.normalizer_codes.copy_(encode(self.normalizers, self.num_groups, self._kind))
 
     def ratios(self) -> Tensor:
         """The importance ratios p and p' of Eq. 1, (2, K), rows summing to 1, differentiable."""
         raise NotImplementedError
+
+    def logits_of(self, ratios: Tensor) -> Tensor:
+        """Logits (2, K) that have these ratios (2, K) while training begins."""
+        return ratios.clamp(min=1e-17).log()
 
     @property
     def selected(self) -> tuple[str | None, str | None]:
@@ -237,7 +237,7 @@ class SwitchNorm(RunningStatistics):
         self.take_correction(state, prefix)
         optional = [CODES, 'correction']
         radius = self._buffers.get('radius')
-        refusal = take_order(state, prefix, self.normalizers, self.num_groups, radius)
+        refusal = take_order(state, prefix, self.normalizers, self.num_groups, radius, self._kind)
         if refusal is not None:
             add_once(refusal, error_msgs)
             optional += [key for key in RATIO_KEYS if state.pop(f'{prefix}{key}', None) is not None]

@@ -14,7 +14,12 @@ from .switch_norm import SN, SSN, SyncSSN
 
 SWITCH_NORMS: dict[str, type[SwitchNorm]] = {'SSN': SSN, 'SyncSSN': SyncSSN, 'SN': SN}
 TARGETS = (*SWITCH_NORMS, 'BN', 'SyncBN', 'IN', 'LN', 'GN')
-_OPTIONS = ('num_groups', 'correction', 'update_fbn')  # of the layers, where a network says nothing
+_OPTIONS = (
+    'num_groups',
+    'correction',
+    'update_fbn',
+    'selector',
+)  # of the layers, where a network says nothing
 
 
 @dataclass(frozen=True)

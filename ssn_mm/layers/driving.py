@@ -10,6 +10,7 @@ from ..ops.normalizers import world_size
 from ..ops.sparsestmax import sparsestmax
 from ..ops.tracing import is_traced
 from .selection import Selection, restore_vertices
+from .selector_norm import SelectorNorm
 from .sharded import copy_whole, is_sharded, spread_like, stack_whole, whole
 from .switch_norm import SSN, SwitchNorm
 
@@ -24,6 +25,11 @@ def ssn_layers(model: nn.Module) -> Iterator[tuple[str, SSN]]:
 def switch_norms(model: nn.Module) -> Iterator[tuple[str, SwitchNorm]]:
     """Yields the name and the module of every SSN and SN in ``model``, itself included."""
     return ((name, m) for name, m in model.named_modules() if isinstance(m, SwitchNorm))
+
+
+def selecting_norms(model: nn.Module) -> Iterator[tuple[str, SSN | SelectorNorm]]:
+    """Yields the name and the module of every layer whose ratios are to end one-hot."""
+    return ((name, m) for name, m in model.named_modules() if isinstance(m, SSN | SelectorNorm))
 
 
 def set_radius(model: nn.Module, radius: float) -> None:
@@ -92,14 +98,13 @@ def keep_selected(model: nn.Module) -> None:
 
 @torch.no_grad()
 def put_ratios(layer: SwitchNorm, ratios: Tensor) -> None:
-    """Gives a layer logits with certain ratios, which SSN has as long as its radius is below them.
+    """Gives a layer logits with certain ratios, see :meth:`SwitchNorm.logits_of`.
 
     Args:
-        layer: SSN or SN.
-        ratios: (2, K), rows summing to 1. Of SN, a ratio of 0 becomes 1e-17 or so.
+        layer: SSN or another.
+        ratios: (2, K), rows summing to 1. A softmax makes 1e-17 of a 0.
     """
-    logits = ratios if isinstance(layer, SSN) else ratios.clamp(min=1e-17).log()
-    own = layer.ratio_logits
+    own, logits = layer.ratio_logits, layer.logits_of(ratios)
     own.copy_(spread_like(own, logits.to(own.device, own.dtype)))
     if isinstance(layer, SSN):
         layer.selection.forget()

@@ -26,32 +26,33 @@ class OtherNormWarning(UserWarning):
 def encode(
     normalizers: Sequence[str],
     num_groups: int,
-    sparse: bool,
+    kind: int,
     device: torch.device | str | int | None = None,
 ) -> Tensor:
     """The codes (3, K) that say what logits are for.
 
     Row 0 has the normalizers' places in NORMALIZERS, which is why new names are appended to it;
-    row 1 GN's number of groups, 0 for the other normalizers; row 2 has 1 throughout for SparsestMax
-    (SSN), 0 for softmax (SN).
+    row 1 GN's number of groups, 0 for the other normalizers; row 2 throughout what makes ratios of
+    the logits: 0 softmax (SN), 1 SparsestMax (SSN), and further selectors by their ``kind``.
     """
     groups = [num_groups if name == 'GN' else 0 for name in normalizers]
     places = [NORMALIZERS.index(name) for name in normalizers]
-    return torch.tensor([places, groups, [int(sparse)] * len(places)], device=device)
+    return torch.tensor([places, groups, [kind] * len(places)], device=device)
 
 
-def decode(codes: Tensor) -> tuple[tuple[str, ...], int, bool]:
+def decode(codes: Tensor) -> tuple[tuple[str, ...], int, int]:
     """Reads codes of :func:`encode`.
 
     Returns:
-        Names of the normalizers; GN's number of groups, 0 without GN; whether the logits are SSN's.
+        Names of the normalizers; GN's number of groups, 0 without GN; what makes ratios of the
+        logits, 0 for SN's, 1 for SSN's.
 
     Raises:
         ValueError: The tensor holds no such codes.
     """
     if codes.dim() != 2 or len(codes) != 3:
         raise ValueError(f'{CODES} must be (3, K), got {tuple(codes.shape)}')
-    places, groups, sparse = codes.tolist()
+    places, groups, kinds = codes.tolist()
     # they may be floats, since states are cast as a whole, and averaged
     if not all(place in range(len(NORMALIZERS)) for place in places):
         raise ValueError(
@@ -60,7 +61,7 @@ def decode(codes: Tensor) -> tuple[tuple[str, ...], int, bool]:
         )
     places, groups = [int(place) for place in places], [int(group) for group in groups]
     names = tuple(NORMALIZERS[place] for place in places)
-    return names, max(groups, default=0), any(sparse)
+    return names, max(groups, default=0), int(max(kinds, default=0))
 
 
 def take_order(
@@ -69,6 +70,7 @@ def take_order(
     normalizers: Sequence[str],
     num_groups: int,
     own_radius: Tensor | None,
+    kind: int,
 ) -> str | None:
     """Brings the logits of a state into a layer's order, and puts the layer's codes in it.
 
@@ -81,7 +83,8 @@ def take_order(
         prefix: Start of the layer's names in it.
         normalizers: The layer's normalizers.
         num_groups: The layer's number of GN's groups.
-        own_radius: The layer's radius, 0-d; None for SN.
+        own_radius: The layer's radius, 0-d; None for all but SSN.
+        kind: What makes ratios of the layer's logits, see :func:`encode`.
 
     Returns:
         Why the logits are not for this layer; None if they are, or if there are none.
@@ -90,8 +93,7 @@ def take_order(
     logits, codes = state.get(key), state.get(f'{prefix}{CODES}')
     like = next((t for k, t in state.items() if k.startswith(prefix)), None)
     if like is not None:
-        sparse = own_radius is not None
-        state[f'{prefix}{CODES}'] = encode(normalizers, num_groups, sparse, like.device)
+        state[f'{prefix}{CODES}'] = encode(normalizers, num_groups, kind, like.device)
     if logits is None or logits.dim() != 2:
         return None
     if codes is None or codes.is_meta:
@@ -99,12 +101,14 @@ def take_order(
             return None
         return _refusal(prefix, f'{logits.size(1)} normalizers', normalizers)
     try:
-        names, groups, sparse = decode(codes)
+        names, groups, theirs = decode(codes)
     except ValueError as error:
         return f'{prefix}{error}'
     if set(names) != set(normalizers) or len(names) != logits.size(1):
         return _refusal(prefix, f'the normalizers {", ".join(names)}', normalizers)
-    if not sparse:
+    if theirs != kind and max(theirs, kind) > 1:
+        return f"{prefix}ratio_logits are another selector's than the layer's; leave {_WAYS}"
+    if theirs != 1:
         state.pop(f'{prefix}radius', None)
     elif f'{prefix}radius' not in state:
         if own_radius is None and selected_names(whole(logits).tolist(), names) is None:

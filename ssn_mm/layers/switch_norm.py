@@ -15,6 +15,7 @@ from ..ops.switch_norm import normalize
 from ..ops.tracing import is_traced, is_transformed
 from .base import SwitchNorm
 from .selection import Selection, restore_vertices, selected_names
+from .selector_norm import SelectorNorm
 from .sharded import is_whole, spread_like, whole
 
 
@@ -43,7 +44,8 @@ class SSN(SwitchNorm):
     Set the radius with :func:`set_radius` before each training step and call
     :func:`keep_selected` after it, or let ``SSNRadiusHook`` do both. It has the arguments and
     errors of :class:`SwitchNorm`. The state of an SN loads, and its ratios stay the same while the
-    radius is below their distance from the centre of the simplex.
+    radius is below their distance from the centre of the simplex. With ``selector=`` another name
+    than 'sparsestmax' the call makes a :class:`SelectorNorm`, which is no SSN.
 
     Attributes:
         ratio_logits: Parameter (2, K), starts at 1; row 0 for means, row 1 for variances.
@@ -53,10 +55,18 @@ class SSN(SwitchNorm):
 
     radius: Tensor
 
-    _sparse = True
+    selector = 'sparsestmax'
+    _kind = 1
     _source = 'logits'
     _warned_radius = False  # of the class, so that a process warns once
     selection: Selection
+
+    def __new__(cls, *args: Any, selector: str | None = None, **options: Any) -> Any:
+        if selector in (None, cls.selector):
+            return super().__new__(cls)
+        if cls is SyncSSN:
+            options['sync'] = True
+        return SelectorNorm(*args, selector=selector, **options)
 
     def _register_buffers(self, like: dict[str, Any]) -> None:
         super()._register_buffers(like)
@@ -71,6 +81,10 @@ class SSN(SwitchNorm):
     def ratios(self) -> Tensor:
         logits = whole(self.ratio_logits)
         return sparsestmax(logits.to(torch.promote_types(logits.dtype, torch.float32)), self.radius)
+
+    def logits_of(self, ratios: Tensor) -> Tensor:
+        """The ratios themselves, which SparsestMax keeps while the radius is below them."""
+        return ratios
 
     def _normalize(self, x: Tensor, norm: Norm, channels: PerChannel, **options) -> Tensor:
         logits, names = self._tensor('ratio_logits'), None

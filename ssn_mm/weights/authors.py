@@ -67,7 +67,7 @@ def from_authors(state: Mapping[str, Tensor], num_batches: int | None = None) ->
         drifts.append(drift)
         sparse = f'{layer}.radius' in state
         state[f'{layer}.ratio_logits'] = logits
-        state[f'{layer}.{CODES}'] = encode(NORMALIZERS[: logits.size(1)], 0, sparse)
+        state[f'{layer}.{CODES}'] = encode(NORMALIZERS[: logits.size(1)], 0, int(sparse))
         state[f'{layer}.correction'] = torch.tensor(1)
         if sparse:
             state[f'{layer}.radius'] = state[f'{layer}.radius'].float().view(())

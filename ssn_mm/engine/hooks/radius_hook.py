@@ -28,11 +28,15 @@ from ...renamed import selection_of
 from ...weights.loading import unwrapped
 from ..recalibration import buffers_kept, random_numbers_kept
 from ..schedules import Schedule, build_schedule, check_schedule
+from ..soft_selection import SoftSelection
 from .ratios_hook import RatiosHook
 
 
 class SSNRadiusHook(RatiosHook):
     """Grows the radius of every SSN during training, keeps what was selected, records ratios.
+
+    Layers of other selectors get a temperature in its place, and are one-hot after the last
+    iteration, see :class:`ssn_mm.engine.soft_selection.SoftSelection`.
 
     Before each iteration the radius is set to ``schedule(progress)``, progress being 0 in the
     first iteration of the training and 1 in the last, whichever loop runs; a resumed training
@@ -51,6 +55,9 @@ class SSNRadiusHook(RatiosHook):
             start at a vertex and would stay there. The loss of that iteration's batch before and
             after is logged. None lets no row go.
         let_go_ratio: The ratio that these rows then have for what they were at.
+        temperature: Schedule of other selectors' temperature; None is 1 throughout, and with
+            'gumbel' ``dict(type='exponential', start=1, end=0.1)``.
+        entropy_weight: Weight of the ratios' entropy in the loss, with 'softmax+entropy'.
 
     Raises:
         ValueError: ``selection`` is none of the three, or layers to fix have not selected; the
@@ -69,6 +76,8 @@ class SSNRadiusHook(RatiosHook):
         choices: str | None = None,
         let_go: float | None = None,
         let_go_ratio: float = 0.9,
+        temperature: str | dict | Schedule | None = None,
+        entropy_weight: float = 0.01,
     ) -> None:
         super().__init__(interval)
         if let_go is not None and not 0 < let_go < 1:
@@ -76,6 +85,7 @@ class SSNRadiusHook(RatiosHook):
         self.let_go, self.let_go_ratio = let_go, let_go_ratio
         self.selection = check_selection(selection_of(choices) or selection)
         self.schedule = build_schedule(schedule)
+        self.soft = SoftSelection(temperature, entropy_weight)
 
     def before_train(self, runner: Runner) -> None:
         """Checks model and schedule; opens the file of ratios."""
@@ -88,6 +98,7 @@ class SSNRadiusHook(RatiosHook):
             _check_preferences(self.layers, self.schedule(0.0))
             if self.let_go is not None:
                 _check_letting_go(largest, self.let_go_ratio, self.schedule(self.let_go))
+        self.soft.before_train(runner)
         _check_statistics(unwrapped(runner.model))
         super().before_train(runner)
 
@@ -108,10 +119,11 @@ class SSNRadiusHook(RatiosHook):
             )
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
-        """Sets the radius for this iteration."""
+        """Sets radius and temperature for this iteration."""
+        progress = min(runner.iter / max(runner.max_iters - 1, 1), 1.0)
+        self.soft.before_iter(runner, progress)
         if self.layers:
-            progress = runner.iter / max(runner.max_iters - 1, 1)
-            self.radius = self.schedule(min(progress, 1.0))
+            self.radius = self.schedule(progress)
             set_radius(runner.model, self.radius)
             if self.let_go is not None and runner.iter == round(self.let_go * runner.max_iters):
                 self._let_go(runner, data_batch)
@@ -138,7 +150,16 @@ class SSNRadiusHook(RatiosHook):
             for hook in runner.hooks:
                 if isinstance(hook, EMAHook):
                     _restore_copy(self.layers, dict(ssn_layers(hook.ema_model.module)))
+        self.soft.after_iter(runner)
         super().after_train_iter(runner, batch_idx, data_batch, outputs)
+
+    def before_val_epoch(self, runner: Runner) -> None:
+        """Evaluates the ratios that were trained, before the validation of what they selected."""
+        self.soft.before_val(runner)
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, Any] | None = None) -> None:
+        """Adds these metrics."""
+        self.soft.after_val(metrics)
 
 
 def _loss(runner: Runner, data_batch: Any) -> Tensor:
