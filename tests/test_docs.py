@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from ssn_mm import patches
+from ssn_mm.layers import SELECTORS
 from ssn_mm.renamed import IN_CONFIGS, MOVED
 
 ROOT = Path(__file__).parents[1]
@@ -95,6 +96,19 @@ def test_the_loop_for_pytorch_alone_runs_as_it_stands_and_selects(page, capsys):
     assert len(selected) == 2
     assert set(selected) <= {'IN', 'LN', 'BN'}
     assert capsys.readouterr().out == f'{selected}\n'
+
+
+def test_the_loop_for_another_selector_runs_as_it_stands_and_selects(capsys):
+    text = (ROOT / 'docs/selectors.md').read_text(encoding='utf-8')
+    loop = re.findall(r'```python\n(.*?)```', text, re.DOTALL)[-1]
+    found = {}
+    exec(compile(loop, 'docs/selectors.md', 'exec'), found)
+    assert capsys.readouterr().out == f'{found["model"][1].selected}\n'
+    assert None not in found['model'][1].selected
+
+
+def test_every_selector_is_on_its_page():
+    assert set(rows('selectors.md')) >= {f'`{name}`' for name in SELECTORS}
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import torch
 from mmengine.hooks import EMAHook
 from mmengine.logging import print_log
@@ -20,20 +21,26 @@ class SoftSelection:
 
     After the last iteration the temperature is 0, so that all ratios are one-hot: checkpoints,
     tests and :func:`ssn_mm.deploy.freeze` see what was selected. The last validation has each
-    metric twice: of the selection, and as ``soft/...`` of the ratios that were trained.
+    metric twice: of the selection, and as ``soft/...`` of the ratios that were trained. With
+    SparsestMax alone the two are the same network.
 
     Args:
         temperature: See :func:`.build_schedule`; None is 1, and with 'gumbel' a fall from 1 to 0.1.
         entropy_weight: Weight of :func:`ssn_mm.selection_entropy` in the loss, in nats.
+        soft_metrics: Whether metrics are named twice with SparsestMax alone, too, as a comparison
+            needs.
     """
 
     def __init__(
-        self, temperature: str | dict | Schedule | None = None, entropy_weight: float = 0.01
+        self,
+        temperature: str | dict | Schedule | None = None,
+        entropy_weight: float = 0.01,
+        soft_metrics: bool = False,
     ) -> None:
         if entropy_weight < 0:
             raise ValueError(f'entropy_weight must be at least 0, got {entropy_weight}')
         self.temperature = None if temperature is None else build_schedule(temperature)
-        self.entropy_weight = entropy_weight
+        self.entropy_weight, self.soft_metrics = entropy_weight, soft_metrics
         self.heat = 1.0  # that the last iteration was trained with
         self.selectors: set[str] = set()
         self._soft: dict[str, Any] = {}
@@ -70,10 +77,16 @@ class SoftSelection:
             self._soft = {f'{SOFT}{key}': value for key, value in found.items()}
             print_log(f'With the ratios that were trained: {found}; now one-hot', 'current')
 
-    def after_val(self, metrics: dict[str, Any] | None) -> None:
+    def after_val(self, runner: Runner, metrics: dict[str, Any] | None) -> None:
         """Adds what was evaluated to the metrics of the last validation."""
-        if metrics is not None:
-            metrics.update(self._soft)
+        if metrics is None or runner.iter < runner.max_iters:
+            return
+        if self.soft_metrics and not self.selectors:
+            self._soft = {f'{SOFT}{key}': value for key, value in metrics.items()}
+        metrics.update(self._soft)
+        for key, value in self._soft.items():  # mmengine has taken the others for its log already
+            if isinstance(value, int | float | np.number):
+                runner.message_hub.update_scalar(f'val/{key}', float(value))
 
     def _heat(self, runner: Runner, temperature: float) -> None:
         set_temperature(unwrapped(runner.model), temperature)

@@ -18,6 +18,7 @@ METRICS = {
     'acc/top1': ('top-1', 100),
     'acc/top5': ('top-5', 100),
 }
+METRICS |= {f'soft/{key}': (f'soft {name}', percent) for key, (name, percent) in METRICS.items()}
 _NO_METRICS = ('step', 'epoch', 'time', 'data_time', 'memory')  # of a validation's record
 POINTS, RECORDS = 60, 40  # of a curve, and of the ratios: as many as a figure can show
 

@@ -55,6 +55,7 @@ def test_a_training_ends_one_hot_and_is_validated_before_and_after(tmp_path, sel
     ]
     assert found[-1]['val/loss'] != found[-1]['soft/val/loss']
     scalars = runner.message_hub.log_scalars
+    assert scalars['val/soft/val/loss'].current() == found[-1]['soft/val/loss']
     has_entropy = 'train/loss_selection_entropy' in scalars
     assert has_entropy == (selector == 'softmax+entropy')
 
@@ -71,6 +72,14 @@ def test_a_resumed_training_equals_one_that_ran_through(tmp_path, stop):
         whole['norm.temperature']
         == last_checkpoint(tmp_path / 'parts')['state_dict']['norm.temperature']
     )
+
+
+def test_sparsestmax_is_the_same_before_and_after(tmp_path):
+    runner, _ = train(tmp_path, radius=hook(soft_metrics=True), iters=12)
+    scalars = runner.message_hub.log_scalars
+    assert scalars['val/soft/val/loss'].current() == scalars['val/val/loss'].current()
+    runner, _ = train(tmp_path / 'plain', radius=hook(), iters=12)
+    assert 'val/soft/val/loss' not in runner.message_hub.log_scalars
 
 
 def test_a_schedule_and_a_weight_are_checked():

@@ -58,6 +58,7 @@ class SSNRadiusHook(RatiosHook):
         temperature: Schedule of other selectors' temperature; None is 1 throughout, and with
             'gumbel' ``dict(type='exponential', start=1, end=0.1)``.
         entropy_weight: Weight of the ratios' entropy in the loss, with 'softmax+entropy'.
+        soft_metrics: Whether the last validation has ``soft/...`` metrics with SparsestMax, too.
 
     Raises:
         ValueError: ``selection`` is none of the three, or layers to fix have not selected; the
@@ -78,6 +79,7 @@ class SSNRadiusHook(RatiosHook):
         let_go_ratio: float = 0.9,
         temperature: str | dict | Schedule | None = None,
         entropy_weight: float = 0.01,
+        soft_metrics: bool = False,
     ) -> None:
         super().__init__(interval)
         if let_go is not None and not 0 < let_go < 1:
@@ -85,7 +87,7 @@ class SSNRadiusHook(RatiosHook):
         self.let_go, self.let_go_ratio = let_go, let_go_ratio
         self.selection = check_selection(selection_of(choices) or selection)
         self.schedule = build_schedule(schedule)
-        self.soft = SoftSelection(temperature, entropy_weight)
+        self.soft = SoftSelection(temperature, entropy_weight, soft_metrics)
 
     def before_train(self, runner: Runner) -> None:
         """Checks model and schedule; opens the file of ratios."""
@@ -159,7 +161,7 @@ class SSNRadiusHook(RatiosHook):
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, Any] | None = None) -> None:
         """Adds these metrics."""
-        self.soft.after_val(metrics)
+        self.soft.after_val(runner, metrics)
 
 
 def _loss(runner: Runner, data_batch: Any) -> Tensor:
