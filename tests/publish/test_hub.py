@@ -26,6 +26,8 @@ def _no_network(monkeypatch):
     monkeypatch.setattr(socket.socket, 'connect', refuse)
     monkeypatch.setattr(socket, 'getaddrinfo', refuse)
     monkeypatch.setenv('HF_HUB_OFFLINE', '1')
+    if hub := sys.modules.get('huggingface_hub.constants'):  # which read it when it was imported
+        monkeypatch.setattr(hub, 'HF_HUB_OFFLINE', True)
 
 
 def network(name):
