@@ -3,6 +3,7 @@
 from importlib.util import find_spec
 
 from . import needs, patches  # noqa: F401, needs first: an older Python cannot read the others
+from .contestants import offered_norms
 from .layers import (
     SN,
     SSN,
@@ -18,6 +19,7 @@ from .layers import (
     set_temperature,
     update_bn,
 )
+from .layers.other_norms import offer_norms
 from .ops import (
     circumscribed_radius,
     get_backend,
@@ -56,6 +58,7 @@ __getattr__ = refuse_renamed(__name__, {'set_choices': 'set_selection'})
 
 refuse_moved()
 patches.apply()
+offer_norms(offered_norms)  # layers, which convert, know no contestants
 
 if find_spec('mmengine'):  # ops and layers work without it
     from . import registration

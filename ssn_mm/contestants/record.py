@@ -64,12 +64,15 @@ class Contestant:
         stated = self.norm_cfg_3d if rank == 3 and self.norm_cfg_3d else self.norm_cfg
         return {**stated, **{key: value for key, value in options.items() if key in stated}}
 
-    def build(self, num_features: int, rank: int = 2, **options: Any) -> nn.Module:
+    def build(
+        self, num_features: int, rank: int = 2, default_eps: float = EPS, **options: Any
+    ) -> nn.Module:
         """A layer for maps of ``num_features`` channels, as mmcv builds it.
 
         Args:
             num_features: Number of channels.
             rank: As for :meth:`config`.
+            default_eps: ε where ``norm_cfg`` has none.
             **options: As for :meth:`config`.
 
         Raises:
@@ -80,7 +83,7 @@ class Contestant:
         kind = self.layers[rank - 2]
         first = {'num_channels': num_features} if kind is nn.GroupNorm else {}
         try:
-            return kind(*(() if first else (num_features,)), **first, **{'eps': EPS, **own})
+            return kind(*(() if first else (num_features,)), **first, **{'eps': default_eps, **own})
         except (TypeError, ValueError) as error:
             raise ValueError(
                 f'{self.name} cannot serve {num_features} channels with {own}: {error}'

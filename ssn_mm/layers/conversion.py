@@ -10,6 +10,7 @@ from torch import nn
 from ..ops.normalizers import check_normalizers
 from .base import SwitchNorm
 from .found_norm import FoundNorm
+from .other_norms import OtherNorm, other_norms
 from .switch_norm import SN, SSN, SyncSSN
 
 SWITCH_NORMS: dict[str, type[SwitchNorm]] = {'SSN': SSN, 'SyncSSN': SyncSSN, 'SN': SN}
@@ -32,6 +33,7 @@ class Options:
         start: Which ratios a layer starts with.
         layer: Further arguments of the layers.
         unmeasured: Whether FBN may do without statistics.
+        other: The wanted norm, if it is one of another package.
     """
 
     to: str | Callable[[int], nn.Module]
@@ -39,6 +41,7 @@ class Options:
     start: str | float | Mapping[str, float]
     layer: dict[str, Any] = field(default_factory=dict)
     unmeasured: bool = False
+    other: OtherNorm | None = None
 
     @classmethod
     def of(cls, to: Any, normalizers: Any, start: Any, options: Mapping[str, Any]) -> 'Options':
@@ -48,9 +51,11 @@ class Options:
         unmeasured = bool(layer.pop('unmeasured', False))
         is_name = normalizers is None or isinstance(normalizers, str)  # a string is refused later
         names = normalizers if is_name else tuple(normalizers)
-        if isinstance(to, str) or callable(to):
-            return cls(to, names, start, layer, unmeasured)
-        raise TypeError(f'to must be the name of a norm, or a function that makes it, got {to!r}')
+        if not isinstance(to, str) and not callable(to):
+            raise TypeError(
+                f'to must be the name of a norm, or a function that makes it, got {to!r}'
+            )
+        return cls(to, names, start, layer, unmeasured, _find_other(to))
 
     @property
     def name(self) -> str:
@@ -94,6 +99,27 @@ class Conversion:
         return cls(module, kind, refusal=why)
 
 
+def _find_other(to: str | Callable[[int], nn.Module]) -> OtherNorm | None:
+    """The norm of another package that a name means, if it means one.
+
+    Raises:
+        ValueError: It is no norm's name.
+    """
+    if not isinstance(to, str) or to in TARGETS:
+        return None
+    others = other_norms()
+    if to in others:
+        return others[to]
+    names = dict.fromkeys([*TARGETS, *others])
+    folded = {name.casefold(): name for name in names}
+    near = difflib.get_close_matches(to.casefold(), folded, 1, 0.3)
+    hint = f'did you mean {folded[near[0]]!r}? It' if near else 'it'
+    raise ValueError(
+        f'to={to!r} is no norm that a network can be converted to; {hint} may be one of '
+        f'{", ".join(names)}, or a function that makes a layer from the number of channels'
+    )
+
+
 def check_options(asked: Options) -> None:
     """Raises unless the options fit each other, whatever the network is.
 
@@ -101,21 +127,16 @@ def check_options(asked: Options) -> None:
         TypeError: An option is unknown.
         ValueError: Normalizers are unknown, or a ratio is out of its range.
     """
-    if unknown := sorted(asked.layer.keys() - set(_OPTIONS)):
+    options = _OPTIONS if asked.to in SWITCH_NORMS else _OPTIONS[: isinstance(asked.to, str)]
+    if unknown := sorted(asked.layer.keys() - set(options)):
         raise TypeError(
-            f'convert_norms knows no {", ".join(unknown)}; ε, momentum, device and dtype are those '
-            f'of the norms, and options of the new layers are {", ".join(_OPTIONS)}, unmeasured'
+            f'convert_norms knows no {", ".join(unknown)} for {asked.name}; ε, momentum, device '
+            'and dtype are those of the norms, and options are '
+            f'{", ".join((*options, "unmeasured"))}'
         )
     groups = asked.layer.get('num_groups', 1)
     if not isinstance(groups, int) or groups < 1:
         raise ValueError(f'num_groups must be a whole number from 1 on, got {groups!r}')
-    if isinstance(asked.to, str) and asked.to not in TARGETS:
-        near = difflib.get_close_matches(asked.to, TARGETS, 1, 0.3)
-        hint = f'did you mean {near[0]!r}? ' if near else ''
-        raise ValueError(
-            f'to={asked.to!r} is no norm that a network can be converted to; {hint}It may be one '
-            f'of {", ".join(TARGETS)}, or a function that makes a layer from the number of channels'
-        )
     if asked.normalizers is not None:
         check_normalizers(asked.normalizers)
     if asked.to not in SWITCH_NORMS and not (asked.normalizers is None and asked.start == 'kept'):

@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +11,7 @@ from ..ops.normalizers import check_groups
 from .base import SwitchNorm
 from .conversion import SWITCH_NORMS, Conversion, Options
 from .driving import put_ratios
-from .found_norm import FoundNorm
+from .found_norm import FoundNorm, find_norm
 from .plain_norm import plain_norm
 
 _STATISTICS = ('running_mean', 'running_var', 'num_batches_tracked')
@@ -20,6 +21,7 @@ _HOOKS = (
     '_backward_hooks', '_backward_pre_hooks',
 )  # fmt: skip
 _STATE_HOOKS = ('_state_dict_hooks', '_load_state_dict_pre_hooks', '_load_state_dict_post_hooks')
+_NO_STATISTICS = '{} needs running statistics that were measured or loaded, and it has none'
 _CONSTANTS = {'BN', 'FBN'}  # the same in evaluation
 
 
@@ -35,6 +37,8 @@ def build_norm(
         near: A tensor of the network near it, whose device and type are taken where it has none.
         unequal: What to do where no normalizer equals it.
     """
+    if asked.other is not None and isinstance(norm.module, asked.other.kinds):
+        return Conversion.left(norm, f'it is {asked.name} already')
     if not norm.convertible:
         # what cannot be read is refused all the same; what is no norm of maps may stay
         return (
@@ -53,9 +57,7 @@ def build_norm(
 def _build_switch(norm: FoundNorm, asked: Options, near: Tensor | None) -> Conversion:
     names = _omega(norm, asked)
     if 'FBN' in names and not (norm.has_statistics or asked.unmeasured):
-        return Conversion.refused(
-            norm, 'FBN needs running statistics that were measured or loaded, and it has none'
-        )
+        return Conversion.refused(norm, _NO_STATISTICS.format('FBN'))
     groups = asked.layer.get('num_groups', 32)
     if norm.normalizer == 'GN':
         groups = norm.num_groups
@@ -180,35 +182,54 @@ def _build_plain(
     norm: FoundNorm, asked: Options, rank: int | None, near: Tensor | None
 ) -> Conversion:
     """Makes a norm without ratios."""
-    if callable(asked.to):
-        try:
-            layer, same = asked.to(norm.num_features), False
-        except ValueError as error:
-            return Conversion.refused(norm, f'{asked.name}({norm.num_features}): {error}')
-        if not isinstance(layer, nn.Module):
-            raise TypeError(f'{asked.name}({norm.num_features}) must make a module, got {layer!r}')
-    else:
-        groups = asked.layer.get('num_groups', 32)
-        if asked.to == 'GN' and norm.normalizer == 'GN':
-            groups = norm.num_groups
-        same = norm.normalizer == {'SyncBN': 'BN'}.get(asked.to, asked.to)
-        if same and norm.sync == (asked.to == 'SyncBN') and not isinstance(norm.module, SwitchNorm):
-            return Conversion.left(norm, f'it is {asked.to} already')
-        try:
-            layer = plain_norm(
-                str(asked.to), norm.num_features, norm.rank or rank, norm.eps, norm.momentum, groups
-            )
-        except ValueError as error:
-            return Conversion.refused(norm, str(error))
-        if norm.tensors.keys().isdisjoint(('weight', 'bias')):
-            layer.register_parameter('weight', None)
-            layer.register_parameter('bias', None)
+    same = norm.normalizer == {'SyncBN': 'BN'}.get(asked.name, asked.name)
+    if same and norm.sync == (asked.to == 'SyncBN') and not isinstance(norm.module, SwitchNorm):
+        return Conversion.left(norm, f'it is {asked.to} already')
+    try:
+        layer = _make_plain(norm, asked, norm.rank or rank)
+    except ValueError as error:
+        return Conversion.refused(norm, str(error))
+    if isinstance(asked.to, str):
+        found = find_norm(layer)
+        if found is not None and found.normalizer == 'FBN':  # a frozen batch norm
+            if not (norm.has_statistics or asked.unmeasured):
+                return Conversion.refused(norm, _NO_STATISTICS.format(asked.name))
+            same = norm.normalizer in _CONSTANTS
     like = next((t for t in norm.tensors.values() if t.is_floating_point()), near)
     if like is not None:
         layer.to(like.device, like.dtype)
     kept, lost = _take_tensors(layer, norm)
     (kept if same else lost).append('outputs' if same else 'outputs: it is another norm')
+    if asked.other is not None and asked.other.needs:
+        lost.append(asked.other.needs)
     return _conversion(norm, layer, asked.name, kept, lost)
+
+
+def _make_plain(norm: FoundNorm, asked: Options, rank: int | None) -> nn.Module:
+    """Makes a layer without ratios, whose numbers are those of a new one.
+
+    Raises:
+        TypeError: A function made no module.
+        ValueError: The norm cannot have so many channels, or the rank of its maps is unknown.
+    """
+    channels, groups = norm.num_features, asked.layer.get('num_groups')
+    if norm.normalizer == 'GN':
+        groups = norm.num_groups
+    if asked.other is not None:
+        return asked.other.make(channels, 2 if rank is None else rank, norm.eps, groups)
+    if callable(asked.to):
+        try:
+            layer: Any = asked.to(channels)
+        except ValueError as error:
+            raise ValueError(f'{asked.name}({channels}): {error}') from error
+        if not isinstance(layer, nn.Module):
+            raise TypeError(f'{asked.name}({channels}) must make a module, got {layer!r}')
+        return layer
+    layer = plain_norm(asked.to, channels, rank, norm.eps, norm.momentum, groups or 32)
+    if norm.tensors.keys().isdisjoint(('weight', 'bias')):
+        layer.register_parameter('weight', None)
+        layer.register_parameter('bias', None)
+    return layer
 
 
 def convert_switch(layer: SwitchNorm, asked: Options, rank: int | None) -> Conversion:

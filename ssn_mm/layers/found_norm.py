@@ -20,7 +20,7 @@ _SAME_FORWARD = ('torch.nn.modules', 'timm.layers.norm', 'timm.layers.norm_act')
 _MMCV_SYNC_BN = 'mmcv.ops.sync_bn'  # whose SyncBatchNorm ('MMSyncBN') is no _BatchNorm
 _NO_NORMALIZERS = ('LocalResponseNorm', 'CrossMapLRN2d')  # they learn nothing, and have no channels
 _NAME_OF_NORM = re.compile(
-    r'Norm1?(Act|Tlu)?([123]d)?(Fp32|[A-Z]\w?\w?)?$|^(InPlace|Inplace)A(BN|bn)(Sync)?$'
+    r'Norm1?(Act|Tlu)?([123]d)?(Fp32|[A-Z]\w?\w?)?$|^(InPlace|Inplace)A(BN|bn)(Sync)?$|^(FRN|DyT|ChannelRMS)$'
 )
 _FROZEN = ('FrozenBatchNorm', 'FrozenBN')  # in the names of batch norms whose numbers are constants
 _PARTS = {'drop', 'act'}  # of timm's norms, run in this order on their result
@@ -225,7 +225,10 @@ def _read_instance_norm(module: _InstanceNorm, kind: str) -> FoundNorm:
 
 
 def _read_layer_norm(module: nn.LayerNorm, kind: str) -> FoundNorm:
-    on_maps, reason = '2d' in kind, 'it measures the channels of every pixel by itself'
+    on_maps, reason = (
+        '2d' in kind or kind == 'ChannelLN',
+        'it measures the channels of every pixel by itself',
+    )
     options = list(inspect.signature(module.forward).parameters)[1:]
     if not on_maps:
         reason = 'its channels are the last dimension, not the second'
