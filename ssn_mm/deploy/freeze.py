@@ -10,6 +10,7 @@ from ..layers import SSN, MixedNorm, SelectorNorm, SwitchNorm, selecting_norms
 from ..layers.fbn import NO_STATISTICS
 from ..layers.mixed_norm import in_evaluation
 from ..layers.plain_norm import plain_norm
+from ..layers.replacing import replace_modules
 from ..ops.normalizers import competing
 
 
@@ -40,13 +41,7 @@ def freeze(model: nn.Module, force: bool = False) -> nn.Module:
     if layers and not ranks:
         raise ValueError('the model has seen no input, so the rank of its maps is unknown; run it')
     plain = {layer: _plain(layer, max(ranks)) for layer in layers.values()}
-    if isinstance(model, SSN | SelectorNorm):
-        return plain[model]
-    for name, module in list(model.named_modules(remove_duplicate=False)):
-        if isinstance(module, SSN | SelectorNorm):
-            parent, _, attribute = name.rpartition('.')
-            setattr(model.get_submodule(parent), attribute, plain[module])
-    return model
+    return replace_modules(model, plain)
 
 
 def _check_selections(layers: Mapping[str, SwitchNorm], force: bool) -> None:

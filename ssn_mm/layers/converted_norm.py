@@ -21,7 +21,10 @@ _HOOKS = (
     '_backward_hooks', '_backward_pre_hooks',
 )  # fmt: skip
 _STATE_HOOKS = ('_state_dict_hooks', '_load_state_dict_pre_hooks', '_load_state_dict_post_hooks')
-_NO_STATISTICS = '{} needs running statistics that were measured or loaded, and it has none'
+_NO_STATISTICS = (
+    '{} needs running statistics that were measured or loaded, and it has none; unmeasured=True '
+    'says that a checkpoint brings them afterwards'
+)
 _CONSTANTS = {'BN', 'FBN'}  # the same in evaluation
 
 
@@ -82,7 +85,9 @@ def _build_switch(norm: FoundNorm, asked: Options, near: Tensor | None) -> Conve
     if layer.ratio_logits.is_meta:
         lost.append('ratios: there are no values on the meta device; load them after to_empty')
     same = _CONSTANTS if norm.normalizer in _CONSTANTS else {norm.normalizer}
-    if all(p == 0 or name in same for name, p in zip(layer.normalizers, ratios, strict=True)):
+    if layer.correction and norm.normalizer not in _CONSTANTS:
+        lost.append(f'outputs: with correction=1 variances are not those of {norm.kind}')
+    elif all(p == 0 or name in same for name, p in zip(layer.normalizers, ratios, strict=True)):
         kept.append('outputs')
     else:
         lost.append(f'outputs: {norm.reason or "its ratios start inside of the simplex"}')

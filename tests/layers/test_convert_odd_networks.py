@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn.utils import parametrizations
 
 from ssn_mm import SSN, convert_norms, plan_conversion
+from ssn_mm.deploy import freeze
 
 X = torch.randn(4, 8, 6, 6, generator=torch.Generator().manual_seed(0))
 Pair = namedtuple('Pair', 'name norm')
@@ -42,6 +43,12 @@ def test_norms_are_replaced_wherever_a_network_holds_them():
     assert model.by_name['others'][1] == 3
     model.train()(X)
     assert model.norm.num_batches_tracked == 5
+    model.eval()
+    expected = model(X)
+    freeze(model)
+    assert type(model.norm) is nn.BatchNorm2d
+    assert all(norm is model.norm for norm in (model.alias, model.steps[0][1], model.steps[1].norm))
+    torch.testing.assert_close(model(X), expected)
 
 
 def test_all_kinds_of_hooks_go_on_and_can_be_removed():
@@ -205,6 +212,13 @@ def test_wrong_arguments_are_quoted_and_nothing_is_converted(options, error, mat
     with pytest.raises(error, match=match):
         convert_norms(model, **options)
     assert type(model[1]) is nn.BatchNorm2d
+
+
+def test_the_table_does_not_promise_outputs_that_another_variance_changes():
+    model = nn.Sequential(nn.InstanceNorm2d(8), nn.BatchNorm2d(8))
+    first, second = (row for _, row in plan_conversion(model, correction=1).rows)
+    assert 'outputs: with correction=1' in first.lost
+    assert 'outputs' in second.kept
 
 
 def test_a_class_of_layers_is_what_its_name_is():
