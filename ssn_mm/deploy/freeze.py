@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from ..layers import SSN, MixedNorm, SelectorNorm, SwitchNorm, selecting_norms
+from ..layers import MixedNorm, SwitchNorm, selecting_norms
 from ..layers.fbn import NO_STATISTICS
 from ..layers.mixed_norm import in_evaluation
 from ..layers.plain_norm import plain_norm
@@ -40,6 +40,7 @@ def freeze(model: nn.Module, force: bool = False) -> nn.Module:
     ranks = [layer.spatial_rank for layer in layers.values() if layer.spatial_rank is not None]
     if layers and not ranks:
         raise ValueError('the model has seen no input, so the rank of its maps is unknown; run it')
+    plain: dict[nn.Module, nn.Module]
     plain = {layer: _plain(layer, max(ranks)) for layer in layers.values()}
     return replace_modules(model, plain)
 

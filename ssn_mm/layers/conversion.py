@@ -15,12 +15,8 @@ from .switch_norm import SN, SSN, SyncSSN
 
 SWITCH_NORMS: dict[str, type[SwitchNorm]] = {'SSN': SSN, 'SyncSSN': SyncSSN, 'SN': SN}
 TARGETS = (*SWITCH_NORMS, 'BN', 'SyncBN', 'IN', 'LN', 'GN')
-_OPTIONS = (
-    'num_groups',
-    'correction',
-    'update_fbn',
-    'selector',
-)  # of the layers, where a network says nothing
+# of the layers, where a network says nothing
+_OPTIONS = ('num_groups', 'correction', 'update_fbn', 'selector')
 
 
 @dataclass(frozen=True)
@@ -127,7 +123,7 @@ def check_options(asked: Options) -> None:
         TypeError: An option is unknown.
         ValueError: Normalizers are unknown, or a ratio is out of its range.
     """
-    options = _OPTIONS if asked.to in SWITCH_NORMS else _OPTIONS[: isinstance(asked.to, str)]
+    options = _OPTIONS if asked.to in SWITCH_NORMS else ('num_groups',)
     if unknown := sorted(asked.layer.keys() - set(options)):
         raise TypeError(
             f'convert_norms knows no {", ".join(unknown)} for {asked.name}; ε, momentum, device '
