@@ -8,7 +8,6 @@ from .driving import (
     check_selected,
     check_selection,
     keep_selected,
-    let_go,
     put_ratios,
     selecting_norms,
     set_radius,
@@ -16,6 +15,7 @@ from .driving import (
     ssn_layers,
     switch_norms,
 )
+from .letting_go import let_go
 from .mixed_norm import MixedNorm
 from .selector_norm import (
     SelectorNorm,

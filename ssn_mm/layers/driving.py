@@ -1,7 +1,7 @@
 """What drives the selection of SSN layers: the radius, and keeping what was selected."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ from ..ops.sparsestmax import sparsestmax
 from ..ops.tracing import is_traced
 from .selection import Selection, restore_vertices
 from .selector_norm import SelectorNorm
-from .sharded import copy_whole, is_sharded, spread_like, stack_whole, whole
+from .sharded import copy_whole, is_sharded, spread_like, stack_whole
 from .switch_norm import SSN, SwitchNorm
 
 SELECTIONS = ('keep', 'relearn', 'fix')  # what may become of a loaded selection
@@ -108,56 +108,6 @@ def put_ratios(layer: SwitchNorm, ratios: Tensor) -> None:
     own.copy_(spread_like(own, logits.to(own.device, own.dtype)))
     if isinstance(layer, SSN):
         layer.selection.forget()
-
-
-@torch.no_grad()
-def let_go(
-    model: nn.Module, ratio: float = 0.9, loss: Callable[[], Tensor] | None = None
-) -> tuple[float, float] | None:
-    """Moves every row of ratios that is one-hot inside the simplex, so that it learns from then on.
-
-    For networks of :func:`ssn_mm.convert_norms`, whose layers start at the vertex of the normalizer
-    that they had, where the gradient is 0. Call it once, between :func:`keep_selected` and the
-    next forward pass, while the radius is small: the point has to lie outside of its circle.
-
-    Args:
-        model: Any module, an SSN or SN itself included.
-        ratio: What the normalizer at the vertex gets, inside (0, 1); the others share the rest.
-        loss: Computes a loss. It is called twice, before and after, without gradients; what it
-            changes, such as running statistics, stays changed.
-
-    Returns:
-        The loss before and after; None without ``loss``.
-
-    Raises:
-        ValueError: ``ratio`` is not inside (0, 1); no row is one-hot; or the radius is so large
-            that rows would stay one-hot. Nothing is changed.
-    """
-    if not 0 < ratio < 1:
-        raise ValueError(f'ratio must lie inside (0, 1), got {ratio}')
-    targets = []
-    for name, layer in switch_norms(model):
-        ratios = layer.ratios()
-        is_vertex = (ratios > 1 - 1e-6).any(-1, keepdim=True)
-        if not is_vertex.any():
-            continue
-        rest = (1 - ratio) / (ratios.size(1) - 1)
-        inside = (ratios > 0.5).to(ratios) * (ratio - rest) + rest
-        if isinstance(layer, SSN) and (sparsestmax(inside, layer.radius) == 1).any():
-            raise ValueError(
-                f'{name or "the layer"} has radius {layer.radius.item():.3g}, which makes ratios '
-                f'of {ratio} one-hot; let go while the radius is small'
-            )
-        now = whole(layer.ratio_logits).to(ratios) if isinstance(layer, SSN) else ratios
-        targets.append((layer, inside.where(is_vertex, now)))
-    if not targets:
-        raise ValueError(
-            'no SSN or SN has a row of ratios that is one-hot, so there is none to let go'
-        )
-    before = None if loss is None else float(loss())
-    for layer, logits in targets:
-        put_ratios(layer, logits)
-    return None if before is None or loss is None else (before, float(loss()))
 
 
 def check_selected(model: nn.Module) -> None:

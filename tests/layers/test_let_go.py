@@ -45,13 +45,22 @@ def test_letting_go_survives_keep_selected_and_copies():
 @pytest.mark.parametrize('to', ['SSN', 'SN'])
 def test_letting_go_is_refused_where_nothing_can_move(to):
     layer = convert_norms(nn.BatchNorm2d(4), to)
-    for ratio in (0, 1, 1.5):
-        with pytest.raises(ValueError, match=f'ratio must lie inside .* got {ratio}'):
+    for ratio in (0, 1, 1.5, 'most'):
+        with pytest.raises(ValueError, match=f'ratio must lie inside .* got {ratio!r}'):
             let_go(layer, ratio)
     let_go(layer)
-    with pytest.raises(ValueError, match='no SSN or SN has a row of ratios that is one-hot'):
+    with pytest.raises(ValueError, match='no SSN or SN whose logits are trained has a row'):
         let_go(layer)
     late = convert_norms(nn.BatchNorm2d(4))
     ssn_mm.set_radius(late, 1.0)
     with pytest.raises(ValueError, match=r'radius 1, which makes ratios of 0\.9 one-hot'):
         let_go(late)
+
+
+def test_layers_whose_logits_are_not_trained_stay():
+    model = convert_norms(nn.Sequential(nn.BatchNorm2d(4), nn.BatchNorm2d(4)))
+    model[0].requires_grad_(False)
+    let_go(model)
+    assert [layer.selected for layer in model] == [('BN', 'BN'), (None, None)]
+    with pytest.raises(ValueError, match='no SSN or SN whose logits are trained'):
+        let_go(model[0])

@@ -22,6 +22,7 @@ from ...layers import (
     switch_norms,
 )
 from ...layers.fbn import NO_STATISTICS
+from ...layers.letting_go import check_ratio, rows_at_vertices
 from ...layers.sharded import whole
 from ...ops import circumscribed_radius, sparsestmax
 from ...renamed import selection_of
@@ -54,7 +55,7 @@ class SSNRadiusHook(RatiosHook):
             simplex, once, see :func:`ssn_mm.let_go`: for networks of ``convert_norms``, whose rows
             start at a vertex and would stay there. The loss of that iteration's batch before and
             after is logged. None lets no row go.
-        let_go_ratio: The ratio that these rows then have for what they were at.
+        let_go_ratio: The ratio that these rows then have for what they were at, inside (0, 1).
         temperature: Schedule of other selectors' temperature; None is 1 throughout, and with
             'gumbel' ``dict(type='exponential', start=1, end=0.1)``.
         entropy_weight: Weight of the ratios' entropy in the loss, with 'softmax+entropy'.
@@ -64,7 +65,8 @@ class SSNRadiusHook(RatiosHook):
         ValueError: ``selection`` is none of the three, or layers to fix have not selected; the
             schedule shrinks, is negative or never reaches r_c; ``interval`` is below 1; SSN layers
             that have not selected are frozen (``frozen_stages``, ``requires_grad=False``); the
-            radius is beyond r_c from the start and layers prefer nothing; FBN of SSN or SN layers
+            radius is beyond r_c from the start and layers prefer nothing; there is no row to let
+            go, or it would be one-hot again, or ``selection`` is 'fix'; FBN of SSN or SN layers
             has no statistics to normalize by; FSDP1 has flattened the ratio logits; or what
             :class:`RatiosHook` raises.
     """
@@ -82,8 +84,11 @@ class SSNRadiusHook(RatiosHook):
         soft_metrics: bool = False,
     ) -> None:
         super().__init__(interval)
-        if let_go is not None and not 0 < let_go < 1:
-            raise ValueError(f'let_go must be a progress inside (0, 1), or None, got {let_go}')
+        if let_go is not None and not (isinstance(let_go, float | int) and 0 < let_go < 1):
+            raise ValueError(f'let_go must be a progress inside (0, 1), or None, got {let_go!r}')
+        if let_go is not None and selection == 'fix':
+            raise ValueError(f"selection='fix' lets no row go, got let_go={let_go}; leave out one")
+        check_ratio(let_go_ratio)
         self.let_go, self.let_go_ratio = let_go, let_go_ratio
         self.selection = check_selection(selection_of(choices) or selection)
         self.schedule = build_schedule(schedule)
@@ -98,8 +103,8 @@ class SSNRadiusHook(RatiosHook):
             check_schedule(self.schedule, circumscribed_radius(largest))
             _check_trainable(self.layers)
             _check_preferences(self.layers, self.schedule(0.0))
-            if self.let_go is not None:
-                _check_letting_go(largest, self.let_go_ratio, self.schedule(self.let_go))
+        if self.let_go is not None:
+            self._check_letting_go(runner)
         self.soft.before_train(runner)
         _check_statistics(unwrapped(runner.model))
         super().before_train(runner)
@@ -127,8 +132,33 @@ class SSNRadiusHook(RatiosHook):
         if self.layers:
             self.radius = self.schedule(progress)
             set_radius(runner.model, self.radius)
-            if self.let_go is not None and runner.iter == round(self.let_go * runner.max_iters):
-                self._let_go(runner, data_batch)
+        if self.let_go is not None and runner.iter == self._iter_of_letting_go(runner):
+            self._let_go(runner, data_batch)
+
+    def _iter_of_letting_go(self, runner: Runner) -> int:
+        return min(round((self.let_go or 0) * runner.max_iters), runner.max_iters - 1)
+
+    def _check_letting_go(self, runner: Runner) -> None:
+        """Refuses before the training what would end it where rows are let go."""
+        at, ratio = self._iter_of_letting_go(runner), self.let_go_ratio
+        if runner.iter > at:
+            return  # it has been done in what is resumed
+        layers = [layer for _, layer, _ in rows_at_vertices(unwrapped(runner.model))]
+        if not layers:
+            raise ValueError(
+                f'let_go={self.let_go}, but no SSN or SN whose logits are trained has a row of '
+                "ratios at a vertex; it is for networks of convert_norms with start='kept', so "
+                'leave it out'
+            )
+        radius = self.schedule(at / max(runner.max_iters - 1, 1))
+        for k in {len(layer.normalizers) for layer in layers if isinstance(layer, SSN)}:
+            rest = (1 - ratio) / (k - 1)
+            if (sparsestmax(torch.tensor([ratio] + [rest] * (k - 1)), radius) == 1).any():
+                raise ValueError(
+                    f'where rows are let go the schedule gives the radius {radius:.3g}, which '
+                    f'makes {k} ratios, of which the largest is {ratio}, one-hot again; let go '
+                    'earlier'
+                )
 
     def _let_go(self, runner: Runner, data_batch: Any) -> None:
         """Moves rows off their vertices; logs what that does to the loss of the batch."""
@@ -211,16 +241,6 @@ def _check_statistics(model: nn.Module) -> None:
         raise ValueError(
             f'{len(lacking)} layers, {", ".join(lacking)}: {NO_STATISTICS}. With mmengine a '
             "checkpoint is loaded by load_from or init_cfg=dict(type='Pretrained')"
-        )
-
-
-def _check_letting_go(k: int, ratio: float, radius: float) -> None:
-    """Refuses a radius at which rows of K ratios that are let go would be one-hot all the same."""
-    rest = (1 - ratio) / (k - 1)
-    if (sparsestmax(torch.tensor([ratio] + [rest] * (k - 1)), radius) == 1).any():
-        raise ValueError(
-            f'where rows are let go the schedule gives the radius {radius:.3g}, which makes ratios '
-            f'of {ratio} one-hot again; let go earlier'
         )
 
 

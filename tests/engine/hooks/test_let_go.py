@@ -72,14 +72,67 @@ def test_a_converted_network_that_is_never_let_go_is_warned_of(tmp_path, monkeyp
     assert not any('let_go=0.1' in text for text in said[1:])
 
 
-@pytest.mark.parametrize('let_go', [0, 1, -0.5, 2])
+def test_rows_of_sn_are_let_go_too(tmp_path):
+    def make():
+        net = Net()
+        net.drop = nn.BatchNorm2d(4)  # an SSN, which the trainings of these tests look at
+        return convert_norms(convert_norms(net, 'SN', include='norm'), include='drop')
+
+    runner, _ = train(tmp_path, make, radius=hook(let_go=0.25), iters=8)
+    ratios = runner.model.norm.ratios()
+    assert ((ratios > 0.01) & (ratios < 0.99)).all()
+
+
+def test_rows_are_let_go_however_late_that_is(tmp_path, monkeypatch):
+    done = []
+    monkeypatch.setattr(SSNRadiusHook, '_let_go', lambda self, runner, _: done.append(runner.iter))
+    late = hook(let_go=0.99, schedule=lambda progress: progress**99)
+    monkeypatch.setattr('ssn_mm.engine.hooks.radius_hook.sparsestmax', lambda z, _: z)
+    train(tmp_path, converted, radius=late, iters=6)
+    assert done == [5]
+
+
+def mixed():
+    """K is 2 and 3, and rows of two ratios are one-hot at a smaller radius."""
+    net = Net()
+    net.drop = nn.GroupNorm(2, 4)
+    return convert_norms(net, normalizers=('LN', 'BN'))
+
+
+@pytest.mark.parametrize(
+    ('make', 'options', 'match'),
+    [
+        (lambda: convert_norms(Net(), start=0.8), {}, r'let_go=0\.25, but no SSN or SN .* a row'),
+        (converted, dict(selection='relearn'), r'let_go=0\.25, but no SSN or SN'),
+        (
+            mixed,
+            dict(schedule=lambda p: 0.72 + 0.2 * p),
+            r'makes 2 ratios, of which the largest is 0\.9',
+        ),
+    ],
+)
+def test_what_would_end_a_training_where_rows_are_let_go_is_refused_before(
+    tmp_path, make, options, match
+):
+    with pytest.raises(ValueError, match=match):
+        train(tmp_path, make, radius=hook(let_go=0.25, **options), iters=8)
+
+
+def test_options_of_letting_go_that_contradict_are_refused():
+    with pytest.raises(ValueError, match=r"selection='fix' lets no row go, got let_go=0\.1"):
+        hook(let_go=0.1, selection='fix')
+    with pytest.raises(ValueError, match=r'ratio must lie inside \(0, 1\), got 1\.5'):
+        hook(let_go=0.1, let_go_ratio=1.5)
+
+
+@pytest.mark.parametrize('let_go', [0, 1, -0.5, 2, 'late'])
 def test_letting_go_outside_of_the_training_is_refused(let_go):
-    with pytest.raises(ValueError, match=f'let_go must be a progress .* got {let_go}'):
+    with pytest.raises(ValueError, match=f'let_go must be a progress .* got {let_go!r}'):
         hook(let_go=let_go)
 
 
 def test_letting_go_where_the_radius_is_too_large_is_refused_before_the_training(tmp_path):
-    with pytest.raises(ValueError, match=r'gives the radius 0\.85, which makes ratios of 0\.9'):
+    with pytest.raises(ValueError, match=r'gives the radius 0\.909, which makes 3 ratios'):
         train(tmp_path, converted, radius=hook(let_go=0.85))
 
 
