@@ -105,8 +105,7 @@ class SwitchNorm(RunningStatistics):
         self.bias = nn.Parameter(torch.empty(num_features, **like)) if affine else None
         self.ratio_logits = nn.Parameter(torch.empty(2, len(self.normalizers), **like))
         self.spatial_rank: int | None = None
-        self.has_area = True
-        self._warned_shape = False
+        self.has_area, self._warned_shape = True, False
         self._register_buffers(like)
         self.correction = correction
         self.reset_parameters()
@@ -237,7 +236,8 @@ class SwitchNorm(RunningStatistics):
         self.take_correction(state, prefix)
         optional = [CODES, 'correction']
         radius = self._buffers.get('radius')
-        refusal = take_order(state, prefix, self.normalizers, self.num_groups, radius, self._kind)
+        own = (self.normalizers, self.num_groups, self._buffers, self._kind)
+        refusal = take_order(state, prefix, *own)
         if refusal is not None:
             add_once(refusal, error_msgs)
             optional += [key for key in RATIO_KEYS if state.pop(f'{prefix}{key}', None) is not None]

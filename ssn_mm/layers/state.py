@@ -9,6 +9,7 @@ from torch import Tensor
 from ..ops.normalizers import NORMALIZERS
 from ..ops.sparsestmax import sparsestmax
 from .selection import selected_names
+from .selectors import one_hot
 from .sharded import whole
 
 CODES = 'normalizer_codes'
@@ -69,7 +70,7 @@ def take_order(
     prefix: str,
     normalizers: Sequence[str],
     num_groups: int,
-    own_radius: Tensor | None,
+    buffers: Mapping[str, Tensor | None],
     kind: int,
 ) -> str | None:
     """Brings the logits of a state into a layer's order, and puts the layer's codes in it.
@@ -83,12 +84,15 @@ def take_order(
         prefix: Start of the layer's names in it.
         normalizers: The layer's normalizers.
         num_groups: The layer's number of GN's groups.
-        own_radius: The layer's radius, 0-d; None for all but SSN.
+        buffers: The layer's, of which ``radius`` is SSN's, ``temperature`` that of others.
         kind: What makes ratios of the layer's logits, see :func:`encode`.
 
     Returns:
         Why the logits are not for this layer; None if they are, or if there are none.
     """
+    own_radius = buffers.get('radius')
+    if 'temperature' not in buffers:
+        _cool(state, prefix)
     key = f'{prefix}ratio_logits'
     logits, codes = state.get(key), state.get(f'{prefix}{CODES}')
     like = next((t for k, t in state.items() if k.startswith(prefix)), None)
@@ -126,6 +130,17 @@ def take_order(
         columns = dict(zip(names, logits.split(1, dim=-1), strict=True))
         state[key] = torch.cat([columns[name] for name in normalizers], -1)
     return None
+
+
+def _cool(state: dict[str, Tensor], prefix: str) -> None:
+    """Takes a temperature out of a state, and gives its logits the same ratios without one."""
+    heat = state.pop(f'{prefix}temperature', None)
+    key = f'{prefix}ratio_logits'
+    if heat is None or key not in state or heat.is_meta:
+        return
+    logits = state[key]
+    # 40 apart, softmax is one-hot to 1e-17
+    state[key] = logits / heat if heat > 0 else 40 * one_hot(logits).to(logits)
 
 
 def _uses_gn(state: Mapping[str, Tensor], prefix: str, names: Sequence[str]) -> bool:

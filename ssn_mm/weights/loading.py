@@ -121,13 +121,14 @@ def _match(
 def _wanted(model: nn.Module, own: Mapping[str, Tensor]) -> dict[str, Tensor | None]:
     """What a network takes from a checkpoint: its tensors by name, and names with None.
 
-    None stands for ``radius`` and ``correction`` of an SSN or SN that has no such tensor itself:
-    from a checkpoint it takes them, to translate the logits and to set its option.
+    None stands for ``radius``, ``temperature`` and ``correction`` of an SSN or SN that has no such
+    tensor itself: from a checkpoint it takes them, to translate the logits and to set its option.
     """
     wanted: dict[str, Tensor | None] = dict(own)
     for name, _ in switch_norms(model):
         prefix = f'{name}.' if name else ''
-        wanted |= {f'{prefix}{k}': own.get(f'{prefix}{k}') for k in ('radius', 'correction')}
+        keys = [f'{prefix}{key}' for key in ('radius', 'temperature', 'correction')]
+        wanted |= {key: own.get(key) for key in keys}
     return wanted
 
 

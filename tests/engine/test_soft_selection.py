@@ -6,9 +6,10 @@ from small_net import Net
 from torch import nn
 from trainings import last_checkpoint, train
 
-from ssn_mm import SSN
+from ssn_mm import SN, SSN, set_temperature
 from ssn_mm.engine.hooks import SSNRadiusHook
 from ssn_mm.layers import selector_norms
+from ssn_mm.weights.loading import load_weights
 
 
 class SoftNet(Net):
@@ -80,6 +81,15 @@ def test_sparsestmax_is_the_same_before_and_after(tmp_path):
     assert scalars['val/soft/val/loss'].current() == scalars['val/val/loss'].current()
     runner, _ = train(tmp_path / 'plain', radius=hook(), iters=12)
     assert 'val/soft/val/loss' not in runner.message_hub.log_scalars
+
+
+def test_a_checkpoint_of_another_selector_starts_sn_with_what_it_selected():
+    theirs, own = SoftNet('argmax'), Net()
+    nn.init.eye_(theirs.norm.ratio_logits)
+    set_temperature(theirs, 0)
+    own.norm = SN(4)
+    load_weights(own, theirs.state_dict())
+    assert own.norm.ratios().round(decimals=6).equal(theirs.norm.ratios())
 
 
 def test_a_schedule_and_a_weight_are_checked():

@@ -133,6 +133,18 @@ def test_states_of_sn_and_ssn_keep_their_ratios_where_the_selector_is_a_softmax(
     torch.testing.assert_close(made.ratios().float(), ssn.ratios())
 
 
+@pytest.mark.parametrize('heat', [0.5, 0.0])
+@pytest.mark.parametrize('kind', [SN, SSN])
+def test_a_softmax_of_any_temperature_loads_into_sn_and_ssn_with_its_ratios(kind, heat):
+    made, other = layer('argmax').float(), kind(6)
+    set_temperature(made, heat)
+    other.load_state_dict(made.state_dict())
+    torch.testing.assert_close(other.ratios(), made.ratios(), atol=1e-6, rtol=0)
+    again = ssn_mm.convert_norms(copy.deepcopy(made), kind.__name__)
+    assert type(again) is kind
+    torch.testing.assert_close(again.ratios(), made.ratios(), atol=1e-6, rtol=0)
+
+
 @pytest.mark.parametrize(('theirs', 'own'), [('sparsemax', 'softmax'), ('softmax', 'sparsemax')])
 def test_logits_of_another_selector_are_refused(theirs, own):
     with pytest.raises(RuntimeError, match="are another selector's than the layer's"):
