@@ -8,7 +8,6 @@ rates = {
     'entmax15': 0.1,
     'gumbel': 0.1,
     'softmax+entropy': 0.1,
-    'argmax': 0.1,
 }
 configs = {
     name: dict(

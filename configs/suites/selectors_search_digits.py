@@ -1,15 +1,8 @@
-# The same three trials for every selector, of the rate of its logits, with a seed of their own.
+# The same two trials for every selector, of the rate of its logits, with a seed of their own.
+# 'argmax' differs from 'softmax' in its name alone: the hook takes the largest ratios of both.
 _base_ = './_resnet_digits_.py'
 title = 'A search of the rate of ratio logits for every selector, ResNet-18 SSN on digits'
-selectors = [
-    'sparsestmax',
-    'softmax',
-    'sparsemax',
-    'entmax15',
-    'gumbel',
-    'softmax+entropy',
-    'argmax',
-]
+selectors = ['sparsestmax', 'softmax', 'sparsemax', 'entmax15', 'gumbel', 'softmax+entropy']
 configs = {
     name: dict(
         config='../demo/resnet_ssn_digits.py',
@@ -21,7 +14,7 @@ configs = {
     for name in selectors
 }
 del selectors
-variants = {f'{rate}': {'optim_wrapper.paramwise_cfg.ratio_lr_mult': rate} for rate in (0.1, 1, 10)}
+variants = {f'{rate}': {'optim_wrapper.paramwise_cfg.ratio_lr_mult': rate} for rate in (0.1, 1)}
 variant = 'rate of the logits, relative to that of the weights'
 metrics = ['accuracy/top1', 'soft/accuracy/top1']
 seeds = [100]
