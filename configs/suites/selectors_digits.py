@@ -2,12 +2,12 @@
 _base_ = './_resnet_digits_.py'
 title = 'Selectors: how logits become ratios, ResNet-18 SSN on digits'
 rates = {
-    'sparsestmax': 0.1,
-    'softmax': 0.1,
-    'sparsemax': 0.1,
-    'entmax15': 0.1,
-    'gumbel': 0.1,
-    'softmax+entropy': 0.1,
+    'sparsestmax': 1,
+    'softmax': 1,
+    'sparsemax': 10,
+    'entmax15': 1,
+    'gumbel': 10,
+    'softmax+entropy': 10,
 }
 configs = {
     name: dict(

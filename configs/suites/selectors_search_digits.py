@@ -1,4 +1,4 @@
-# The same two trials for every selector, of the rate of its logits, with a seed of their own.
+# The same three trials for every selector, of the rate of its logits, with a seed of their own.
 # 'argmax' differs from 'softmax' in its name alone: the hook takes the largest ratios of both.
 _base_ = './_resnet_digits_.py'
 title = 'A search of the rate of ratio logits for every selector, ResNet-18 SSN on digits'
@@ -14,7 +14,7 @@ configs = {
     for name in selectors
 }
 del selectors
-variants = {f'{rate}': {'optim_wrapper.paramwise_cfg.ratio_lr_mult': rate} for rate in (0.1, 1)}
+variants = {f'{rate}': {'optim_wrapper.paramwise_cfg.ratio_lr_mult': rate} for rate in (0.1, 1, 10)}
 variant = 'rate of the logits, relative to that of the weights'
 metrics = ['accuracy/top1', 'soft/accuracy/top1']
 seeds = [100]

@@ -17,7 +17,7 @@ SMALL = dict(
     table1_digits=18, table2_digits=90, table4_digits=18, table5_digits=18,
     radius_digits=12, stages_digits=9, gn_digits=6,
 )  # fmt: skip
-OWN = dict(precision_digits=9, selectors_digits=18, selectors_search_digits=12)  # not of the paper
+OWN = dict(precision_digits=9, selectors_digits=18, selectors_search_digits=18)  # not of the paper
 OWN |= dict(contestants_resnet_digits=15, contestants_deeplab_digits=15, contestants_i3d_digits=15)
 
 
