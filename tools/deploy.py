@@ -13,7 +13,8 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Turn every SSN into the plain layer it selected, fold those that selected '
         'batch norm into the convolutions before them, and export the network as a program '
-        '(torch.export) that runs with PyTorch alone, if asked for as ONNX, too. Writes the '
+        '(torch.export) that runs with PyTorch alone, if asked for as ONNX or for OpenVINO, too. '
+        'Writes the '
         'frozen checkpoint beside the program; prints what each layer became, sizes and speed.'
     )
     parser.add_argument('config', help='config file the model was trained with')
@@ -26,6 +27,12 @@ def parse_args() -> argparse.Namespace:
         help='program to write, and beside it .frozen.pth (default: CHECKPOINT without .pth, .pt2)',
     )
     parser.add_argument('--onnx', type=Path, metavar='F', help='ONNX file to write (default: none)')
+    parser.add_argument(
+        '--openvino',
+        type=Path,
+        metavar='F',
+        help="OpenVINO's file to write, .xml, with the .bin beside it (default: none)",
+    )
     parser.add_argument(
         '--verify',
         type=int,
@@ -64,7 +71,7 @@ def main() -> None:
     args = parse_args()
     out = args.out or Path(args.checkpoint).with_suffix('.pt2')
     cfg = load_config(args.config, options=args.cfg_options)
-    deployed = deploy(cfg, args.checkpoint, out, args.shape, args.onnx, args.force)
+    deployed = deploy(cfg, args.checkpoint, out, args.shape, args.onnx, args.force, args.openvino)
     if args.verify:
         print(deployed.verify(args.verify))
     print(deployed.speed(args.seconds))

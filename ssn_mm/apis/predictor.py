@@ -15,7 +15,7 @@ from mmengine.runner.amp import autocast
 from ..config_files import files_of
 from ..datasets.nested import scope_of
 from ..datasets.pipelines import Preparation, Prepared, class_of
-from ..deploy import OnnxProgram, load_frozen
+from ..deploy import OnnxProgram, OpenVinoProgram, load_frozen
 from ..deploy.networks import build_network, head_of, task_of, with_program, with_views
 from ..weights.content import load_strictly
 from ..weights.files import check_checkpoint, read_weights
@@ -43,7 +43,7 @@ class Predictor:
 
     Args:
         cfg: The config that the network was trained with; ``load_config`` reads it.
-        weights: A checkpoint, frozen or not, or an .onnx file.
+        weights: A checkpoint, frozen or not; an .onnx file; or OpenVINO's .xml file.
         device: Where the checkpoint's network and the preprocessing run, 'cpu' or 'cuda'.
 
     Attributes:
@@ -112,9 +112,10 @@ class Predictor:
         return [found[index] for index in range(len(items))]
 
     def _load(self, weights: str | Path) -> dict[str, Any]:
-        """Fills the network, or lets onnxruntime run it; returns what is known of its classes."""
-        if Path(weights).suffix == '.onnx':
-            program = OnnxProgram(weights)
+        """Fills the network, or lets a runtime run it; returns what is known of its classes."""
+        runtimes: dict[str, Any] = {'.onnx': OnnxProgram, '.xml': OpenVinoProgram}
+        if runtime := runtimes.get(Path(weights).suffix):
+            program = runtime(weights)
             self._model = with_program(self._model, program)
             return program.meta
         state, meta = read_weights(weights)

@@ -17,12 +17,13 @@ from ..config_files import files_of
 from ..datasets.nested import type_name
 from ..deploy import TensorMode
 from ..deploy.example_inputs import example_inputs
-from ..deploy.export import check_outputs, export_onnx, export_program
+from ..deploy.export import check_outputs, export_onnx, export_openvino, export_program
 from ..deploy.fold import fold
 from ..deploy.freeze import freeze
 from ..deploy.frozen import save_frozen
 from ..deploy.networks import build_network, check_program, network_config, takes_clips, task_of
 from ..deploy.onnx_program import OnnxProgram, require_onnx
+from ..deploy.openvino_program import OpenVinoProgram, require_openvino
 from ..deploy.unselected import forced_change, unselected_rows
 from ..deploy.verify import Program, verify_outputs
 from ..files import check_writes
@@ -42,7 +43,7 @@ class Deployed:
         model: The trained network, as OpenMMLab builds it.
         inputs: Noise of the shape that the networks take, (2, ...).
         networks: Each as a function of preprocessed inputs: 'trained', 'frozen', 'folded',
-            'program' and, if it was asked for, 'onnx'.
+            'program' and, if they were asked for, 'onnx' and 'openvino'.
         files: The file of each of these networks that has one.
     """
 
@@ -96,6 +97,7 @@ def deploy(
     shape: Sequence[int] | None = None,
     onnx: Path | None = None,
     force: bool = False,
+    openvino: Path | None = None,
 ) -> Deployed:
     """Freezes and folds a trained network, exports it and prints what became of it.
 
@@ -110,17 +112,18 @@ def deploy(
             clip; else the size of the training.
         onnx: ONNX file to write.
         force: Whether an SSN that has not selected yet takes its largest ratios.
+        openvino: OpenVINO's .xml file to write, and the .bin beside it.
 
     Raises:
         FileNotFoundError: There is no such checkpoint.
-        ImportError: ``onnx`` without its packages.
+        ImportError: ``onnx`` or ``openvino`` without its packages.
         OSError: A file cannot be written.
         ValueError: A file to write is the checkpoint, the config or another of them; no shape is
             known, or it has too few or too many numbers; the network is no function of pictures or
             clips alone; an SSN has not selected yet; or the results differ, and then nothing more
             is written.
     """
-    files = _checked_files(cfg, checkpoint, out, onnx)
+    files = _checked_files(cfg, checkpoint, out, onnx, openvino)
     if (network := network_config(cfg)) is not cfg:
         print(f'Deployed is the network inside {type_name(cfg.model)}, which sees one view.\n')
         cfg = network
@@ -141,23 +144,35 @@ def deploy(
     save_frozen(frozen, layers, files['frozen'], about or None)
     export_program(folded, inputs, out)
     networks['program'] = torch.export.load(str(out)).module()
+    stored = dict(task=task_of(cfg), classes=list(about.get('classes') or []) or None)
     if onnx:
-        classes = list(about.get('classes') or []) or None
-        export_onnx(folded, inputs, onnx, dict(task=task_of(cfg), classes=classes))
+        export_onnx(folded, inputs, onnx, stored)
         networks['onnx'] = OnnxProgram(onnx)
+    if openvino:
+        export_openvino(folded, inputs, openvino, stored)
+        networks['openvino'] = OpenVinoProgram(openvino)
     return Deployed(cfg, model, inputs, networks, files)
 
 
-def _checked_files(cfg: Config, checkpoint: str, out: Path, onnx: Path | None) -> dict[str, Path]:
+def _checked_files(
+    cfg: Config, checkpoint: str, out: Path, onnx: Path | None, openvino: Path | None
+) -> dict[str, Path]:
     """The file of each network, by its name, after a check that it can be read or written."""
     check_checkpoint(checkpoint)
     check_writes([out])
     files = {'frozen': out.with_suffix('.frozen.pth'), 'program': out}
     if onnx:
         files['onnx'] = onnx
-    check_writes([*files.values()], [checkpoint, *files_of(cfg)])
-    if onnx:
-        require_onnx()  # raises now, not after minutes
+    beside = []
+    if openvino:
+        if openvino.suffix != '.xml':
+            raise ValueError(f'--openvino writes an .xml file and a .bin beside it, got {openvino}')
+        files['openvino'], beside = openvino, [openvino.with_suffix('.bin')]
+    check_writes([*files.values(), *beside], [checkpoint, *files_of(cfg)])
+    if onnx or openvino:  # raise now, not after minutes
+        require_onnx()
+    if openvino:
+        require_openvino()
     return files | {'trained': Path(checkpoint)}
 
 

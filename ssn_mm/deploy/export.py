@@ -16,6 +16,7 @@ from torch.utils._pytree import tree_map
 from ..commands import in_a_line
 from ..files import write_atomically
 from .onnx_program import META_KEY, OnnxProgram, require_onnx
+from .openvino_program import OpenVinoProgram, require_openvino, save_openvino
 from .tensor_mode import TensorMode
 
 TOLERANCE = 1e-4  # of the largest output; float32 reaches 1e-6 or so
@@ -79,23 +80,59 @@ def export_onnx(
     """
     require_onnx()
     function = TensorMode(model).eval()
-    with torch.no_grad(), _any_size():
-        with _naming_layer(model, inputs):
-            exported = torch.onnx.export(
-                function,
-                (inputs,),
-                dynamo=True,
-                dynamic_shapes=(_dynamic(inputs),),
-                input_names=['inputs'],
-                output_names=['outputs'],
-                verbose=False,
-            )
-        assert exported is not None  # it is only where a file is named
-        exported.model.metadata_props[META_KEY] = json.dumps(meta or {})
-        content = exported.model_proto.SerializeToString()
-        difference = check_outputs(OnnxProgram(content), function, inputs, 'the ONNX program')
+    content = _as_onnx(function, inputs, meta or {})
+    difference = check_outputs(OnnxProgram(content), function, inputs, 'the ONNX program')
     write_atomically(out, content)
     return difference
+
+
+def export_openvino(
+    model: nn.Module, inputs: Tensor, out: str | Path, meta: dict[str, Any] | None = None
+) -> float:
+    """Exports a network for OpenVINO, for any batch and size.
+
+    OpenVINO runs it on the CPU in float32, and its outputs are compared with the model's, before it
+    is written.
+
+    Args:
+        model: A frozen network, in evaluation.
+        inputs: Preprocessed images, clips or segments, see :func:`export_program`.
+        out: File to write, .xml; the weights go to the .bin beside it.
+        meta: What :class:`OpenVinoProgram` finds as its ``meta``, such as the names of the classes.
+
+    Returns:
+        Largest difference between the program's outputs and the model's, relative to the largest
+        output.
+
+    Raises:
+        ImportError: openvino, onnx or onnxscript is not installed.
+        ValueError: The outputs differ by more than 1e-4, or a layer cannot be exported, which is
+            named; nothing is written.
+    """
+    require_onnx()
+    require_openvino()
+    function = TensorMode(model).eval()
+    content = _as_onnx(function, inputs, meta or {})
+    difference = check_outputs(OpenVinoProgram(content), function, inputs, 'the OpenVINO program')
+    save_openvino(content, out, meta or {})
+    return difference
+
+
+def _as_onnx(function: TensorMode, inputs: Tensor, meta: dict[str, Any]) -> bytes:
+    """A network as an ONNX file's bytes, for any batch and size."""
+    with torch.no_grad(), _any_size(), _naming_layer(function.model, inputs):
+        exported = torch.onnx.export(
+            function,
+            (inputs,),
+            dynamo=True,
+            dynamic_shapes=(_dynamic(inputs),),
+            input_names=['inputs'],
+            output_names=['outputs'],
+            verbose=False,
+        )
+    assert exported is not None  # it is only where a file is named
+    exported.model.metadata_props[META_KEY] = json.dumps(meta)
+    return exported.model_proto.SerializeToString()
 
 
 def check_outputs(
@@ -115,7 +152,8 @@ def check_outputs(
     Raises:
         ValueError: The difference is above 1e-4, or a number is NaN.
     """
-    expected = reference(inputs)
+    with torch.no_grad():
+        expected = reference(inputs)
     scale = expected.abs().max().item()
     difference = (program(inputs) - expected).abs().max().item() / (scale or 1.0)
     if not difference <= TOLERANCE:

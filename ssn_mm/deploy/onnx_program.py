@@ -2,6 +2,7 @@
 
 import importlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -31,7 +32,7 @@ class OnnxProgram:
     """
 
     def __init__(self, source: str | Path | bytes, threads: int | None = None) -> None:
-        runtime = _import('onnxruntime')
+        runtime = import_for('ONNX', 'onnxruntime', 'onnx')
         if not isinstance(source, bytes):
             if not Path(source).is_file():
                 raise FileNotFoundError(f'no ONNX file {str(source)!r}; tools/deploy.py writes it')
@@ -60,12 +61,7 @@ class OnnxProgram:
             ValueError: The shape is not one that the network takes.
         """
         (takes,) = self._session.get_inputs()
-        fits = len(takes.shape) == inputs.dim() and all(
-            not isinstance(size, int) or size == own
-            for size, own in zip(takes.shape, inputs.shape, strict=True)
-        )
-        if not fits:
-            raise ValueError(f'the network takes {takes.shape}, got {tuple(inputs.shape)}')
+        check_shape(inputs, takes.shape)
         (outputs,) = self._session.run(None, {takes.name: inputs.float().numpy(force=True)})
         return torch.from_numpy(outputs)
 
@@ -73,14 +69,29 @@ class OnnxProgram:
 _PROVIDERS = ('CUDAExecutionProvider', 'CPUExecutionProvider')
 
 
+def check_shape(inputs: Tensor, takes: Sequence[Any]) -> None:
+    """Raises ValueError unless inputs have the shape that a network takes: numbers, or names."""
+    fits = len(takes) == inputs.dim() and all(
+        not isinstance(size, int) or size == own
+        for size, own in zip(takes, inputs.shape, strict=True)
+    )
+    if not fits:
+        raise ValueError(f'the network takes {list(takes)}, got {tuple(inputs.shape)}')
+
+
 def require_onnx() -> None:
     """Raises ImportError, with the command to install it, if a package for an export is missing."""
     for name in ('onnx', 'onnxscript', 'onnxruntime'):
-        _import(name)
+        import_for('ONNX', name, 'onnx')
 
 
-def _import(name: str) -> ModuleType:
+def import_for(what: str, name: str, extra: str) -> ModuleType:
+    """Imports a package of an extra.
+
+    Raises:
+        ImportError: It is not installed; says for what it is needed, and the command to install it.
+    """
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise ImportError(f'ONNX needs {name}: {pip_install("ssn-mm[onnx]")}') from error
+        raise ImportError(f'{what} needs {name}: {pip_install(f"ssn-mm[{extra}]")}') from error

@@ -17,7 +17,7 @@ from torch import Tensor
 from .content import check_content, state_and_meta
 
 _PICKLED = b'\x80'  # what torch.save wrote before 1.6, and others that PyTorch's loader takes
-_OTHERS = ('.onnx', '.safetensors')  # whose readers check them
+_OTHERS = ('.onnx', '.xml', '.safetensors')  # whose readers check them
 
 
 def explain_refusal(error: UnpicklingError) -> str:

@@ -2,6 +2,7 @@ import json
 import os
 import shutil
 import sys
+from importlib.util import find_spec
 
 import cv2
 import numpy as np
@@ -19,7 +20,14 @@ from ssn_mm.apis.predictor import Prediction
 from ssn_mm.apis.videos import Frames
 from ssn_mm.cli.infer import infer
 from ssn_mm.cli.tool import run_tool
-from ssn_mm.deploy import TensorMode, export_onnx, fold, freeze, save_frozen
+from ssn_mm.deploy import (
+    TensorMode,
+    export_onnx,
+    export_openvino,
+    fold,
+    freeze,
+    save_frozen,
+)
 from ssn_mm.layers import ssn_layers
 
 pytestmark = pytest.mark.mmaction
@@ -61,6 +69,8 @@ def networks(tmp_path_factory, long):
         if task == 'resnet' or long:
             fold(TensorMode(model).eval(), inputs)
             export_onnx(model, inputs, folder / f'{task}.onnx', meta['dataset_meta'])
+            if find_spec('openvino'):
+                export_openvino(model, inputs, folder / f'{task}.xml', meta['dataset_meta'])
     return folder
 
 
@@ -136,7 +146,7 @@ def test_results_in_the_folder_of_the_pictures_are_no_inputs_and_replace_none(
 
 
 @pytest.mark.parametrize('task', NAMES)
-def test_checkpoint_frozen_checkpoint_and_onnx_give_equal_labels(
+def test_checkpoint_frozen_checkpoint_onnx_and_openvino_give_equal_labels(
     task, networks, pictures, video, tmp_path
 ):
     """On real pictures: scikit-learn's, and those of shared/samples where somebody has put them."""
@@ -145,7 +155,7 @@ def test_checkpoint_frozen_checkpoint_and_onnx_give_equal_labels(
     more = 'videos/*.mp4' if task == 'i3d' else 'images/*'
     given += map(str, sorted(SAMPLES.glob(more)))
     found = []
-    for suffix in ('pth', 'frozen.pth', 'onnx'):
+    for suffix in ('pth', 'frozen.pth', 'onnx', 'xml'):
         if not (networks / f'{task}.{suffix}').is_file():
             continue
         predictor = Predictor(narrow(task), networks / f'{task}.{suffix}')

@@ -57,6 +57,8 @@ RECALIBRATE = ['recalibrate.py', 'mine.py', 'iter_8.pth', '--work-dir', 'run']
         ([*DEPLOY, '--out', 'a.pt2', '--onnx', 'iter_8.pth'], 'would overwrite'),
         ([*DEPLOY, '--out', 'a.pt2', '--onnx', 'a.pt2'], 'would be written to one file'),
         ([*DEPLOY, '--out', 'a.pt2', '--onnx', 'a.frozen.pth'], 'would be written to one file'),
+        ([*DEPLOY, '--out', 'a.bin', '--openvino', 'a.xml'], 'would be written to one file'),
+        ([*DEPLOY, '--openvino', 'a.onnx'], '--openvino writes an .xml file'),
         ([*DEPLOY, '--out', '.'], 'is a folder'),
         ([*DEPLOY, '--out', 'mine.py/a.pt2'], 'is a file, so nothing can be written to'),
         ([*RECALIBRATE, '--out', 'iter_8.frozen.pth'], 'would overwrite'),
