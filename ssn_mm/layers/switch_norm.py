@@ -1,5 +1,6 @@
 """The normalization layers SSN and SN."""
 
+import inspect
 import warnings
 from functools import partialmethod
 from typing import Any
@@ -171,6 +172,10 @@ class SSN(SwitchNorm):
         super()._add_start(state, prefix)
         like = state[f'{prefix}ratio_logits']
         state[f'{prefix}radius'] = torch.zeros_like(self.radius, device=like.device)
+
+
+# that of __new__ would be shown, and names nothing
+SSN.__signature__ = inspect.signature(SwitchNorm)  # type: ignore[attr-defined]
 
 
 class SyncSSN(SSN):

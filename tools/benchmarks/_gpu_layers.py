@@ -14,7 +14,7 @@ GPU = torch.cuda.is_available()
 DEVICE = 'cuda' if GPU else 'cpu'
 KINDS = (
     'competing',
-    'of four',
+    'of all',
     'SN',
     'selected BN',
     'selected LN',
@@ -26,10 +26,12 @@ KINDS = (
 def make_layer(kind: str, channels: int) -> nn.Module:
     """A layer whose rows compete or have selected; γ and β are random."""
     groups = min(32, channels // 2) or 1
-    options = dict(normalizers=NORMALIZERS, num_groups=groups) if kind == 'of four' else {}
+    options = dict(normalizers=NORMALIZERS, num_groups=groups) if kind == 'of all' else {}
     layer = SN(channels) if kind == 'SN' else SSN(channels, **options)
     with torch.no_grad():
         layer.weight.uniform_(0.5, 1.5), layer.bias.normal_()
+        if 'FBN' in layer.normalizers:
+            layer.running_mean.normal_(), layer.running_var.uniform_(0.5, 1.5)
         layer.ratio_logits.add_(0.1 * torch.randn(layer.ratio_logits.shape))
         if kind.startswith('selected'):
             pair = kind.removeprefix('selected ').split(', ')
