@@ -51,7 +51,7 @@ class SoftSelection:
         self.selectors = {layer.selector for _, layer in selector_norms(model)}
         if self.temperature is None:
             draws = 'gumbel' in self.selectors
-            self.temperature = build_schedule('exponential' if draws else dict(type=_one))
+            self.temperature = build_schedule('exponential' if draws else 'constant')
         if 'softmax+entropy' in self.selectors:
             model.parse_losses = _with_entropy(model, model.parse_losses, self.entropy_weight)
 
@@ -88,15 +88,16 @@ class SoftSelection:
             if isinstance(value, int | float | np.number):
                 runner.message_hub.update_scalar(f'val/{key}', float(value))
 
+    def after_train(self, runner: Runner) -> None:
+        """Takes the entropy out of the loss again, so that another training adds it once."""
+        if 'softmax+entropy' in self.selectors:
+            del unwrapped(runner.model).parse_losses
+
     def _heat(self, runner: Runner, temperature: float) -> None:
         set_temperature(unwrapped(runner.model), temperature)
         for hook in runner.hooks:
             if isinstance(hook, EMAHook):
                 set_temperature(hook.ema_model.module, temperature)
-
-
-def _one(progress: float) -> float:
-    return 1.0
 
 
 def _with_entropy(model: nn.Module, parse_losses: Any, weight: float) -> Any:

@@ -59,6 +59,7 @@ def test_a_training_ends_one_hot_and_is_validated_before_and_after(tmp_path, sel
     assert scalars['val/soft/val/loss'].current() == found[-1]['soft/val/loss']
     has_entropy = 'train/loss_selection_entropy' in scalars
     assert has_entropy == (selector == 'softmax+entropy')
+    assert 'parse_losses' not in vars(runner.model)
 
 
 @pytest.mark.parametrize('stop', [5, 11])

@@ -193,6 +193,10 @@ class SSNRadiusHook(RatiosHook):
         """Adds these metrics."""
         self.soft.after_val(runner, metrics)
 
+    def after_train(self, runner: Runner) -> None:
+        """Leaves the model's loss as it was."""
+        self.soft.after_train(runner)
+
 
 def _loss(runner: Runner, data_batch: Any) -> Tensor:
     """The loss of a batch, as a training step computes it; of all processes, each has its own."""
