@@ -2,6 +2,8 @@
 
 from torch import nn
 
+from ..layers.replacing import replace_modules
+
 
 def make_plain(model: nn.Module) -> None:
     """Replaces layers inside a network by what their method ``plain_layer()`` returns, in place.
@@ -9,10 +11,9 @@ def make_plain(model: nn.Module) -> None:
     Convolutions get their standardized weights written down, and batch renormalization becomes
     batch norm. A layer used in several places stays one layer.
     """
-    made: dict[nn.Module, nn.Module] = {}
-    for name, module in list(model.named_modules(remove_duplicate=False)):
-        if name and callable(getattr(module, 'plain_layer', None)):
-            if module not in made:
-                made[module] = module.plain_layer()  # type: ignore[operator]
-            parent, _, attribute = name.rpartition('.')
-            setattr(model.get_submodule(parent), attribute, made[module])
+    plain = {
+        module: module.plain_layer()  # type: ignore[operator]
+        for name, module in model.named_modules()
+        if name and callable(getattr(module, 'plain_layer', None))
+    }
+    replace_modules(model, plain)
