@@ -1,5 +1,6 @@
 """From a trained SSN to plain layers."""
 
+from ..layers import layers_that_measure
 from .export import export_onnx, export_openvino, export_program
 from .fold import fold
 from .freeze import freeze
@@ -7,16 +8,21 @@ from .frozen import load_frozen, save_frozen
 from .onnx_program import OnnxProgram
 from .openvino_program import OpenVinoProgram
 from .tensor_mode import TensorMode
+from .tiles import TileReport, tile_report, whole_picture_statistics
 
 __all__ = [
     'OnnxProgram',
     'OpenVinoProgram',
     'TensorMode',
+    'TileReport',
     'export_onnx',
     'export_openvino',
     'export_program',
     'fold',
     'freeze',
+    'layers_that_measure',
     'load_frozen',
     'save_frozen',
+    'tile_report',
+    'whole_picture_statistics',
 ]

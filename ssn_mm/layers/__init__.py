@@ -16,6 +16,7 @@ from .driving import (
     switch_norms,
 )
 from .letting_go import let_go
+from .measuring import layers_that_measure, warn_of_tiles
 from .mixed_norm import MixedNorm
 from .selector_norm import (
     SelectorNorm,
@@ -44,6 +45,7 @@ __all__ = [
     'count_selected',
     'keep_selected',
     'layer_ratios',
+    'layers_that_measure',
     'let_go',
     'plan_conversion',
     'put_ratios',
@@ -58,6 +60,7 @@ __all__ = [
     'stage_of',
     'switch_norms',
     'update_bn',
+    'warn_of_tiles',
 ]
 
 __getattr__ = refuse_renamed(

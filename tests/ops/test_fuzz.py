@@ -23,7 +23,7 @@ from ssn_mm.ops import (
     sparsestmax,
     switch_norm,
 )
-from ssn_mm.ops.backends.reference import _mix_moments
+from ssn_mm.ops.backends.reference import mix_moments
 from ssn_mm.ops.moments import instance_moments
 from ssn_mm.ops.normalizers import hand_over
 from ssn_mm.ops.projection import solve
@@ -268,7 +268,7 @@ def cancelled(name, case, tensors):
     if not batch_stats:
         names = ['FBN' if name == 'BN' else name for name in names]
     norm, channels = Norm(tuple(names), num_groups=case.groups), PerChannel(None, None, *running)
-    (_, var), _ = _mix_moments(moments, x[:, 0].numel(), p, norm, channels)
+    (_, var), _ = mix_moments(moments, x[:, 0].numel(), p, norm, channels)
     scale = 1.0 if weight is None else weight.abs().max()
     # y's are the map and its mean, which is rounded: of two elements y is 1 whatever goes in
     given = x if name == 'y' else dy

@@ -50,7 +50,7 @@ def switch_norm(
     if norm.correction and (area := math.prod(x.shape[2:])) > 1:
         var = var * (area / (area - 1))
     count = x.numel() // x.size(1)
-    (mean, var), batch = _mix_moments((mean, var), count, ratios, norm, channels)
+    (mean, var), batch = mix_moments((mean, var), count, ratios, norm, channels)
     to_map = (slice(None), slice(None)) + (None,) * (x.dim() - 2)  # (., C) -> (., C, 1, ...)
     y = (wide - mean[to_map]) * torch.rsqrt(var + norm.eps)[to_map]
     if channels.weight is not None:
@@ -62,10 +62,17 @@ def switch_norm(
     return y.to(x.dtype), ratios.detach()
 
 
-def _mix_moments(
+def mix_moments(
     instance: Moments, count: int, ratios: Tensor, norm: Norm, channels: PerChannel
 ) -> tuple[Moments, tuple[Tensor, Tensor, int | Tensor] | None]:
     """Σ p_k μ_k and Σ p'_k σ²_k of Eq. 1 from instance moments (N, C); differentiable.
+
+    Args:
+        instance: Mean and variance of each channel of each sample, (N, C).
+        count: Elements per channel, of all samples.
+        ratios: (2, K).
+        norm: The description, without the normalizers that do not fit the shape.
+        channels: γ and β, which are not read; and the running statistics that FBN reads.
 
     Returns:
         The mixed moments, broadcastable to (N, C); and where BN measured the batch its mean and
