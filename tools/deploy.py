@@ -7,6 +7,7 @@ from ssn_mm.cli.arguments import add_cfg_options, add_trust
 from ssn_mm.cli.config import load_config
 from ssn_mm.cli.deploy import deploy
 from ssn_mm.cli.tool import run_tool
+from ssn_mm.deploy.verify_tiles import window_of
 
 
 def parse_args() -> argparse.Namespace:
@@ -44,6 +45,16 @@ def parse_args() -> argparse.Namespace:
         '16), else of the validation data, else on photographs',
     )
     parser.add_argument(
+        '--slide',
+        type=int,
+        nargs='*',
+        metavar='PIXELS',
+        help='have --verify compare sliding windows with whole pictures, and name the layers that '
+        "change labels: height and width of a window, and its stride (default: the config's, or "
+        'the size of its training, and two thirds of that); without --slide it does so if the '
+        'config tests in sliding windows',
+    )
+    parser.add_argument(
         '--force',
         action='store_true',
         help='let an SSN that has not selected yet take its largest ratios; says which did',
@@ -64,6 +75,8 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     if args.verify < 0:
         parser.error(f'--verify takes a number of samples, got {args.verify}')
+    if args.slide is not None and not args.verify:
+        parser.error('--slide says what --verify compares; add --verify')
     return args
 
 
@@ -71,9 +84,12 @@ def main() -> None:
     args = parse_args()
     out = args.out or Path(args.checkpoint).with_suffix('.pt2')
     cfg = load_config(args.config, options=args.cfg_options)
+    window = window_of(cfg, args.slide) if args.verify else None
     deployed = deploy(cfg, args.checkpoint, out, args.shape, args.onnx, args.force, args.openvino)
     if args.verify:
         print(deployed.verify(args.verify))
+        if said := deployed.verify_tiles(args.verify, window):
+            print(said)
     print(deployed.speed(args.seconds))
     print(
         f'Run it with PyTorch alone: torch.export.load({str(out)!r}).module()(images); without '

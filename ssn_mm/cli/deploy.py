@@ -26,8 +26,9 @@ from ..deploy.onnx_program import OnnxProgram, require_onnx
 from ..deploy.openvino_program import OpenVinoProgram, require_openvino
 from ..deploy.unselected import forced_change, unselected_rows
 from ..deploy.verify import Program, verify_outputs
+from ..deploy.verify_tiles import Window, hint_at_tiles, verify_tiles
 from ..files import check_writes
-from ..layers import selecting_norms
+from ..layers import layers_that_measure, selecting_norms
 from ..timing.rounds import Competitor, interleave
 from ..timing.tables import table
 from ..weights.content import load_strictly
@@ -64,6 +65,20 @@ class Deployed:
             ValueError: The outputs of a network differ.
         """
         return verify_outputs(self.cfg, self.model, self.networks, self.inputs.shape[1:], count)
+
+    @torch.no_grad()
+    def verify_tiles(self, count: int, window: Window | None) -> str:
+        """Tables that compare sliding windows with whole pictures, see :func:`.verify_tiles`.
+
+        Args:
+            count: Number of samples.
+            window: Size and stride of the windows, from :func:`.window_of`; None to say no more
+                than whether they would change labels.
+        """
+        if window:
+            return verify_tiles(self.cfg, self.model, self.networks, count, window)
+        is_segmentor = task_of(self.cfg) == 'segmentation'
+        return hint_at_tiles(self.networks['frozen']) if is_segmentor else ''
 
     @torch.no_grad()
     def speed(self, seconds: float = 5.0) -> str:
@@ -144,7 +159,8 @@ def deploy(
     save_frozen(frozen, layers, files['frozen'], about or None)
     export_program(folded, inputs, out)
     networks['program'] = torch.export.load(str(out)).module()
-    stored = dict(task=task_of(cfg), classes=list(about.get('classes') or []) or None)
+    stored: dict[str, Any] = dict(task=task_of(cfg), measures=layers_that_measure(frozen))
+    stored['classes'] = list(about.get('classes') or []) or None
     if onnx:
         export_onnx(folded, inputs, onnx, stored)
         networks['onnx'] = OnnxProgram(onnx)

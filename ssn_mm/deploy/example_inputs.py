@@ -22,7 +22,7 @@ def example_inputs(cfg: Config, model: nn.Module, shape: Sequence[int] | None = 
     Raises:
         ValueError: The config tells no size, or ``shape`` has too few or too many numbers.
     """
-    shape = _checked(shape or _input_size(cfg, model), model)
+    shape = _checked(shape or input_size(cfg, model), model)
     return torch.randn(2, *_leading(cfg, model), input_channels(model), *shape)
 
 
@@ -50,7 +50,7 @@ def _sampler(steps: Mapping[str, Mapping]) -> Mapping:
     return next((step for name, step in steps.items() if 'Sample' in name), {})
 
 
-def _input_size(cfg: Config, model: nn.Module) -> tuple[int, ...] | None:
+def input_size(cfg: Config, model: nn.Module) -> tuple[int, ...] | None:
     """Height and width of what the network sees, of a video the frames too, if the config tells."""
     steps = steps_of_tests(cfg)
     preprocessor = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}

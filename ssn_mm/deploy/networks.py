@@ -116,6 +116,7 @@ def with_program(model: Any, program: Callable[[Tensor], Tensor]) -> Any:
     served, head = copy.copy(model), head_of(model)
     if is_a(model, 'BaseSegmentor'):
         served.encode_decode = lambda inputs, metas: head.predict_by_feat(program(inputs), metas)
+        served.measuring = getattr(program, 'meta', {}).get('measures')
     elif is_a(model, 'BaseRecognizer'):
         served.predict = lambda inputs, samples, **_: head.predict_by_feat(program(inputs), samples)
     else:

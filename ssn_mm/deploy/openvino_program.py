@@ -21,7 +21,8 @@ class OpenVinoProgram:
         threads: Number of OpenVINO's threads; None for as many as PyTorch's.
 
     Attributes:
-        meta: What was given at export: ``classes``, the names of the classes, and ``task``.
+        meta: What was given at export: ``classes``, the names of the classes, ``task``, and
+            ``measures``, see :func:`ssn_mm.layers.layers_that_measure`.
 
     Raises:
         FileNotFoundError: There is no such file, or its .bin is missing.

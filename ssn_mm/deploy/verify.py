@@ -46,7 +46,7 @@ def verify_outputs(
     """
     worst = dict.fromkeys(networks, 0.0)
     equal, total, seen = dict.fromkeys(networks, 0), 0, 0
-    source, batches = _batches(cfg, model, shape, count)
+    source, batches = sample_batches(cfg, model, shape, count)
     for inputs, samples in batches:
         expected = predictions(with_program(model, networks['trained']), inputs, samples)
         total, seen = total + equal_labels(expected, expected)[1], seen + len(inputs)
@@ -60,7 +60,7 @@ def verify_outputs(
     return f'On {seen} {source}:\n\n{table(head, lines)}\n'
 
 
-def _batches(
+def sample_batches(
     cfg: Config, model: Any, shape: Sequence[int], count: int
 ) -> tuple[str, Iterator[tuple[Tensor, list | None]]]:
     """Where samples come from, in words; and their preprocessed inputs, each with its samples."""
