@@ -3,6 +3,9 @@
 from types import ModuleType
 from typing import Any
 
+from torch import Tensor
+
+from ..layers import layers_that_measure, selecting_norms, warn_of_tiles
 from .importing import after_import, before_import
 from .mmcv import accepted_version
 
@@ -13,6 +16,7 @@ def apply() -> None:
     after_import(
         {
             'mmseg.utils.io': read_data_only,
+            'mmseg.models.segmentors.encoder_decoder': say_what_windows_do,
             'mmseg.models.segmentors.cascade_encoder_decoder': give_threshold,
         }
     )
@@ -37,3 +41,29 @@ def give_threshold(cascade: ModuleType) -> None:
         self.decode_head.threshold = getattr(self.decode_head[-1], 'threshold', None)
 
     cascade.CascadeEncoderDecoder._init_decode_head = init_decode_head
+
+
+def say_what_windows_do(segmentors: ModuleType) -> None:
+    """Has a segmentor warn once where it slides a window over a picture and its norms measure it.
+
+    It waits until all layers have selected, which in validation during training they have not.
+    """
+    own = segmentors.EncoderDecoder.slide_inference
+
+    def slide_inference(self: Any, inputs: Tensor, batch_img_metas: list[dict]) -> Tensor:
+        larger = any(
+            size > crop
+            for size, crop in zip(inputs.shape[2:], self.test_cfg.crop_size, strict=True)
+        )
+        if larger and not getattr(self, '_windows_told', False):
+            measuring = getattr(self, 'measuring', None)  # of a program in the network's place
+            if measuring is not None or _has_selected(self):
+                self._windows_told = True
+                warn_of_tiles(layers_that_measure(self) if measuring is None else measuring)
+        return own(self, inputs, batch_img_metas)
+
+    segmentors.EncoderDecoder.slide_inference = slide_inference
+
+
+def _has_selected(model: Any) -> bool:
+    return all(None not in layer.selected for _, layer in selecting_norms(model))

@@ -21,12 +21,15 @@ from showing import (
     NoFaultError,
     bomb,
     calls,
+    nothing_said,
     one_layer,
     raises,
+    refuses_to_start,
     saved,
     saved_resnet,
     shows,
     ssn,
+    trains_on,
 )
 
 ROOT = Path(__file__).parents[2]
@@ -138,6 +141,14 @@ def photometric(module):
         module.adjust_hue(import_module('numpy').zeros((2, 2, 3), 'uint8'), -0.1)
 
 
+def encoder_decoder(module):
+    torch, cfg = import_module('torch'), SimpleNamespace(stride=(2, 2), crop_size=(2, 2))
+    model = one_layer(torch.nn.InstanceNorm2d(1))
+    vars(model).update(test_cfg=cfg, out_channels=1, encode_decode=lambda inputs, _: inputs)
+    with nothing_said():
+        module.EncoderDecoder.slide_inference(model, torch.ones(1, 1, 4, 4), [{}])
+
+
 def cascade_encoder_decoder(module):
     head = dict(type='FCNHead', in_channels=4, channels=4, num_classes=2, out_channels=1,
                 threshold=0.4, norm_cfg=OURS)  # fmt: skip
@@ -236,13 +247,6 @@ def build_functions(module):
     shows(not told)
 
 
-def trains_on(net):
-    """Whether SSN under ``norm_eval`` stays in training mode."""
-    net.train()
-    layers = [layer for layer in net.modules() if type(layer).__name__ == 'SSN']
-    return layers and all(layer.training for layer in layers)
-
-
 def x3d(module):
     shows(trains_on(module.X3D(norm_cfg=OURS, norm_eval=True)))
 
@@ -256,20 +260,17 @@ def resnet_audio(module):
 
 def resnet(module):
     net = module.ResNet(18, pretrained=saved_resnet(), norm_cfg=OURS)
-    with raises('KeyError', 'ratio_logits'):
-        net.init_weights()
+    refuses_to_start(net, 'KeyError', 'ratio_logits')
 
 
 def resnet3d(module):
     net = module.ResNet3d(pretrained=saved_resnet(), **THIN)
-    with raises('KeyError', 'ratio_logits'):
-        net.init_weights()
+    refuses_to_start(net, 'KeyError', 'ratio_logits')
 
 
 def resnet3d_slowfast(module):
     net = module.ResNet3dPathway(pretrained=saved_resnet(), **THIN)
-    with raises('KeyError', 'ratio_logits'):
-        net.init_weights()
+    refuses_to_start(net, 'KeyError', 'ratio_logits')
 
 
 def resnet_tsm(module):
@@ -282,8 +283,7 @@ def mobilenet_v2_tsm(module):
     from mmpretrain.models import MobileNetV2
 
     net = module.MobileNetV2TSM(pretrained=saved(MobileNetV2(), 'backbone.'), norm_cfg=OURS)
-    with raises('RuntimeError', 'Missing key'):
-        net.init_weights()
+    refuses_to_start(net, 'RuntimeError', 'Missing key')
 
 
 def mobileone_tsm(module):
@@ -337,6 +337,7 @@ FAULTS = {
     'mmcv.cnn.utils.fuse_conv_bn': fuse_conv_bn,
     'mmcv.image.photometric': photometric,
     'mmseg.utils.io': io,
+    'mmseg.models.segmentors.encoder_decoder': encoder_decoder,
     'mmseg.models.segmentors.cascade_encoder_decoder': cascade_encoder_decoder,
     'mmpretrain.models.backbones.shufflenet_v1': shufflenet_v1,
     'mmpretrain.engine.hooks.precise_bn_hook': precise_bn_hook,

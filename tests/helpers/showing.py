@@ -1,6 +1,7 @@
 """What the faults of ``faults.py`` are shown with."""
 
 import os
+import warnings
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -29,6 +30,15 @@ def raises(kind, part):
 def shows(fault):
     if not fault:
         raise NoFaultError
+
+
+@contextmanager
+def nothing_said():
+    """Expects that there is no warning."""
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter('always')
+        yield
+    shows(not said)
 
 
 def bomb():
@@ -68,3 +78,16 @@ def saved_resnet():
     from mmpretrain.models import ResNet
 
     return saved(ResNet(18, base_channels=8, stem_channels=8))
+
+
+def trains_on(net):
+    """Whether SSN under ``norm_eval`` stays in training mode."""
+    net.train()
+    layers = [layer for layer in net.modules() if type(layer).__name__ == 'SSN']
+    return layers and all(layer.training for layer in layers)
+
+
+def refuses_to_start(net, kind, part):
+    """Expects an error, as ``raises`` does, where a network takes its first weights."""
+    with raises(kind, part):
+        net.init_weights()
