@@ -7,7 +7,7 @@ import tempfile
 import time
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -159,6 +159,31 @@ def write_atomically(path: PathLike, content: bytes) -> None:
             temporary.write_bytes(content)
     except OSError as error:
         told = f'cannot write {path}: {error.strerror or error}; what was there before is unchanged'
+        raise OSError(error.errno, told) from error
+
+
+def write_together(files: Mapping[Path, bytes]) -> None:
+    """Writes files that belong together, such as the two of one network: all of them or none.
+
+    Raises:
+        OSError: One cannot be written; what was there is as it was.
+    """
+    places = [Path(os.path.realpath(path)) for path in files if not _is_device(path)]
+    before = {place: place.read_bytes() if place.exists() else None for place in places}
+    try:
+        with ExitStack() as stack:  # all are written before the first takes its place
+            for path, content in files.items():
+                stack.enter_context(replacing(path)).write_bytes(content)
+    except BaseException as error:
+        for place, earlier in before.items():
+            if earlier is None:
+                place.unlink(missing_ok=True)
+            elif place.read_bytes() != earlier:
+                write_atomically(place, earlier)
+        if not isinstance(error, OSError):
+            raise
+        names = ' and '.join(map(str, files))
+        told = f'cannot write {names}: {error.strerror or error}; what was there is unchanged'
         raise OSError(error.errno, told) from error
 
 

@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from ssn_mm.files import check_replaceable, check_writes, replacing, write_atomically
+from ssn_mm import files
+from ssn_mm.files import (
+    check_replaceable,
+    check_writes,
+    replacing,
+    write_atomically,
+    write_together,
+)
 
 
 def _alike(folder, kind):
@@ -94,6 +101,32 @@ def test_a_write_that_fails_leaves_the_earlier_file(tmp_path, monkeypatch):
     with pytest.raises(OSError, match=r'cannot write .*model\.pth: No space left on device; what'):
         write_atomically(file, b'new')
     assert (file.read_bytes(), len(list(tmp_path.iterdir()))) == (b'old', 1)
+
+
+@pytest.mark.parametrize('failing', ['write', 'first move', 'second move'])
+def test_files_that_belong_together_are_written_all_or_none(failing, tmp_path, monkeypatch):
+    names = ('model.xml', 'model.bin', 'model.onnx')
+    before, new = {}, {tmp_path / name: b'new' for name in names}
+    for name in names[:2]:
+        (tmp_path / name).write_bytes(b'old')
+        before[tmp_path / name] = b'old'
+    calls, original = [], files.replace
+
+    def full(*args):
+        calls.append(args)
+        if len(calls) == (2 if failing == 'second move' else 1):
+            raise OSError(errno.ENOSPC, 'No space left on device')
+        original(*args)
+
+    monkeypatch.setattr(*(os, 'fsync') if failing == 'write' else (files, 'replace'), full)
+    with pytest.raises(
+        OSError, match=r'model\.bin and .*: No space left on device; what'
+    ):
+        write_together(new)
+    assert {file: file.read_bytes() for file in tmp_path.iterdir()} == before
+    monkeypatch.undo()
+    write_together(new | {Path('/dev/null'): b'new'})
+    assert {file: file.read_bytes() for file in tmp_path.iterdir()} == new
 
 
 def test_a_full_disk_is_told_with_the_files_name():

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from ssn_mm.cli.arguments import add_cfg_options, add_trust
 from ssn_mm.cli.config import load_config
-from ssn_mm.cli.deploy import deploy
+from ssn_mm.cli.deploy import Wanted, deploy
 from ssn_mm.cli.tool import run_tool
+from ssn_mm.deploy import TOLERANCES
 from ssn_mm.deploy.verify_tiles import window_of
 
 
@@ -33,6 +34,19 @@ def parse_args() -> argparse.Namespace:
         type=Path,
         metavar='F',
         help="OpenVINO's file to write, .xml, with the .bin beside it (default: none)",
+    )
+    parser.add_argument(
+        '--precision',
+        choices=TOLERANCES,
+        default='float32',
+        help='what the programs compute in; norms stay in float32, and so do inputs, outputs and '
+        'the frozen checkpoint (default: float32)',
+    )
+    parser.add_argument(
+        '--preprocess',
+        action='store_true',
+        help='let the programs take pixels from 0 to 255 (float32, channels in the order that the '
+        'test pipeline loads them in) and normalize them as the config does',
     )
     parser.add_argument(
         '--verify',
@@ -85,7 +99,8 @@ def main() -> None:
     out = args.out or Path(args.checkpoint).with_suffix('.pt2')
     cfg = load_config(args.config, options=args.cfg_options)
     window = window_of(cfg, args.slide) if args.verify else None
-    deployed = deploy(cfg, args.checkpoint, out, args.shape, args.onnx, args.force, args.openvino)
+    wanted = Wanted(args.onnx, args.openvino, args.precision, args.preprocess)
+    deployed = deploy(cfg, args.checkpoint, out, args.shape, args.force, wanted)
     if args.verify:
         print(deployed.verify(args.verify))
         if said := deployed.verify_tiles(args.verify, window):

@@ -17,6 +17,7 @@ from ..datasets.nested import scope_of
 from ..datasets.pipelines import Preparation, Prepared, class_of
 from ..deploy import OnnxProgram, OpenVinoProgram, load_frozen
 from ..deploy.networks import build_network, head_of, task_of, with_program, with_views
+from ..deploy.preprocessing import on_preprocessed
 from ..weights.content import load_strictly
 from ..weights.files import check_checkpoint, read_weights
 
@@ -116,7 +117,7 @@ class Predictor:
         runtimes: dict[str, Any] = {'.onnx': OnnxProgram, '.xml': OpenVinoProgram}
         if runtime := runtimes.get(Path(weights).suffix):
             program = runtime(weights)
-            self._model = with_program(self._model, program)
+            self._model = with_program(self._model, on_preprocessed(program))
             return program.meta
         state, meta = read_weights(weights)
         if 'frozen' in meta:

@@ -17,22 +17,48 @@ from ..config_files import files_of
 from ..datasets.nested import type_name
 from ..deploy import TensorMode
 from ..deploy.example_inputs import example_inputs
-from ..deploy.export import check_outputs, export_onnx, export_openvino, export_program
+from ..deploy.export import check_outputs, onnx_files, openvino_files, program_files
 from ..deploy.fold import fold
 from ..deploy.freeze import freeze
 from ..deploy.frozen import save_frozen
 from ..deploy.networks import build_network, check_program, network_config, takes_clips, task_of
 from ..deploy.onnx_program import OnnxProgram, require_onnx
-from ..deploy.openvino_program import OpenVinoProgram, require_openvino
+from ..deploy.openvino_program import (
+    OpenVinoProgram,
+    computes_in,
+    files_of_openvino,
+    require_openvino,
+)
+from ..deploy.precision import FileNetwork, dtype_of
+from ..deploy.preprocessing import on_preprocessed, preprocessing_of
+from ..deploy.torch_program import TorchProgram
 from ..deploy.unselected import forced_change, unselected_rows
 from ..deploy.verify import Program, verify_outputs
 from ..deploy.verify_tiles import Window, hint_at_tiles, verify_tiles
-from ..files import check_writes
+from ..files import check_writes, write_together
 from ..layers import layers_that_measure, selecting_norms
 from ..timing.rounds import Competitor, interleave
 from ..timing.tables import table
 from ..weights.content import load_strictly
 from ..weights.files import check_checkpoint, read_weights
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is exported beside the program of torch.export, and how.
+
+    Attributes:
+        onnx: ONNX file to write.
+        openvino: OpenVINO's .xml file to write, and the .bin beside it.
+        precision: 'float32', 'float16' or 'bfloat16', in which the files compute.
+        preprocess: Whether the files take pixels from 0 to 255, in the order of channels that the
+            config's loading step gives, and do what the model's data preprocessor does.
+    """
+
+    onnx: Path | None = None
+    openvino: Path | None = None
+    precision: str = 'float32'
+    preprocess: bool = False
 
 
 @dataclass(frozen=True)
@@ -110,14 +136,12 @@ def deploy(
     checkpoint: str,
     out: Path,
     shape: Sequence[int] | None = None,
-    onnx: Path | None = None,
     force: bool = False,
-    openvino: Path | None = None,
+    wanted: Wanted = Wanted(),
 ) -> Deployed:
     """Freezes and folds a trained network, exports it and prints what became of it.
 
-    Writes the frozen checkpoint (``<out>.frozen.pth``), the program and, if asked for, ONNX, each
-    as a whole or not at all.
+    Writes the frozen checkpoint (``<out>.frozen.pth``), in float32, and then all programs or none.
 
     Args:
         cfg: The config that the network was trained with.
@@ -125,25 +149,26 @@ def deploy(
         out: Program to write, .pt2.
         shape: Height and width of a typical input in pixels, before them the frames of a video's
             clip; else the size of the training.
-        onnx: ONNX file to write.
         force: Whether an SSN that has not selected yet takes its largest ratios.
-        openvino: OpenVINO's .xml file to write, and the .bin beside it.
+        wanted: Other files to write, and what all of them are like.
 
     Raises:
         FileNotFoundError: There is no such checkpoint.
-        ImportError: ``onnx`` or ``openvino`` without its packages.
+        ImportError: Packages for ONNX or OpenVINO are missing.
         OSError: A file cannot be written.
         ValueError: A file to write is the checkpoint, the config or another of them; no shape is
             known, or it has too few or too many numbers; the network is no function of pictures or
-            clips alone; an SSN has not selected yet; or the results differ, and then nothing more
-            is written.
+            clips alone; an SSN has not selected yet; a runtime lacks the precision; the data
+            preprocessor does what no file can; or the results differ, and then nothing more is
+            written.
     """
-    files = _checked_files(cfg, checkpoint, out, onnx, openvino)
+    files = _checked_files(cfg, checkpoint, out, wanted)
     if (network := network_config(cfg)) is not cfg:
         print(f'Deployed is the network inside {type_name(cfg.model)}, which sees one view.\n')
         cfg = network
     model, inputs, meta = _trained(cfg, checkpoint, shape)
     check_program(model, inputs)  # so that its layers see the rank of their maps
+    preprocessing = preprocessing_of(model, inputs) if wanted.preprocess else None
     unselected = unselected_rows(model, cfg, checkpoint, meta)
     frozen = _frozen(model, inputs, unselected, force)
     layers = {name: frozen.get_submodule(name) for name, _ in selecting_norms(model)}
@@ -157,38 +182,56 @@ def deploy(
         check_outputs(networks[name], trained, inputs, f'the {name} network')
     about = meta.get('dataset_meta') or {}
     save_frozen(frozen, layers, files['frozen'], about or None)
-    export_program(folded, inputs, out)
-    networks['program'] = torch.export.load(str(out)).module()
     stored: dict[str, Any] = dict(task=task_of(cfg), measures=layers_that_measure(frozen))
     stored['classes'] = list(about.get('classes') or []) or None
-    if onnx:
-        export_onnx(folded, inputs, onnx, stored)
-        networks['onnx'] = OnnxProgram(onnx)
-    if openvino:
-        export_openvino(folded, inputs, openvino, stored)
-        networks['openvino'] = OpenVinoProgram(openvino)
+    pixels = preprocessing.inverse(inputs) if preprocessing else inputs
+    _write_programs(FileNetwork(folded, wanted.precision, preprocessing), pixels, files, stored)
+    for name, program in _PROGRAMS.items():
+        if name in files:
+            networks[name] = on_preprocessed(program(files[name]))
     return Deployed(cfg, model, inputs, networks, files)
 
 
-def _checked_files(
-    cfg: Config, checkpoint: str, out: Path, onnx: Path | None, openvino: Path | None
-) -> dict[str, Path]:
+_EXPORTS = dict(program=program_files, onnx=onnx_files, openvino=openvino_files)
+_PROGRAMS = dict(program=TorchProgram, onnx=OnnxProgram, openvino=OpenVinoProgram)
+
+
+def _write_programs(
+    network: FileNetwork, inputs: Tensor, files: Mapping[str, Path], meta: dict[str, Any]
+) -> None:
+    """Exports a network in every form that has a file, and writes all of them or none."""
+    contents: dict[Path, bytes] = {}
+    for name, export in _EXPORTS.items():
+        if name in files:
+            contents |= export(network, inputs, files[name], meta)[0]
+    write_together(contents)
+
+
+def _checked_files(cfg: Config, checkpoint: str, out: Path, wanted: Wanted) -> dict[str, Path]:
     """The file of each network, by its name, after a check that it can be read or written."""
+    dtype_of(wanted.precision)
     check_checkpoint(checkpoint)
     check_writes([out])
     files = {'frozen': out.with_suffix('.frozen.pth'), 'program': out}
-    if onnx:
-        files['onnx'] = onnx
-    beside = []
-    if openvino:
-        if openvino.suffix != '.xml':
-            raise ValueError(f'--openvino writes an .xml file and a .bin beside it, got {openvino}')
-        files['openvino'], beside = openvino, [openvino.with_suffix('.bin')]
+    if wanted.onnx:
+        files['onnx'] = wanted.onnx
+    beside: list[Path] = []
+    if wanted.openvino:
+        if wanted.openvino.suffix != '.xml':
+            raise ValueError(
+                f'--openvino writes an .xml file and a .bin beside it, got {wanted.openvino}'
+            )
+        files['openvino'], *beside = files_of_openvino(wanted.openvino)
     check_writes([*files.values(), *beside], [checkpoint, *files_of(cfg)])
-    if onnx or openvino:  # raise now, not after minutes
-        require_onnx()
-    if openvino:
-        require_openvino()
+    if wanted.onnx or wanted.openvino:  # raise now, not after minutes
+        require_onnx(wanted.precision if wanted.onnx else 'float32')
+    if wanted.openvino:
+        require_openvino(wanted.precision)
+        if (found := computes_in(wanted.precision)) != wanted.precision:
+            print(
+                f'OpenVINO has no {wanted.precision} on this processor: it keeps the weights in it '
+                f'and computes in {found}.\n'
+            )
     return files | {'trained': Path(checkpoint)}
 
 

@@ -1,73 +1,89 @@
 """Writes a frozen network as a program that runs without this package."""
 
+import copy
 import io
 import json
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.export import Dim
-from torch.fx.experimental import _config
-from torch.utils._pytree import tree_map
 
 from ..commands import in_a_line
-from ..files import write_atomically
+from ..files import write_together
+from ..layers import MixedNorm
+from ..layers.replacing import replace_modules
+from .any_size import any_size, dynamic_sizes, naming_layer
 from .onnx_program import META_KEY, OnnxProgram, require_onnx
-from .openvino_program import OpenVinoProgram, require_openvino, save_openvino
-from .tensor_mode import TensorMode
+from .openvino_program import OpenVinoProgram, as_openvino, files_of_openvino, require_openvino
+from .precision import TOLERANCES, FileNetwork
+from .preprocessing import Preprocessing
+from .torch_program import META_FILE, TorchProgram
 
-TOLERANCE = 1e-4  # of the largest output; float32 reaches 1e-6 or so
+Contents = Mapping[Path, bytes]
 
 
-def export_program(model: nn.Module, inputs: Tensor, out: str | Path) -> float:
+def export_program(
+    model: nn.Module,
+    inputs: Tensor,
+    out: str | Path,
+    meta: Mapping[str, Any] | None = None,
+    precision: str = 'float32',
+    preprocessing: Preprocessing | None = None,
+) -> float:
     """Exports a network with torch.export.
 
     ``torch.export.load(out).module()(inputs)`` then needs PyTorch alone, and takes any batch and
-    size. The program is run and compared with the model before it is written.
+    size. The program is run and compared with the model before it is written. It takes and returns
+    float32, in every precision.
 
     Args:
         model: A frozen network, of OpenMMLab or any other, in evaluation.
-        inputs: Preprocessed images (N, C, H, W), clips (N, M, C, T, H, W), whose scores are
-            (N * M, classes), or segments of a video (N, M, C, H, W). N and M are at least 2.
+        inputs: Images (N, C, H, W), clips (N, M, C, T, H, W), whose scores are
+            (N * M, classes), or segments of a video (N, M, C, H, W). N and M are at least 2. They
+            are preprocessed, or pixels from 0 to 255 if there is a ``preprocessing``.
         out: File to write, .pt2.
+        meta: What :class:`TorchProgram` finds as its ``meta``, such as the names of the classes.
+        precision: 'float32', 'float16' or 'bfloat16', in which all but the norms computes.
+        preprocessing: What the file does to pixels first; None for preprocessed inputs.
 
     Returns:
         Largest difference between the program's outputs and the model's, relative to the largest
         output.
 
     Raises:
-        ValueError: The outputs differ by more than 1e-4, or torch.export cannot follow a layer,
-            which is named; nothing is written.
+        ValueError: The outputs differ by more than the precision's tolerance, see
+            ``ssn_mm.deploy.TOLERANCES``; or torch.export cannot follow a layer, which is named;
+            or PyTorch cannot run it in this precision here. Nothing is written.
     """
-    function = TensorMode(model).eval()
-    file = io.BytesIO()
-    with torch.no_grad(), _any_size():
-        shapes = (_dynamic(inputs),)
-        with _naming_layer(model, inputs):
-            exported = torch.export.export(function, (inputs,), dynamic_shapes=shapes)
-        torch.export.save(exported, file)
-        file.seek(0)
-        program = torch.export.load(file).module()
-        difference = check_outputs(program, function, inputs, 'the exported program')
-    write_atomically(out, file.getvalue())
+    network = FileNetwork(model, precision, preprocessing)
+    files, difference = program_files(network, inputs, Path(out), meta)
+    write_together(files)
     return difference
 
 
 def export_onnx(
-    model: nn.Module, inputs: Tensor, out: str | Path, meta: dict[str, Any] | None = None
+    model: nn.Module,
+    inputs: Tensor,
+    out: str | Path,
+    meta: Mapping[str, Any] | None = None,
+    precision: str = 'float32',
+    preprocessing: Preprocessing | None = None,
 ) -> float:
     """Exports a network as ONNX, for any batch and size.
 
     onnxruntime runs the file, and its outputs are compared with the model's, before it is written.
+    It takes and returns float32, in every precision.
 
     Args:
         model: A frozen network, in evaluation.
-        inputs: Preprocessed images, clips or segments, see :func:`export_program`.
+        inputs: Images, clips or segments, see :func:`export_program`.
         out: File to write, .onnx.
         meta: What :class:`OnnxProgram` finds as its ``meta``, such as the names of the classes.
+        precision: 'float32', 'float16' or 'bfloat16', in which all but the norms computes.
+        preprocessing: What the file does to pixels first; None for preprocessed inputs.
 
     Returns:
         Largest difference between the program's outputs and the model's, relative to the largest
@@ -75,30 +91,37 @@ def export_onnx(
 
     Raises:
         ImportError: onnx, onnxscript or onnxruntime is not installed.
-        ValueError: The outputs differ by more than 1e-4, or a layer cannot be exported, which is
-            named; nothing is written.
+        ValueError: The outputs differ by more than the precision's tolerance, see
+            ``ssn_mm.deploy.TOLERANCES``; or a layer cannot be exported, which is named; or
+            onnxruntime lacks an operator, which is named. Nothing is written.
     """
-    require_onnx()
-    function = TensorMode(model).eval()
-    content = _as_onnx(function, inputs, meta or {})
-    difference = check_outputs(OnnxProgram(content), function, inputs, 'the ONNX program')
-    write_atomically(out, content)
+    network = FileNetwork(model, precision, preprocessing)
+    files, difference = onnx_files(network, inputs, Path(out), meta)
+    write_together(files)
     return difference
 
 
 def export_openvino(
-    model: nn.Module, inputs: Tensor, out: str | Path, meta: dict[str, Any] | None = None
+    model: nn.Module,
+    inputs: Tensor,
+    out: str | Path,
+    meta: Mapping[str, Any] | None = None,
+    precision: str = 'float32',
+    preprocessing: Preprocessing | None = None,
 ) -> float:
     """Exports a network for OpenVINO, for any batch and size.
 
-    OpenVINO runs it on the CPU in float32, and its outputs are compared with the model's, before it
-    is written.
+    OpenVINO runs it on the CPU, and its outputs are compared with the model's, before it is
+    written. It takes and returns float32, in every precision. A processor without float16 computes
+    in float32 from the file's float16 weights.
 
     Args:
         model: A frozen network, in evaluation.
-        inputs: Preprocessed images, clips or segments, see :func:`export_program`.
+        inputs: Images, clips or segments, see :func:`export_program`.
         out: File to write, .xml; the weights go to the .bin beside it.
         meta: What :class:`OpenVinoProgram` finds as its ``meta``, such as the names of the classes.
+        precision: 'float32', 'float16' or 'bfloat16', in which all but the norms computes.
+        preprocessing: What the file does to pixels first; None for preprocessed inputs.
 
     Returns:
         Largest difference between the program's outputs and the model's, relative to the largest
@@ -106,26 +129,88 @@ def export_openvino(
 
     Raises:
         ImportError: openvino, onnx or onnxscript is not installed.
-        ValueError: The outputs differ by more than 1e-4, or a layer cannot be exported, which is
-            named; nothing is written.
+        ValueError: The outputs differ by more than the precision's tolerance, see
+            ``ssn_mm.deploy.TOLERANCES``; or a layer cannot be exported, which is named; or
+            OpenVINO lacks an operator, which is named, or this processor the precision. Nothing
+            is written.
     """
-    require_onnx()
-    require_openvino()
-    function = TensorMode(model).eval()
-    content = _as_onnx(function, inputs, meta or {})
-    difference = check_outputs(OpenVinoProgram(content), function, inputs, 'the OpenVINO program')
-    save_openvino(content, out, meta or {})
+    network = FileNetwork(model, precision, preprocessing)
+    files, difference = openvino_files(network, inputs, Path(out), meta)
+    write_together(files)
     return difference
 
 
-def _as_onnx(function: TensorMode, inputs: Tensor, meta: dict[str, Any]) -> bytes:
+def program_files(
+    network: FileNetwork, inputs: Tensor, out: Path, meta: Mapping[str, Any] | None = None
+) -> tuple[Contents, float]:
+    """What :func:`export_program` writes, and what it returns."""
+    stored, file = {**(meta or {}), **network.meta}, io.BytesIO()
+    with torch.no_grad(), any_size(), naming_layer(network, inputs):
+        shapes = (dynamic_sizes(inputs),)
+        exported = torch.export.export(_centred(network), (inputs,), dynamic_shapes=shapes)
+    torch.export.save(exported, file, extra_files={META_FILE: json.dumps(stored)})
+    found = TorchProgram(file.getvalue())
+    difference = _check(found, network, inputs, 'the exported program')
+    return {out: file.getvalue()}, difference
+
+
+def _centred(network: FileNetwork) -> FileNetwork:
+    """A network whose variances are of centred maps in every layout.
+
+    For maps in channels_last PyTorch's group norm takes E[x²] - E[x]² on a CPU: at a mean of 10⁴
+    and a standard deviation of 1 that leaves no digit.
+    """
+    plain = copy.deepcopy(network)
+    new: dict[nn.Module, nn.Module] = {}
+    for norm in plain.modules():
+        if isinstance(norm, nn.GroupNorm) and norm.weight is not None:
+            name = 'LN' if norm.num_groups == 1 else 'GN'
+            new[norm] = MixedNorm(norm.num_channels, name, name, norm.eps, norm.num_groups)
+            new[norm].weight, new[norm].bias = norm.weight, norm.bias
+    return replace_modules(plain, new).eval()  # type: ignore[return-value]
+
+
+def onnx_files(
+    network: FileNetwork, inputs: Tensor, out: Path, meta: Mapping[str, Any] | None = None
+) -> tuple[Contents, float]:
+    """What :func:`export_onnx` writes, and what it returns."""
+    require_onnx(network.precision)
+    content = _as_onnx(network, inputs, {**(meta or {}), **network.meta})
+    return {out: content}, _check(OnnxProgram(content), network, inputs, 'the ONNX program')
+
+
+def openvino_files(
+    network: FileNetwork, inputs: Tensor, out: Path, meta: Mapping[str, Any] | None = None
+) -> tuple[Contents, float]:
+    """What :func:`export_openvino` writes, and what it returns."""
+    require_onnx()
+    require_openvino(network.precision)
+    stored = {**(meta or {}), **network.meta}
+    files = as_openvino(_as_onnx(network, inputs, stored), stored)
+    difference = _check(OpenVinoProgram(files), network, inputs, 'the OpenVINO program')
+    return dict(zip(files_of_openvino(out), files, strict=True)), difference
+
+
+def _check(program: Callable, network: FileNetwork, inputs: Tensor, what: str) -> float:
+    """Compares a program with its network in float32: as exported, one sample, another size."""
+    reference = network.in_float32()
+    wider = torch.cat([inputs, inputs], -1)[..., : inputs.shape[-1] + 13]
+    other = torch.cat([wider, wider], -2)[:1, ..., : inputs.shape[-2] + 7, :]
+    sizes = [inputs, inputs[:1]]
+    with torch.no_grad(), suppress(Exception):  # of a network that takes one size alone
+        reference(other)
+        sizes.append(other)
+    return max(check_outputs(program, reference, x, what, network.precision) for x in sizes)
+
+
+def _as_onnx(network: FileNetwork, inputs: Tensor, meta: Mapping[str, Any]) -> bytes:
     """A network as an ONNX file's bytes, for any batch and size."""
-    with torch.no_grad(), _any_size(), _naming_layer(function.model, inputs):
+    with torch.no_grad(), any_size(), naming_layer(network, inputs):
         exported = torch.onnx.export(
-            function,
+            network,
             (inputs,),
             dynamo=True,
-            dynamic_shapes=(_dynamic(inputs),),
+            dynamic_shapes=(dynamic_sizes(inputs),),
             input_names=['inputs'],
             output_names=['outputs'],
             verbose=False,
@@ -140,6 +225,7 @@ def check_outputs(
     reference: Callable[[Tensor], Tensor],
     inputs: Tensor,
     what: str,
+    precision: str = 'float32',
 ) -> float:
     """Largest difference of two functions' outputs, relative to the largest output.
 
@@ -148,68 +234,33 @@ def check_outputs(
         reference: The function that is right.
         inputs: What both are called with.
         what: What the first is called in the message.
+        precision: That of the program, whose tolerance applies.
 
     Raises:
-        ValueError: The difference is above 1e-4, or a number is NaN.
+        ValueError: The difference is above the tolerance, or a number is NaN; or the program does
+            not run.
     """
     with torch.no_grad():
         expected = reference(inputs)
-    scale = expected.abs().max().item()
-    difference = (program(inputs) - expected).abs().max().item() / (scale or 1.0)
-    if not difference <= TOLERANCE:
+        try:
+            found = program(inputs)
+        except Exception as error:  # such as that of a kernel that lacks a type
+            raise ValueError(
+                f'{what}, of {precision}, does not run on inputs {tuple(inputs.shape)} here: '
+                f'{in_a_line(error)}; it is not written'
+            ) from error
+    scale, tolerance = expected.abs().max().item(), TOLERANCES[precision]
+    difference = (found - expected).abs().max().item() / (scale or 1.0)
+    if not difference <= tolerance:
+        hint = '' if precision == 'float32' else f'; {_why(precision, found)}'
         raise ValueError(
             f'outputs of {what} differ by {difference:.2g} of the largest, {scale:.3g}; at most '
-            f'{TOLERANCE:g} is accepted, so it is not written'
+            f'{tolerance:g} is accepted in {precision}, so it is not written{hint}'
         )
     return difference
 
 
-@contextmanager
-def _naming_layer(model: nn.Module, inputs: Tensor) -> Iterator[None]:
-    """Has an exporter's failure name the part of the network that it cannot follow.
-
-    Raises:
-        ValueError: The exporter raised something, whatever it was.
-    """
-    try:
-        yield
-    except Exception as error:  # what torch.export, sympy or a converter to ONNX raises
-        where = _not_exported(model, inputs) or 'the network'
-        raise ValueError(
-            f'{where} cannot be exported for any size ({in_a_line(error)}); the frozen checkpoint '
-            'needs no export, tools/infer.py runs it'
-        ) from error
-
-
-def _not_exported(model: nn.Module, inputs: Tensor) -> str:
-    """Type and name of the first part of a network that cannot be exported alone; '' if all can."""
-    seen: dict[nn.Module, tuple] = {}
-    hooks = [
-        part.register_forward_pre_hook(lambda part, given: seen.__setitem__(part, given))
-        for part in model.children()
-    ]
-    TensorMode(model)(inputs)
-    for hook in hooks:
-        hook.remove()
-    for name, part in model.named_children():
-        if part not in seen:
-            continue
-        shapes = tree_map(lambda x: _dynamic(x) if x.dim() > 3 else None, seen[part])
-        try:
-            torch.export.export(part, seen[part], dynamic_shapes=shapes)
-        except Exception:  # whatever the exporter raised for the whole network
-            return f'{type(part).__name__} ({name})'
-    return ''
-
-
-def _any_size() -> AbstractContextManager:
-    """Lets an exporter not take a map of one pixel for a constant, which would fix its size."""
-    if hasattr(_config, 'backed_size_oblivious'):
-        return _config.patch(backed_size_oblivious=True)  # type: ignore[attr-defined]
-    return nullcontext()
-
-
-def _dynamic(inputs: Tensor) -> dict[int, Any]:
-    """The dimensions that may vary, as torch.export takes them: all but the channels."""
-    channels = inputs.dim() - (4 if inputs.dim() == 6 else 3)
-    return {d: Dim.DYNAMIC for d in range(inputs.dim()) if d != channels}
+def _why(precision: str, found: Tensor) -> str:
+    if precision == 'float16' and not found.isfinite().all():
+        return 'numbers above 65504 are none of float16; take bfloat16 or float32'
+    return 'take float32, or recalibrate or train in this precision'

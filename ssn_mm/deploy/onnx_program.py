@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..commands import pip_install
+from ..commands import in_a_line, pip_install
 
 META_KEY = 'ssn_mm'
 
@@ -24,7 +24,8 @@ class OnnxProgram:
 
     Attributes:
         meta: What was given at export: ``classes``, the names of the classes, ``task``, and
-            ``measures``, see :func:`ssn_mm.layers.layers_that_measure`.
+            ``measures``, see :func:`ssn_mm.layers.layers_that_measure`; and the ``precision`` and
+            the ``preprocessing`` of the file.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -50,20 +51,25 @@ class OnnxProgram:
             self._session = runtime.InferenceSession(source, options, providers=providers)
         except Exception as error:  # onnxruntime's own kinds share no other base
             raise ValueError(
-                f'{name} is not an ONNX file that onnxruntime runs: {error}'
+                f'{name} is not an ONNX file that onnxruntime runs: {in_a_line(error)}'
             ) from error
         stored = self._session.get_modelmeta().custom_metadata_map
         self.meta: dict[str, Any] = json.loads(stored.get(META_KEY, '{}'))
 
     def __call__(self, inputs: Tensor) -> Tensor:
-        """The network's outputs for preprocessed ``inputs``, on the CPU.
+        """The network's outputs for ``inputs``, of the kind that the file takes, on the CPU.
 
         Raises:
             ValueError: The shape is not one that the network takes.
         """
         (takes,) = self._session.get_inputs()
         check_shape(inputs, takes.shape)
-        (outputs,) = self._session.run(None, {takes.name: inputs.float().numpy(force=True)})
+        try:
+            (outputs,) = self._session.run(None, {takes.name: inputs.float().numpy(force=True)})
+        except Exception as error:  # onnxruntime's own kinds share no other base
+            raise ValueError(
+                f'onnxruntime fails on inputs {tuple(inputs.shape)}: {in_a_line(error)}'
+            ) from error
         return torch.from_numpy(outputs)
 
 
@@ -80,10 +86,44 @@ def check_shape(inputs: Tensor, takes: Sequence[Any]) -> None:
         raise ValueError(f'the network takes {list(takes)}, got {tuple(inputs.shape)}')
 
 
-def require_onnx() -> None:
-    """Raises ImportError, with the command to install it, if a package for an export is missing."""
+def require_onnx(precision: str = 'float32') -> None:
+    """Checks that networks can be exported and run, before minutes are spent on it.
+
+    Args:
+        precision: The precision that convolutions will have.
+
+    Raises:
+        ImportError: A package for an export is missing; the error has the command to install it.
+        ValueError: onnxruntime lacks convolutions of this precision here.
+    """
     for name in ('onnx', 'onnxscript', 'onnxruntime'):
         import_for('ONNX', name, 'onnx')
+    if precision != 'float32':
+        try:
+            OnnxProgram(_convolution(precision))
+        except ValueError as error:
+            raise ValueError(
+                f'onnxruntime cannot run {precision} here, nothing is written: {error}; choose '
+                'another precision, or leave out ONNX'
+            ) from error
+
+
+def _convolution(precision: str) -> bytes:
+    """A program of one convolution, to ask a runtime whether it has the precision."""
+    onnx = importlib.import_module('onnx')
+    kind, floats = getattr(onnx.TensorProto, precision.upper()), onnx.TensorProto.FLOAT
+    make, info = onnx.helper.make_node, onnx.helper.make_tensor_value_info
+    weight = onnx.helper.make_tensor('weight', kind, (1, 1, 1, 1), [1.0])
+    nodes = [
+        make('Cast', ['inputs'], ['x'], to=kind),
+        make('Conv', ['x', 'weight'], ['y'], name='a convolution'),
+        make('Cast', ['y'], ['outputs'], to=floats),
+    ]
+    shape = ('n', 1, 'h', 'w')
+    ends = [[info(name, floats, shape)] for name in ('inputs', 'outputs')]
+    graph = onnx.helper.make_graph(nodes, 'probe', *ends, [weight])
+    opset = [onnx.helper.make_opsetid('', 18)]
+    return onnx.helper.make_model(graph, opset_imports=opset, ir_version=8).SerializeToString()
 
 
 def import_for(what: str, name: str, extra: str) -> ModuleType:

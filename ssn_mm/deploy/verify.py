@@ -42,7 +42,7 @@ def verify_outputs(
         A table with a line for each network.
 
     Raises:
-        ValueError: The outputs of a network differ by more than 1e-4 of the largest.
+        ValueError: The outputs of a network differ by more than its precision's tolerance.
     """
     worst = dict.fromkeys(networks, 0.0)
     equal, total, seen = dict.fromkeys(networks, 0), 0, 0
@@ -51,7 +51,10 @@ def verify_outputs(
         expected = predictions(with_program(model, networks['trained']), inputs, samples)
         total, seen = total + equal_labels(expected, expected)[1], seen + len(inputs)
         for name, network in networks.items():
-            difference = check_outputs(network, networks['trained'], inputs, f'the {name} network')
+            precision = getattr(network, 'meta', {}).get('precision', 'float32')
+            difference = check_outputs(
+                network, networks['trained'], inputs, f'the {name} network', precision
+            )
             worst[name] = max(worst[name], difference)
             found = predictions(with_program(model, network), inputs, samples)
             equal[name] += equal_labels(found, expected)[0]

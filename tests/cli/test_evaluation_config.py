@@ -17,7 +17,7 @@ from segmentors import photograph, save, segmentor, weights
 
 from ssn_mm.apis import Predictor
 from ssn_mm.cli.config import load_config
-from ssn_mm.cli.deploy import deploy
+from ssn_mm.cli.deploy import Wanted, deploy
 from ssn_mm.cli.evaluation_config import enable_painting, enable_tta
 from ssn_mm.cli.test import evaluate
 from ssn_mm.cli.train import _enable_amp
@@ -265,7 +265,7 @@ def test_a_model_that_averages_is_inferred_with_and_its_network_deployed(tta, da
     np.testing.assert_array_equal(label_map(data / 'maps'), found)
     if not tta:
         onnx = data / 'w.onnx'
-        done = deploy(inside, str(checkpoint), data / 'w.pt2', (54, 80), onnx)
+        done = deploy(inside, str(checkpoint), data / 'w.pt2', (54, 80), wanted=Wanted(onnx))
         said = capsys.readouterr().out + done.verify(1)
         assert 'the network inside SegTTAModel' in said
         assert said.count('4320 of 4320') == 5

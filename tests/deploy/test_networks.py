@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ssn_mm.apis import Predictor
-from ssn_mm.cli.deploy import deploy
+from ssn_mm.cli.deploy import Wanted, deploy
 from ssn_mm.cli.infer import infer
 from ssn_mm.deploy.networks import build_network, check_program, task_of
 
@@ -32,7 +32,8 @@ def data(tmp_path):
 def deployed(cfg, checkpoint, folder, shape=(48, 64)):
     """The ONNX file, and how the networks compare on a sample."""
     onnx = folder / 'model.onnx'
-    return onnx, deploy(cfg, str(checkpoint), folder / 'model.pt2', shape, onnx).verify(1)
+    program, wanted = folder / 'model.pt2', Wanted(onnx)
+    return onnx, deploy(cfg, str(checkpoint), program, shape, wanted=wanted).verify(1)
 
 
 @pytest.mark.exporter

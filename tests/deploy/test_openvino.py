@@ -47,7 +47,7 @@ def written(tmp_path_factory):
 def test_it_takes_any_batch_and_size_and_keeps_what_it_was_given(written):
     model, file = written
     program = OpenVinoProgram(file)
-    assert program.meta == META
+    assert program.meta == META | dict(precision='float32', preprocessing=None)
     found = {}
     for size in SIZES:
         x = torch.randn(size)

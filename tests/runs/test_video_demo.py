@@ -9,7 +9,7 @@ import torch
 from demos import next_steps
 
 from ssn_mm.cli.config import load_config
-from ssn_mm.cli.deploy import deploy
+from ssn_mm.cli.deploy import Wanted, deploy
 from ssn_mm.cli.test import evaluate
 from ssn_mm.deploy import OnnxProgram
 
@@ -103,7 +103,7 @@ def test_the_trained_model_deploys_as_a_program_that_scores_clips(trained, tmp_p
     with pytest.raises(ValueError, match=r'--shape FRAMES HEIGHT WIDTH, got \(32, 32\)'):
         deploy(cfg, str(run / 'iter_2.pth'), tmp_path / 'i3d.pt2', (32, 32))
     onnx = tmp_path / 'i3d.onnx'  # as large as its test's clips
-    deploy(cfg, str(run / 'iter_2.pth'), tmp_path / 'i3d.pt2', onnx=onnx).verify(2)
+    deploy(cfg, str(run / 'iter_2.pth'), tmp_path / 'i3d.pt2', wanted=Wanted(onnx)).verify(2)
     clips = torch.randn(1, 3, 3, 8, 48, 32)
     program = torch.export.load(str(tmp_path / 'i3d.pt2')).module()
     torch.testing.assert_close(OnnxProgram(onnx)(clips), program(clips), rtol=1e-3, atol=1e-4)

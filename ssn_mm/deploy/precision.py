@@ -1,0 +1,98 @@
+"""Networks as files hold them: in a precision, with float32 at both ends."""
+
+import copy
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..layers.found_norm import find_norm
+from .preprocessing import Preprocessing
+from .tensor_mode import TensorMode
+
+# largest difference from the network in float32 that is accepted, as a part of the largest output;
+# float32 reaches 1e-6 or so. float16 has 11 bits of a number and bfloat16 has 8
+TOLERANCES = {'float32': 1e-4, 'float16': 1e-2, 'bfloat16': 8e-2}
+
+
+class FileNetwork(nn.Module):
+    """A network as it is written to a file: a function from float32 to float32.
+
+    Convolutions, linear layers and all between them compute in ``precision``. Norms compute in
+    float32, parameters and statistics too: the square of a number above 255 is none of float16's,
+    and a variance in bfloat16 would have two digits.
+
+    Args:
+        model: A frozen network, in evaluation. It is left as it is.
+        precision: One of ``TOLERANCES``.
+        preprocessing: What is done to the inputs first; None for inputs that are preprocessed.
+
+    Attributes:
+        in_float32: Makes the network that this one approximates.
+
+    Raises:
+        ValueError: There is no such precision.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        precision: str = 'float32',
+        preprocessing: Preprocessing | None = None,
+    ) -> None:
+        super().__init__()
+        self.dtype, self.precision = dtype_of(precision), precision
+        self.preprocessing = preprocessing
+        self.network = TensorMode(_in_half(model, self.dtype) if precision != 'float32' else model)
+        self.in_float32 = partial(FileNetwork, model, preprocessing=preprocessing)
+        self.eval()
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        if self.preprocessing is not None:
+            inputs = self.preprocessing(inputs)
+        return self.network(inputs.to(self.dtype)).float()
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """What a file says of the network."""
+        own = self.preprocessing
+        return dict(precision=self.precision, preprocessing=own.meta if own else None)
+
+
+def dtype_of(precision: str) -> torch.dtype:
+    """The type of a precision's numbers.
+
+    Raises:
+        ValueError: There is no such precision.
+    """
+    if precision not in TOLERANCES:
+        raise ValueError(f'precision is one of {", ".join(TOLERANCES)}, got {precision!r}')
+    return getattr(torch, precision)
+
+
+def _in_half(model: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """A copy of a network that computes in half precision, but for its norms."""
+    half = copy.deepcopy(model)
+    for module in half.modules():
+        if find_norm(module):
+            module.register_forward_pre_hook(partial(_cast, torch.float32))
+            module.register_forward_hook(partial(_cast_output, dtype))
+        elif any(True for _ in module.parameters(recurse=False)):
+            module._apply(partial(_to, dtype), recurse=False)
+            # what a network computes besides, such as positions, is float32
+            module.register_forward_pre_hook(partial(_cast, dtype))
+    return half
+
+
+def _to(dtype: torch.dtype, value: Any) -> Any:
+    floating = isinstance(value, Tensor) and value.is_floating_point()
+    return value.to(dtype) if floating else value
+
+
+def _cast(dtype: torch.dtype, module: nn.Module, args: tuple) -> tuple:
+    return tuple(_to(dtype, value) for value in args)
+
+
+def _cast_output(dtype: torch.dtype, module: nn.Module, args: tuple, output: Any) -> Any:
+    return _to(dtype, output)
