@@ -119,9 +119,7 @@ def test_files_that_belong_together_are_written_all_or_none(failing, tmp_path, m
         original(*args)
 
     monkeypatch.setattr(*(os, 'fsync') if failing == 'write' else (files, 'replace'), full)
-    with pytest.raises(
-        OSError, match=r'model\.bin and .*: No space left on device; what'
-    ):
+    with pytest.raises(OSError, match=r'model\.bin and .*: No space left on device; what'):
         write_together(new)
     assert {file: file.read_bytes() for file in tmp_path.iterdir()} == before
     monkeypatch.undo()
