@@ -60,9 +60,14 @@ def environment(device: str = 'cpu', seed: int = 0) -> dict[str, Any]:
 
 
 def file_name(timings: Timings) -> str:
-    """``<tool>-<device>.jsonl``, in small letters, digits and hyphens."""
+    """``<tool>-<device>.jsonl`` in small letters; beside a busy neighbour ``<tool>-busy-...``."""
     device = re.sub(r'[^a-z0-9]+', '-', timings.environment['device'].lower()).strip('-')
-    return f'{timings.tool}-{device}.jsonl'
+    return f'{timings.tool}{"-busy" * has_neighbour(timings)}-{device}.jsonl'
+
+
+def has_neighbour(timings: Timings) -> bool:
+    """Whether another process kept one core busy while the rows were measured."""
+    return bool(timings.settings.get('busy'))
 
 
 def write_timings(path: str | Path, timings: Timings) -> None:

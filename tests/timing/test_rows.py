@@ -31,6 +31,8 @@ def test_what_is_written_is_read(tmp_path):
     write_timings(tmp_path / 'new' / 'rows.jsonl', TIMINGS)
     assert read_timings(tmp_path / 'new' / 'rows.jsonl') == TIMINGS
     assert rows.file_name(TIMINGS) == 'bench_switch_norm-a-cpu-of-2.jsonl'
+    beside = replace(TIMINGS, settings=dict(busy=True))
+    assert rows.file_name(beside) == 'bench_switch_norm-busy-a-cpu-of-2.jsonl'
 
 
 def test_a_failed_write_leaves_what_was_there_and_nothing_else(tmp_path, monkeypatch):

@@ -45,7 +45,7 @@ def rows_of(path):
 @pytest.mark.parametrize(
     ('name', 'flags'),
     [
-        ('bench_switch_norm', ['--shapes', '--images', '--dtype', '--channels-last', '--backends']),
+        ('bench_switch_norm', ['--shapes', '--images', '--dtype', '--busy', '--backends']),
         ('bench_sparsestmax', ['--radii', '--layers', '--calls', '--device', '--seconds']),
         ('bench_train_step', ['--models', '--size', '--competitors', '--rounds', '--seed']),
         ('bench_inference', ['--models', '--images', '--size', '--no-onnx', '--seconds']),
@@ -100,6 +100,24 @@ def test_layer_rows_become_a_page_and_a_picture(run_tool, call, tmp_path):
     assert 'benchmarks.md and' in output
     assert 'benchmarks.png differ from the rows' in output
     assert picture.stat().st_mtime_ns == before
+
+
+def test_layers_beside_a_busy_neighbour_stand_in_a_table_of_their_own(call, tmp_path):
+    rows = tmp_path / 'rows'
+    asked = ('--smoke', '--competitors', 'BN', 'GN', 'SSN competing', '--out')
+    for name, more in (('quiet', ()), ('busy', ('--busy',))):
+        code, output = call('bench_switch_norm', *asked, rows / f'{name}.jsonl', *more)
+        assert code == 0, output
+        assert rows_of(rows / f'{name}.jsonl')[0]['settings']['busy'] is (name == 'busy')
+    code, output = call('render', '--data', rows, '--out', tmp_path)
+    assert code == 0, output
+    page = (tmp_path / 'benchmarks.md').read_text()
+    quiet, busy = page.split('### One layer: forward and backward pass, one core busy')
+    assert '| busy / quiet |' not in quiet
+    lines = [line.split('|')[1:-1] for line in busy.splitlines() if line.startswith('| SSN')]
+    _, shapes, before, after, quotient = lines[0]
+    assert int(shapes) == 2
+    assert float(quotient) == pytest.approx(float(after) / float(before), rel=0.02)
 
 
 def test_sparsestmax_is_timed_beside_softmax(call, tmp_path):

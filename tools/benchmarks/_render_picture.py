@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
 from ssn_mm.timing.rounds import TOTAL
-from ssn_mm.timing.rows import Timings
+from ssn_mm.timing.rows import Timings, has_neighbour
 from ssn_mm.timing.tables import grouped, mean_memory, mean_ratio
 
 DIGEST = 'Data'  # key of the picture's text that says which rows it shows
@@ -28,7 +28,7 @@ MARKS = (
 
 def make_picture(measured: Sequence[Timings], digest: str) -> bytes:
     """A row a device: time and memory relative to batch norm, of a layer and of a step."""
-    shown = by_device([timings for timings in measured if timings.tool in PANELS])
+    shown = by_device([t for t in measured if t.tool in PANELS and not has_neighbour(t)])
     panels = [
         (tool, what)
         for tool in PANELS

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ssn_mm.timing.rows import Timings, read_timings
+from ssn_mm.timing.rows import Timings, has_neighbour, read_timings
 
 Row = dict[str, Any]
 LAYER, STEP, SPARSESTMAX = 'bench_switch_norm', 'bench_train_step', 'bench_sparsestmax'
@@ -30,7 +30,8 @@ PAPER = {
 def by_device(measured: Sequence[Timings]) -> dict[str, list[Timings]]:
     """Timings by device and threads, in the order of the page."""
     found: dict[str, list[Timings]] = {}
-    for timings in sorted(measured, key=lambda timings: list(TITLES).index(timings.tool)):
+    order = lambda timings: (list(TITLES).index(timings.tool), has_neighbour(timings))  # noqa: E731
+    for timings in sorted(measured, key=order):
         name = timings.environment['device']
         if not timings.environment['cuda']:
             name += f', threads: {timings.environment["threads"]}'

@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from ssn_mm import keep_selected
 from ssn_mm.cli.tool import run_tool
+from ssn_mm.timing.neighbour import busy_neighbour
 from ssn_mm.timing.rounds import TOTAL, Competitor
 
 # a map of every stage of ResNet-50 at 224 x 224: C, H, W
@@ -49,6 +51,12 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         '--channels-last', action='store_true', help='measure every case in channels_last, too'
+    )
+    parser.add_argument(
+        '--busy',
+        action='store_true',
+        help="measure beside a process that keeps one core busy, as a loader's worker does; the "
+        'rows go into a file of their own',
     )
     args = parse(parser, rounds=5, seconds=20.0, smoke=SMOKE, every=True)
     try:
@@ -136,15 +144,16 @@ def main() -> None:
         for layout in layouts
         for shape in args.shapes
     ]
-    time_cases(
-        args,
-        cases,
-        lambda case: build(case, args),
-        groups=('dtype', 'layout'),
-        baselines=(*BASELINES, 'FrozenBN'),
-        unseen=('copy',),
-        finish=add_roofline,
-    )
+    with busy_neighbour() if args.busy else nullcontext():
+        time_cases(
+            args,
+            cases,
+            lambda case: build(case, args),
+            groups=('dtype', 'layout'),
+            baselines=(*BASELINES, 'FrozenBN'),
+            unseen=('copy',),
+            finish=add_roofline,
+        )
 
 
 if __name__ == '__main__':

@@ -24,7 +24,7 @@ from ssn_mm.cli.tool import run_tool
 from ssn_mm.commands import command
 from ssn_mm.files import check_writes, write_atomically
 from ssn_mm.timing.rounds import TOTAL
-from ssn_mm.timing.rows import Timings
+from ssn_mm.timing.rows import Timings, has_neighbour
 from ssn_mm.timing.tables import case_table, grouped, mean_ratio, mean_table, show_time, table
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,6 +36,7 @@ Each of the other commands writes one file of rows; `--help` explains what it me
 
 ```bash
 python tools/benchmarks/bench_switch_norm.py --channels-last
+python tools/benchmarks/bench_switch_norm.py --busy --competitors BN GN 'SSN competing'
 python tools/benchmarks/bench_train_step.py
 python tools/benchmarks/bench_inference.py
 python tools/benchmarks/bench_sparsestmax.py
@@ -62,6 +63,7 @@ python tools/benchmarks/bench_stages.py --channels-last
 - The roofline is the time in which a plain copy would move the bytes that a layer must move: three
   passes over the map forward (x twice, y), five backward (x and dy twice, dx). Maps that fit into
   the cache can exceed 100 %.
+- *One core busy* means beside a process that keeps one core busy, as a loader's worker does.
 
 ![Time and memory relative to batch norm](benchmarks.png)
 """
@@ -101,10 +103,11 @@ def make_page(measured: Sequence[Timings]) -> str:
     for device, own in by_device(measured).items():
         parts.append(f'## {device}\n')
         for timings in own:
-            parts += [f'### {TITLES[timings.tool]}\n', f'{describe_environment(timings)}\n']
-            parts += [
-                f'{caption}:\n\n{lines}\n' for caption, lines in makers[timings.tool](timings)
-            ]
+            busy = has_neighbour(timings)
+            title = TITLES[timings.tool] + ', one core busy' * busy
+            parts += [f'### {title}\n', f'{describe_environment(timings)}\n']
+            tables = neighbour_tables(timings, own) if busy else makers[timings.tool](timings)
+            parts += [f'{caption}:\n\n{lines}\n' for caption, lines in tables]
     return '\n'.join(parts)
 
 
@@ -135,6 +138,28 @@ def layer_tables(timings: Timings) -> Iterator[tuple[str, str]]:
             lines.append([shape, time, *ratios])
         head = [f'{base} {unit}', *(name for name in names if name != base)]
         yield f'{base} in {unit} (20-80 %), the others relative to it', table(['', *head], lines)
+
+
+def neighbour_tables(busy: Timings, measured: Sequence[Timings]) -> Iterator[tuple[str, str]]:
+    """How a busy core moves the times relative to the first baseline; then these as ever."""
+    base = busy.settings['baselines'][0]
+    alone = [
+        row for t in measured if t.tool == busy.tool and not has_neighbour(t) for row in t.rows
+    ]
+    times = {(str(row['case']), row['competitor']): row for row in alone if row['seconds']}
+    for name, rows in grouped(busy.rows, busy.settings['groups']).items():
+        lines = []
+        for competitor in competitors(rows):
+            own = [row for row in rows if row['competitor'] == competitor and row['seconds']]
+            quiet = [times.get((str(row['case']), competitor)) for row in own]
+            pairs = [(q, b) for q, b in zip(quiet, own, strict=True) if q]
+            if competitor == base or not pairs:
+                continue
+            before, after = (mean_ratio(side, base) for side in zip(*pairs, strict=True))
+            lines.append([competitor, len(pairs), before, after, after / before])
+        head = ['', 'shapes', f'/ {base}, quiet', f'/ {base}, one core busy', 'busy / quiet']
+        yield f'Time relative to {base}, geometric means, {name}', table(head, lines)
+    yield from layer_tables(busy)
 
 
 def step_tables(timings: Timings) -> Iterator[tuple[str, str]]:
