@@ -5,19 +5,19 @@
 #include <cmath>
 #include <vector>
 
+#include "lanes.h"
 #include "maps.h"
 #include "sparsestmax.h"
 #include "switch_norm.h"
 
 static_assert(kKinds == 5,
-              "Numbers, Merged, mix and mix_backward lack the formula of a further kind");
+              "Numbers, Merged, Mix and MixBackward lack the formula of a further kind");
 enum Source { kRatios, kLogits, kSelected };  // what the logits are; ratios are two rows of k
 
 struct Recipe {
   Int n, c, groups;  // 1 group without GN
   int kinds, k;      // four bits for each of k normalizers, at most kKinds: 1 + its Kind
   double eps;
-  int threads;
 
   Kind kind(int i) const { return Kind((kinds >> (4 * i) & 15) - 1); }
   bool has(Kind kind) const {
@@ -45,6 +45,16 @@ template <class A> bool takes_part(const Recipe& q, Kind kind, const A* ratios) 
   return Shares<A>(q, ratios).of[kind] != 0 || Shares<A>(q, ratios + q.k).of[kind] != 0;
 }
 
+// Calls f(first, last, group) for the channels of a tile, group by group.
+template <class F> void each_group(const Recipe& q, Tile t, F f) {
+  const Int width = q.c / q.groups, end = t.c + t.width;
+  for (Int first = t.c; first < end;) {
+    const Int group = first / width, last = std::min((group + 1) * width, end);
+    f(first, last, group);
+    first = last;
+  }
+}
+
 // A number for each set that LN, BN and GN measure: (N), (C) and (N, groups); 0 without them. FBN's
 // sets are BN's; averages of gradients over them are the same, and in bn whether BN is there or not.
 template <class A> struct Numbers {
@@ -52,82 +62,100 @@ template <class A> struct Numbers {
   explicit Numbers(const Recipe& q) : ln(q.n), bn(q.c), gn(q.n * q.groups), fbn(q.c) {}
 };
 
-constexpr Int kStrip = 256;  // channels whose sums stay in the first cache
+// Mixing as parts that threads may share: averages over some samples, or over a strip of channels.
+class MixParts {
+ public:
+  MixParts(const Recipe& q, bool samples, bool strips) : n_(q.n), c_(q.c) {
+    constexpr Int kNumbers = 1 << 12, kLeast = 64, kMost = 1024;  // kMost stay in the first cache
+    samples_ = std::max(Int(1), kNumbers / q.c);
+    strip_ = std::clamp(kNumbers / q.n, kLeast, kMost);
+    of_samples_ = samples ? (n_ + samples_ - 1) / samples_ : 0;
+    of_strips_ = strips ? (c_ + strip_ - 1) / strip_ : 0;
+  }
+  Int count() const { return of_samples_ + of_strips_; }
+  // Calls sample(n) for each n of a part, or strip(first, last).
+  template <class F, class G> void run(Int part, F sample, G strip) const {
+    if (part < of_samples_) {
+      for (Int n = part * samples_; n < std::min((part + 1) * samples_, n_); ++n) sample(n);
+    } else {
+      const Int first = (part - of_samples_) * strip_;
+      strip(first, std::min(first + strip_, c_));
+    }
+  }
 
-// Calls f(first, last) for strips of channels.
-template <class F> void each_strip(const Recipe& q, F f) {
-  each((q.c + kStrip - 1) / kStrip, q.threads, [&](Int strip) {
-    f(strip * kStrip, std::min((strip + 1) * kStrip, q.c));
-  });
-}
+ private:
+  Int n_, c_, samples_, strip_, of_samples_, of_strips_;
+};
 
-// Averages of f(n, i, centre of the set that i belongs to). Each sum has one order, so that results
-// repeat. Every loop has its own copy of f, in registers: else what f reads could change with each
-// sum.
+// LN's and GN's averages for a sample of f(n)(at, centre of the set), over its channels.
 template <class A, class F>
-void average_samples(const Recipe& q, const Numbers<A>& centre, Numbers<A>& to, F f) {
-  if (q.has(kLN))
-    each(q.n, q.threads, [&](Int n) {
-      const F term = f;
-      A sum = 0, middle = centre.ln[n];
-      const Int c = q.c;
-#pragma omp simd reduction(+ : sum)
-      for (Int i = 0; i < c; ++i) sum += term(n, i, middle);
-      to.ln[n] = sum / c;
-    });
-  if (q.has(kGN))
-    each(q.n * q.groups, q.threads, [&](Int g) {
-      const F term = f;
-      const Int width = q.c / q.groups, n = g / q.groups, first = g % q.groups * width;
-      A sum = 0, middle = centre.gn[g];
-#pragma omp simd reduction(+ : sum)
-      for (Int i = first; i < first + width; ++i) sum += term(n, i, middle);
-      to.gn[g] = sum / width;
-    });
-}
-
-template <class A, class F>
-void average_batch(const Recipe& q, const Numbers<A>& centre, Numbers<A>& to, F f) {
-  if (!q.has(kBN)) return;
-  each_strip(q, [&](Int first, Int last) {
-    const F term = f;
-    const A* middle = centre.bn.data();
-    A* sums = to.bn.data();
-    std::fill(sums + first, sums + last, A(0));
-    for (Int n = 0; n < q.n; ++n)
-#pragma omp simd
-      for (Int i = first; i < last; ++i) sums[i] += term(n, i, middle[i]);
-    for (Int i = first; i < last; ++i) sums[i] /= q.n;
-  });
+void average_sample(const Recipe& q, Int n, const Numbers<A>& centre, Numbers<A>& to, F f) {
+  if (q.has(kLN)) {
+    const A middle = centre.ln[n];
+    to.ln[n] = sum_of<A>(q.c, [=](auto at) { return f(at, 0, middle); }) / q.c;
+  }
+  if (!q.has(kGN)) return;
+  const Int width = q.c / q.groups;
+  for (Int g = 0; g < q.groups; ++g) {
+    const A middle = centre.gn[n * q.groups + g];
+    const Int first = g * width;
+    to.gn[n * q.groups + g] =
+        sum_of<A>(width, [=](auto at) { return f(at, first, middle); }) / width;
+  }
 }
 
 // The moments of LN, BN and GN by Chan's formula: mean of variances + variance of means; and FBN's.
 template <class A> struct Merged {
   Numbers<A> mean, var;
 
-  Merged(const Recipe& q, const A* m, const A* v, const A* running_mean, const A* running_var)
-      : mean(q), var(q) {
-    const Int c = q.c;
-    auto value = [=](Int n, Int i, A) { return m[n * c + i]; };
-    auto spread = [=](Int n, Int i, A middle) {
-      A d = m[n * c + i] - middle;
-      return v[n * c + i] + d * d;
-    };
-    average_samples(q, mean, mean, value);
-    average_samples(q, mean, var, spread);
-    average_batch(q, mean, mean, value);
-    average_batch(q, mean, var, spread);
-    if (running_mean) {
-      mean.fbn.assign(running_mean, running_mean + c);
-      var.fbn.assign(running_var, running_var + c);
-    }
+  Merged(const Recipe& q, const A* running_mean, const A* running_var) : mean(q), var(q) {
+    if (!running_mean) return;
+    mean.fbn.assign(running_mean, running_mean + q.c);
+    var.fbn.assign(running_var, running_var + q.c);
+  }
+
+  void sample(const Recipe& q, Int n, const A* all_m, const A* all_v) {
+    const A *m = all_m + n * q.c, *v = all_v + n * q.c;
+    average_sample(q, n, mean, mean, [=](auto at, Int o, A) { return at(m + o); });
+    average_sample(q, n, mean, var, [=](auto at, Int o, A middle) {
+      auto d = at(m + o) - middle;
+      return at(v + o) + d * d;
+    });
+  }
+
+  void strip(const Recipe& q, Int first, Int last, const A* m, const A* v) {
+    if (!q.has(kBN)) return;
+    A *middle = mean.bn.data(), *spread = var.bn.data();
+    std::fill(middle + first, middle + last, A(0));
+    std::fill(spread + first, spread + last, A(0));
+    for (Int o = 0; o < q.n * q.c; o += q.c)
+#pragma omp simd
+      for (Int i = first; i < last; ++i) middle[i] += m[o + i];
+    for (Int i = first; i < last; ++i) middle[i] /= q.n;
+    for (Int o = 0; o < q.n * q.c; o += q.c)
+#pragma omp simd
+      for (Int i = first; i < last; ++i) {
+        const A d = m[o + i] - middle[i];
+        spread[i] += v[o + i] + d * d;
+      }
+    for (Int i = first; i < last; ++i) spread[i] /= q.n;
   }
 };
 
+// Parts of the state that the forward pass leaves to the backward pass, see backends/saved.py.
+template <class B> struct State {
+  B *mean, *var, *shift, *rstd, *scale, *curve;
+  State(const Recipe& q, B* state) {
+    const Int size = q.n * q.c;
+    mean = state, var = mean + size, shift = var + size, rstd = shift + size;
+    scale = rstd + size, curve = scale + size;
+  }
+};
+
+// The ratios of both rows, and what the backward pass needs of SparsestMax.
 template <class A>
-void mix(const Recipe& q, const A* m, const A* v, const A* logits, Source source, double radius,
-         const A* weight, const A* running_mean, const A* running_var, A* ratios, A* curve,
-         A* shift, A* rstd, A* scale, A* batch) {
+void make_ratios(const Recipe& q, const A* logits, Source source, double radius, A* ratios,
+                 A* curve) {
   for (int row = 0; row < 2; ++row) {
     double p[kKinds] = {}, stretch = 1, bend = 0;
     if (source == kSelected) {
@@ -143,121 +171,184 @@ void mix(const Recipe& q, const A* m, const A* v, const A* logits, Source source
     curve[2 + row] = bend;
   }
   curve[4] = 1;
-  const Merged<A> merged(q, m, v, running_mean, running_var);
-  const Shares<A> mean(q, ratios), var(q, ratios + q.k);
-  const Int width = q.c / q.groups;
-  const A *bn_mean = merged.mean.bn.data(), *bn_var = merged.var.bn.data();
-  const A *fbn_mean = merged.mean.fbn.data(), *fbn_var = merged.var.fbn.data();
-  each(q.n * q.groups, q.threads, [&](Int g) {
-    Int n = g / q.groups, o = n * q.c;
-    A same = mean.of[kLN] * merged.mean.ln[n] + mean.of[kGN] * merged.mean.gn[g];
-    A same_var = var.of[kLN] * merged.var.ln[n] + var.of[kGN] * merged.var.gn[g] + A(q.eps);
-    A in = mean.of[kIN], bn = mean.of[kBN], in_var = var.of[kIN], bn_var_share = var.of[kBN];
-    A fbn = mean.of[kFBN], fbn_var_share = var.of[kFBN];
-#pragma omp simd
-    for (Int i = g % q.groups * width; i < (g % q.groups + 1) * width; ++i) {
-      shift[o + i] = in * m[o + i] + bn * bn_mean[i] + fbn * fbn_mean[i] + same;
-      A r = 1 / std::sqrt(in_var * v[o + i] + bn_var_share * bn_var[i] +
-                          fbn_var_share * fbn_var[i] + same_var);
-      rstd[o + i] = r;
-      scale[o + i] = weight ? weight[i] * r : r;
-    }
-  });
-  if (q.has(kBN)) {
-    std::copy(bn_mean, bn_mean + q.c, batch);
-    std::copy(bn_var, bn_var + q.c, batch + q.c);
-  }
 }
 
-// total and dot, T and E, are overwritten by offset and slope.
-template <class A>
-void mix_backward(const Recipe& q, Int area, const A* m, const A* v, const A* ratios,
-                  const A* curve, const A* rstd, const A* scale, A* total, A* dot, const A* logits,
-                  Source source, const A* running_mean, const A* running_var, A* dlogits,
-                  A* dweight, A* dbias) {
-  const Merged<A> merged(q, m, v, running_mean, running_var);
-  const Numbers<A> none(q);
-  Numbers<A> to_mean(q), to_var(q);
-  each_strip(q, [&](Int first, Int last) {
+// From instance moments to the factors of the map.
+template <class A> struct Mix {
+  const Recipe& q;
+  const State<A> s;
+  const A* weight;
+  const Shares<A> mean, var;
+  Merged<A> merged;
+  const MixParts parts;
+
+  Mix(const Recipe& q, const State<A>& s, const A* ratios, const A* weight, const A* running_mean,
+      const A* running_var)
+      : q(q), s(s), weight(weight), mean(q, ratios), var(q, ratios + q.k),
+        merged(q, running_mean, running_var),
+        parts(q, q.has(kLN) || q.has(kGN), q.has(kBN)) {}
+
+  void merge(Int part) {
+    parts.run(
+        part, [&](Int n) { merged.sample(q, n, s.mean, s.var); },
+        [&](Int first, Int last) { merged.strip(q, first, last, s.mean, s.var); });
+  }
+
+  // Shift, rstd and scale of a tile, from averages over all that its normalizers measure.
+  void factors(Tile t) const {
+    for (Int n = t.n; n < t.n + t.samples; ++n)
+      each_group(q, t, [&](Int first, Int last, Int group) { factors(n, first, last, group); });
+  }
+
+ private:
+  void factors(Int n, Int first, Int last, Int group) const {
+    const Int o = n * q.c, g = n * q.groups + group;
+    const A same = mean.of[kLN] * merged.mean.ln[n] + mean.of[kGN] * merged.mean.gn[g];
+    const A same_var =
+        var.of[kLN] * merged.var.ln[n] + var.of[kGN] * merged.var.gn[g] + A(q.eps);
+    const A in = mean.of[kIN], bn = mean.of[kBN], fbn = mean.of[kFBN];
+    const A in_var = var.of[kIN], bn_var = var.of[kBN], fbn_var = var.of[kFBN];
+    const A *m = s.mean + o, *v = s.var + o, *gamma = weight;
+    const A *b = merged.mean.bn.data(), *b_var = merged.var.bn.data();
+    const A *f = merged.mean.fbn.data(), *f_var = merged.var.fbn.data();
+    A *shift = s.shift + o, *rstd = s.rstd + o, *scale = s.scale + o;
+#pragma omp simd
+    for (Int i = first; i < last; ++i) {
+      shift[i] = in * m[i] + bn * b[i] + fbn * f[i] + same;
+      const A r = 1 / std::sqrt(in_var * v[i] + bn_var * b_var[i] + fbn_var * f_var[i] + same_var);
+      rstd[i] = r;
+      scale[i] = gamma ? gamma[i] * r : r;
+    }
+  }
+};
+
+// From sums over each instance, total and dot, to the other factors of its gradient. T and E, and
+// G_M and G_V that follow from them, have their names from backends/mix.py.
+template <class A> struct MixBackward {
+  const Recipe& q;
+  const State<const A> s;
+  A *total, *dot;
+  const Shares<A> mean, var;
+  Merged<A> merged;
+  Numbers<A> none, to_mean, to_var;
+  std::vector<double> in;  // dp of IN, by sample
+  const bool learns;
+  const MixParts parts;
+
+  MixBackward(const Recipe& q, const State<const A>& s, const A* ratios, Source source, A* total,
+              A* dot, const A* running_mean, const A* running_var)
+      : q(q), s(s), total(total), dot(dot), mean(q, ratios), var(q, ratios + q.k),
+        merged(q, running_mean, running_var), none(q), to_mean(q), to_var(q), in(2 * q.n),
+        learns(source != kSelected),
+        parts(q, q.has(kLN) || q.has(kGN) || (learns && q.has(kIN)), true) {}
+
+  void average(Int part, A* dweight, A* dbias) {
+    parts.run(
+        part, [&](Int n) { sample(n); },
+        [&](Int first, Int last) { strip(first, last, dweight, dbias); });
+  }
+
+  // Overwrites total and dot of a tile by offset and slope, for maps of so many pixels.
+  void slopes(Tile t, Int area) {
+    for (Int n = t.n; n < t.n + t.samples; ++n)
+      each_group(q, t, [&](Int first, Int last, Int group) {
+        slopes(n, first, last, group, area);
+      });
+  }
+
+  // The gradients of logits or ratios.
+  void ratios(const A* logits, const A* ratios, Source source, A* dlogits) const {
+    for (int row = 0; row < 2; ++row) {
+      const Numbers<A>&g = row ? to_var : to_mean, &value = row ? merged.var : merged.mean;
+      double dp[kKinds] = {}, z[kKinds], p[kKinds], grad[kKinds], dz[kKinds];
+      for (Int n = 0; n < q.n; ++n) dp[kIN] += in[2 * n + row];
+      if (q.has(kLN)) dp[kLN] = inner(g.ln, value.ln, q.c);
+      if (q.has(kBN)) dp[kBN] = inner(g.bn, value.bn, q.n);
+      if (q.has(kFBN)) dp[kFBN] = inner(g.bn, value.fbn, q.n);
+      if (q.has(kGN)) dp[kGN] = inner(g.gn, value.gn, q.c / q.groups);
+      for (int i = 0; i < q.k; ++i) grad[i] = dp[q.kind(i)];
+      std::copy(logits + row * q.k, logits + (row + 1) * q.k, z);
+      std::copy(ratios + row * q.k, ratios + (row + 1) * q.k, p);
+      if (source == kLogits)
+        sparsestmax_backward(grad, z, p, q.k, s.curve[row], s.curve[2 + row], dz);
+      else
+        std::copy(grad, grad + q.k, dz);
+      std::copy(dz, dz + q.k, dlogits + row * q.k);
+    }
+  }
+
+ private:
+  static double inner(const std::vector<A>& a, const std::vector<A>& b, Int count) {
+    double sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (size_t i = 0; i < a.size(); ++i) sum += double(a[i]) * b[i];
+    return sum * count;
+  }
+
+  void sample(Int n) {
+    const Int o = n * q.c;
+    const A *t = total + o, *e = dot + o, *r = s.rstd + o, *f = s.scale + o;
+    const A *m = s.mean + o, *v = s.var + o;
+    merged.sample(q, n, s.mean, s.var);
+    average_sample(q, n, none, to_mean,
+                   [=](auto at, Int i, A) { return -at(f + i) * at(t + i); });
+    average_sample(q, n, none, to_var, [=](auto at, Int i, A) {
+      auto rstd = at(r + i);
+      return A(-0.5) * at(f + i) * rstd * rstd * at(e + i);
+    });
+    if (!learns || !q.has(kIN)) return;
+    double p = 0, p_var = 0;
+    const Int c = q.c;
+#pragma omp simd reduction(+ : p, p_var)
+    for (Int i = 0; i < c; ++i) {
+      p += double(-f[i] * t[i]) * m[i];
+      p_var += double(A(-0.5) * f[i] * r[i] * r[i] * e[i]) * v[i];
+    }
+    in[2 * n] = p;
+    in[2 * n + 1] = p_var;
+  }
+
+  void strip(Int first, Int last, A* dweight, A* dbias) {
+    merged.strip(q, first, last, s.mean, s.var);
     A *bn = to_mean.bn.data(), *bn_var = to_var.bn.data();
+    const A *all = total, *all_dot = dot, *rstd = s.rstd, *scale = s.scale;
     std::fill(dweight + first, dweight + last, A(0));
     std::fill(dbias + first, dbias + last, A(0));
     for (Int o = 0; o < q.n * q.c; o += q.c)
 #pragma omp simd
       for (Int i = first; i < last; ++i) {
-        A t = total[o + i], e = dot[o + i], r = rstd[o + i], s = scale[o + i];
+        const A t = all[o + i], e = all_dot[o + i], r = rstd[o + i], f = scale[o + i];
         dweight[i] += r * e;
         dbias[i] += t;
-        bn[i] += total[o + i] = -s * t;                     // G_M
-        bn_var[i] += dot[o + i] = A(-0.5) * s * r * r * e;  // G_V
+        bn[i] += -f * t;                     // G_M
+        bn_var[i] += A(-0.5) * f * r * r * e;  // G_V
       }
     for (Int i = first; i < last; ++i) {
       bn[i] /= q.n;
       bn_var[i] /= q.n;
     }
-  });
-  average_samples(q, none, to_mean, [total, c = q.c](Int n, Int i, A) { return total[n * c + i]; });
-  average_samples(q, none, to_var, [dot, c = q.c](Int n, Int i, A) { return dot[n * c + i]; });
+  }
 
-  const Shares<A> mean(q, ratios), var(q, ratios + q.k);
-  std::vector<double> in(2 * q.n);  // dp of IN, by sample
-  const Int width = q.c / q.groups;
-  each(q.n, q.threads, [&](Int n) {
-    Int o = n * q.c;
-    double p = 0, p_var = 0;
-#pragma omp simd reduction(+ : p, p_var)
-    for (Int i = o; i < o + q.c; ++i) {
-      p += double(total[i]) * m[i];
-      p_var += double(dot[i]) * v[i];
-    }
-    in[2 * n] = p;
-    in[2 * n + 1] = p_var;
-    const A in_mean = mean.of[kIN], in_var = var.of[kIN], part = A(1) / area;
+  void slopes(Int n, Int first, Int last, Int group, Int area) {
+    const Int o = n * q.c, g = n * q.groups + group;
+    const A part = A(1) / area, in_mean = mean.of[kIN], in_var = var.of[kIN];
     const A bn = mean.of[kBN], bn_var = var.of[kBN];
-    A ln = var.of[kLN] * to_var.ln[n], ln_middle = merged.mean.ln[n];
-    for (Int g = n * q.groups; g < (n + 1) * q.groups; ++g) {
-      A gn = var.of[kGN] * to_var.gn[g], gn_middle = merged.mean.gn[g];
-      A same = mean.of[kLN] * to_mean.ln[n] + mean.of[kGN] * to_mean.gn[g];
-      const A *bn_grad = to_mean.bn.data(), *bn_grad_var = to_var.bn.data();
-      const A* bn_middle = merged.mean.bn.data();
+    const A ln = var.of[kLN] * to_var.ln[n], ln_middle = merged.mean.ln[n];
+    const A gn = var.of[kGN] * to_var.gn[g], gn_middle = merged.mean.gn[g];
+    const A same = mean.of[kLN] * to_mean.ln[n] + mean.of[kGN] * to_mean.gn[g];
+    const A *bn_grad = to_mean.bn.data(), *bn_grad_var = to_var.bn.data();
+    const A *bn_middle = merged.mean.bn.data(), *m = s.mean + o;
+    const A *rstd = s.rstd + o, *scale = s.scale + o;
+    A *offset = total + o, *slope = dot + o;
 #pragma omp simd
-      for (Int i = g % q.groups * width; i < (g % q.groups + 1) * width; ++i) {
-        A mu = m[o + i], b = bn_var * bn_grad_var[i];
-        A dvar = in_var * dot[o + i] + ln + gn + b;
-        A dmean = in_mean * total[o + i] + bn * bn_grad[i] + same +
-                  2 * (ln * (mu - ln_middle) + gn * (mu - gn_middle) + b * (mu - bn_middle[i]));
-        total[o + i] = dmean * part;
-        dot[o + i] = 2 * dvar * part;
-      }
+    for (Int i = first; i < last; ++i) {
+      const A mu = m[i], r = rstd[i], f = scale[i], b = bn_var * bn_grad_var[i];
+      const A to_m = -f * offset[i], to_v = A(-0.5) * f * r * r * slope[i];
+      const A dvar = in_var * to_v + ln + gn + b;
+      const A dmean = in_mean * to_m + bn * bn_grad[i] + same +
+                      2 * (ln * (mu - ln_middle) + gn * (mu - gn_middle) + b * (mu - bn_middle[i]));
+      offset[i] = dmean * part;
+      slope[i] = 2 * dvar * part;
     }
-  });
-
-  if (source == kSelected) return;
-  double dp[2][kKinds] = {};
-  for (Int n = 0; n < q.n; ++n) {
-    dp[0][kIN] += in[2 * n];
-    dp[1][kIN] += in[2 * n + 1];
   }
-  auto inner = [](const std::vector<A>& a, const std::vector<A>& b, Int count) {
-    double sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (size_t i = 0; i < a.size(); ++i) sum += double(a[i]) * b[i];
-    return sum * count;
-  };
-  for (int row = 0; row < 2; ++row) {
-    const Numbers<A>&g = row ? to_var : to_mean, &value = row ? merged.var : merged.mean;
-    dp[row][kLN] = inner(g.ln, value.ln, q.c);
-    dp[row][kBN] = inner(g.bn, value.bn, q.n);
-    dp[row][kFBN] = inner(g.bn, value.fbn, q.n);
-    dp[row][kGN] = inner(g.gn, value.gn, width);
-    double z[kKinds], p[kKinds], grad[kKinds], dz[kKinds];
-    for (int i = 0; i < q.k; ++i) grad[i] = dp[row][q.kind(i)];
-    std::copy(logits + row * q.k, logits + (row + 1) * q.k, z);
-    std::copy(ratios + row * q.k, ratios + (row + 1) * q.k, p);
-    if (source == kLogits)
-      sparsestmax_backward(grad, z, p, q.k, curve[row], curve[2 + row], dz);
-    else
-      std::copy(grad, grad + q.k, dz);
-    std::copy(dz, dz + q.k, dlogits + row * q.k);
-  }
-}
+};

@@ -1,0 +1,72 @@
+"""What the C++ kernels do by themselves: vectors, tiles, and threads that share them."""
+
+import pytest
+import torch
+
+from ssn_mm.ops import set_backend, switch_norm
+from ssn_mm.ops.backends import cpp
+
+pytestmark = [
+    pytest.mark.compiler,
+    pytest.mark.skipif(bool(cpp.why_not_built()), reason='no compiler'),
+]
+RATIOS = ((0.2, 0.3, 0.4, 0.1), (0.3, 0.1, 0.2, 0.4))
+
+
+@pytest.fixture(autouse=True)
+def _threads():
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+    set_backend(None)
+
+
+def outcome(backend, x, dy, normalizers=('IN', 'LN', 'BN', 'GN')):
+    """Result and gradients of a call."""
+    set_backend(backend)
+    parameters = torch.float64 if x.dtype == torch.float64 else torch.float32
+    channels = torch.linspace(0.5, 2, x.size(1), dtype=parameters)
+    ratios = torch.tensor(RATIOS, dtype=parameters)[:, : len(normalizers)].requires_grad_()
+    leaves = [x.clone().requires_grad_(), ratios]
+    leaves += [channels.clone().requires_grad_(), channels.clone().requires_grad_()]
+    y = switch_norm(leaves[0], ratios, normalizers, *leaves[2:], training=True, num_groups=2)
+    y.backward(dy)
+    return [y.detach(), *(leaf.grad for leaf in leaves)]
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize('count', [2, 7, 8, 15, 16, 17, 31, 49, 64, 65, 130, 2047, 2049, 4100])
+def test_rows_of_every_length_are_normalized_whole(count, dtype):
+    generator = torch.Generator().manual_seed(count)
+    x, dy = (torch.randn(3, 4, count, generator=generator).to(dtype) for _ in range(2))
+    x = x * 3 + 10
+    exact = outcome('reference', x.double(), dy.double())
+    bound = dict(rtol=0.02, atol=0.05) if dtype == torch.bfloat16 else dict(rtol=2e-5, atol=2e-5)
+    scale = [max(1.0, t.abs().max().item()) for t in exact]
+    for own, wanted, size in zip(outcome('cpp', x, dy), exact, scale, strict=True):
+        torch.testing.assert_close(own.double() / size, wanted / size, **bound)
+
+
+@pytest.mark.parametrize('layout', [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize(
+    'shape', [(2, 128, 14, 14), (200, 8, 7, 7), (3, 6, 64, 64), (1, 2, 99, 99)]
+)
+def test_a_result_does_not_depend_on_how_many_threads_share_the_work(shape, layout):
+    generator = torch.Generator().manual_seed(0)
+    x, dy = (torch.randn(shape, generator=generator) for _ in range(2))
+    x, dy = (t.contiguous(memory_format=layout) for t in (x, dy))
+    found = []
+    for threads in (1, 2, 3, 7):
+        torch.set_num_threads(threads)
+        found += [outcome('cpp', x, dy) for _ in range(3)]
+    for other in found[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))
+
+
+def test_more_threads_than_work_leave_nothing_out_and_wait_for_nothing():
+    x, dy = torch.randn(2, 1, 2, 129, 65).unbind()
+    torch.set_num_threads(64)
+    many = outcome('cpp', x, dy, ('IN', 'BN'))
+    torch.set_num_threads(1)
+    one = outcome('cpp', x, dy, ('IN', 'BN'))
+    assert all(torch.equal(a, b) for a, b in zip(many, one, strict=True))
