@@ -3,6 +3,7 @@
 import copy
 import io
 import json
+from ast import literal_eval
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -204,20 +205,35 @@ def _check(program: Callable, network: FileNetwork, inputs: Tensor, what: str) -
 
 
 def _as_onnx(network: FileNetwork, inputs: Tensor, meta: Mapping[str, Any]) -> bytes:
-    """A network as an ONNX file's bytes, for any batch and size."""
-    with torch.no_grad(), any_size(), naming_layer(network, inputs):
-        exported = torch.onnx.export(
-            network,
-            (inputs,),
-            dynamo=True,
-            dynamic_shapes=(dynamic_sizes(inputs),),
-            input_names=['inputs'],
-            output_names=['outputs'],
-            verbose=False,
-        )
-    assert exported is not None  # it is only where a file is named
-    exported.model.metadata_props[META_KEY] = json.dumps(meta)
-    return exported.model_proto.SerializeToString()
+    """A network as an ONNX file's bytes, for any batch and size.
+
+    It is exported once for all runtimes, which on a large network takes minutes.
+    """
+    if network.onnx is None:
+        with torch.no_grad(), any_size(), naming_layer(network, inputs):
+            network.onnx = torch.onnx.export(
+                network,
+                (inputs,),
+                dynamo=True,
+                dynamic_shapes=(dynamic_sizes(inputs),),
+                input_names=['inputs'],
+                output_names=['outputs'],
+                verbose=False,
+            )
+        _name_by_layers(network.onnx.model.graph)
+    network.onnx.model.metadata_props[META_KEY] = json.dumps(meta)
+    return network.onnx.model_proto.SerializeToString()
+
+
+def _name_by_layers(graph: Any) -> None:
+    """Names the nodes of a graph after their layers, so that messages of runtimes name these."""
+    ends = {*graph.inputs, *graph.outputs}
+    for node in graph:
+        scopes = literal_eval(node.metadata_props.get('pkg.torch.onnx.name_scopes', '[]'))
+        layer = scopes[-2].removeprefix('network.').removeprefix('model.') if scopes[1:] else ''
+        if layer and not layer.startswith('_'):  # of what the exporter adds
+            for one in (node, *(value for value in node.outputs if value not in ends)):
+                one.name = f'{layer}/{one.name}'
 
 
 def check_outputs(

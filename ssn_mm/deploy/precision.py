@@ -30,6 +30,7 @@ class FileNetwork(nn.Module):
 
     Attributes:
         in_float32: Makes the network that this one approximates.
+        onnx: Its ONNX program as PyTorch's exporter made it, once it has been exported.
 
     Raises:
         ValueError: There is no such precision.
@@ -46,6 +47,7 @@ class FileNetwork(nn.Module):
         self.preprocessing = preprocessing
         self.network = TensorMode(_in_half(model, self.dtype) if precision != 'float32' else model)
         self.in_float32 = partial(FileNetwork, model, preprocessing=preprocessing)
+        self.onnx: Any = None
         self.eval()
 
     def forward(self, inputs: Tensor) -> Tensor:
