@@ -44,8 +44,7 @@ def whole_picture_statistics(model: nn.Module, picture: Tensor) -> Iterator[None
     """Has a network normalize tiles by the statistics of the picture that they are cut from.
 
     The picture is run once. Within the ``with`` block every layer that measures takes what it
-    measured there, so that tiles differ from the whole picture at their borders alone. Where the
-    picture is too large for that, give a smaller one of the same content.
+    measured there, so that tiles differ from the whole picture by their borders alone.
 
     Args:
         model: A network in evaluation, of OpenMMLab or any other.

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from ssn_mm.cli.config import load_config
 from ssn_mm.cli.tool import run_tool as run_as_tool
+from ssn_mm.deploy.networks import build_network
 
 ROOT = Path(__file__).parents[2]
 TOOLS = ROOT / 'tools' / 'benchmarks'
@@ -208,6 +210,38 @@ def test_a_users_error_is_a_message(call, command, message):
     assert code == 2
     assert message in ' '.join(output.split())
     assert 'Traceback' not in output
+
+
+def test_tiles_of_trained_demos_become_a_page(call, tmp_path, monkeypatch):
+    pytest.importorskip('mmseg')
+    monkeypatch.setattr(importlib.import_module('check_tiles'), 'TIMES', 2)  # else it takes long
+    files = []
+    for norm in ('bn', 'ln'):
+        cfg = load_config(ROOT / f'configs/demo/deeplab_{norm}_digits.py')
+        torch.manual_seed(0)
+        model = build_network(cfg)
+        model.decode_head.conv_seg.weight.data.normal_()  # else all labels are one
+        torch.save(dict(state_dict=model.state_dict()), tmp_path / f'{norm}.pth')
+        files.append(f'{norm}={tmp_path / norm}.pth')
+    code, page = call('check_tiles', *files, '--count', '1')
+    assert code == 0
+    rows = [[cell.strip() for cell in line.split('|')[1:-1]] for line in page.splitlines()]
+    numbers = {tuple(row[:2]): row[2:] for row in rows if len(row) == 7 and row[1] in KINDS}
+    assert set(numbers) == {(norm, kind) for norm in ('BN', 'LN') for kind in KINDS}
+    for kind in KINDS:
+        _, windows, given, changed, rest = numbers['BN', kind]
+        assert (windows, changed) == (given, rest)  # it measures nothing
+        assert float(changed) > 0
+        assert numbers['LN', kind][3] != numbers['LN', kind][4]
+    layers = {row[1]: row[2:] for row in rows if len(row) == 5 and row[0] == 'LN'}
+    assert layers['backbone.gn1'][0] == 'LN'  # mmcv's name
+    assert len(layers) == 21
+    code, said = call('check_tiles', 'nonsense=file.pth')
+    assert code == 2
+    assert "or another demo, got 'nonsense=file.pth'" in said
+
+
+KINDS = ('scenes', 'mosaics')
 
 
 def test_competitors_compute_what_their_names_say():
