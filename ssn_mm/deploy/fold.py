@@ -24,6 +24,8 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from ..contestants.plain import make_plain
 from ..layers import MixedNorm
+from ..layers.relu import ReLUOnce, is_relu
+from ..layers.replacing import replace_modules
 from ..ops.moments import double
 
 Affine = _ConvNd | nn.Linear
@@ -42,6 +44,7 @@ def fold(model: nn.Module, *inputs: Any) -> nn.Module:
     which on a CPU costs more than the arithmetic; so there IN, LN and GN become a ``MixedNorm``.
     BN's mean moves into the layer's bias where the variance is IN's, which no shift of a channel
     changes. Beside LN's or GN's variance, which depend on the channels' means, it stays.
+    Where an ``nn.ReLU`` alone reads the output of a ``MixedNorm``, both take one pass on a CPU.
 
     Before that, layers that state a plain one become it: convolutions with standardized weights,
     batch renormalization.
@@ -66,7 +69,8 @@ def fold(model: nn.Module, *inputs: Any) -> nn.Module:
         raise ValueError(f'{training[0] or "the model"} is in training; call model.eval() first')
     make_plain(model)
     names = {module: name for name, module in model.named_modules()}
-    for layer, norm in _foldable(model, inputs):
+    foldable, rectified = _pairs(model, inputs)
+    for layer, norm in foldable:
         new: nn.Module = nn.Identity()
         if isinstance(norm, _BatchNorm):
             _absorb(layer, norm)
@@ -76,35 +80,46 @@ def fold(model: nn.Module, *inputs: Any) -> nn.Module:
                 _move_mean(layer, new)
         parent, _, attribute = names[norm].rpartition('.')
         setattr(model.get_submodule(parent), attribute, new)
-    return model
+    return _rectify_in_norms(model, {names[norm]: relu for norm, relu in rectified})
+
+
+def _rectify_in_norms(model: nn.Module, relus: dict[str, nn.ReLU]) -> nn.Module:
+    """Lets the norms of these names do the ReLU that follows each, where they can."""
+    after: dict[nn.Module, nn.Module] = {}
+    for name, relu in relus.items():
+        norm = model.get_submodule(name)
+        if isinstance(norm, MixedNorm):
+            norm.relu_follows = True
+            after.setdefault(relu, ReLUOnce.in_place_of(relu))
+    return replace_modules(model, after)
 
 
 @dataclass(eq=False)
 class _Product:
-    """The output of a convolution or linear layer, and who reads it.
+    """The output of a convolution, linear layer or norm, and who reads it.
 
     Attributes:
         layer: The layer.
         readers: The modules inside which operators read the output; None for the model itself.
-        normalized: Whether the output is the only argument of a norm.
+        passed: Whether the output is the only argument of a norm or ReLU.
     """
 
-    layer: Affine
+    layer: Affine | Norm
     readers: set[nn.Module | None] = field(default_factory=set)
-    normalized: bool = False
+    passed: bool = False
 
 
 class _Watch(TorchDispatchMode):
     """Notes which module reads which tensor while a model runs.
 
     Args:
-        candidates: The layers and norms that may be folded.
+        candidates: The layers and norms that may be folded, and ReLUs.
 
     Attributes:
         products: Outputs of layers that are still in memory, with the record of each.
         all_products: The records of all outputs, those that are gone included.
         readers: Parameters, with the modules inside which they were read.
-        calls: How often each layer and norm ran.
+        calls: How often each of the candidates ran.
     """
 
     def __init__(self, candidates: list[nn.Module]) -> None:
@@ -145,26 +160,33 @@ class _Watch(TorchDispatchMode):
     def _enter(self, module: nn.Module, args: tuple) -> None:
         self.calls[module] += 1
         self._inside.append(module)
-        if isinstance(module, Norm) and len(args) == 1 and args[0] in self.products:
-            self.products[args[0]].normalized = True
+        reads = isinstance(module, Norm | nn.ReLU) and len(args) == 1
+        if reads and args[0] in self.products:
+            self.products[args[0]].passed = True
 
     def _leave(self, module: nn.Module, args: tuple, output: Tensor) -> None:
         self._inside.pop()
-        if isinstance(module, nn.Linear):
+        if isinstance(module, nn.ReLU):
+            self.products.pop(output, None)  # overwritten: it is the ReLU's from here on
+            return
+        if isinstance(module, Norm):
+            plain = output not in self.products  # which an overwritten one is
+        elif isinstance(module, nn.Linear):
             # batch norm's channels are the second dimension
             plain = type(module).forward is nn.Linear.forward and output.dim() == 2
         else:
             # not of layers that compute another weight to convolve with (weight standardization)
             plain = self._convolved.get(output) is module.weight
-        if isinstance(module, Affine) and plain:
-            product = _Product(module)
-            self.all_products.append(product)
+        if plain and isinstance(module, Affine | Norm):
+            self.all_products.append(product := _Product(module))
             self.products[output] = product
 
 
-def _foldable(model: nn.Module, inputs: tuple) -> list[tuple[Affine, Norm]]:
-    """The pairs of a layer and a norm that alone reads its output."""
-    candidates = [m for m in model.modules() if _is_affine(m) or _is_norm(m)]
+def _pairs(
+    model: nn.Module, inputs: tuple
+) -> tuple[list[tuple[Affine, Norm]], list[tuple[Norm, nn.ReLU]]]:
+    """The pairs of a layer and a norm that alone reads its output, and of a norm and a ReLU."""
+    candidates = [m for m in model.modules() if _is_affine(m) or _is_norm(m) or is_relu(m)]
     watch = _Watch(candidates)
     with watch.hooks(), watch:
         outputs = model(*inputs)
@@ -173,19 +195,21 @@ def _foldable(model: nn.Module, inputs: tuple) -> list[tuple[Affine, Norm]]:
     del outputs
     places = Counter(m for _, m in model.named_modules(remove_duplicate=False))
     homes = Counter(p for _, p in model.named_parameters(remove_duplicate=False))
-    pairs = []
+    foldable, rectified = [], []
     for product in watch.all_products:
         layer, readers = product.layer, product.readers
-        norm = next(iter(readers), None)
-        if product in held or not product.normalized or len(readers) != 1:
+        reader = next(iter(readers), None)
+        if reader is None or product in held or not product.passed or len(readers) != 1:
             continue
-        if not isinstance(norm, Norm):
+        if not all(watch.calls[m] == places[m] == 1 for m in (layer, reader) if not is_relu(m)):
             continue
-        if any(watch.calls[m] != 1 or places[m] != 1 for m in (layer, norm)):
-            continue
-        if all(watch.readers[p] == {layer} and homes[p] == 1 for p in layer.parameters()):
-            pairs.append((layer, norm))
-    return pairs
+        if isinstance(layer, Norm) and is_relu(reader):
+            rectified.append((layer, reader))
+        elif isinstance(reader, Norm) and isinstance(layer, Affine):
+            alone = (watch.readers[p] == {layer} and homes[p] == 1 for p in layer.parameters())
+            if all(alone):
+                foldable.append((layer, reader))
+    return foldable, rectified
 
 
 def _is_affine(module: nn.Module) -> bool:

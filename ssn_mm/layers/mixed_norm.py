@@ -1,15 +1,17 @@
 """The layer that a frozen SSN becomes where mean and variance selected different normalizers."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
 
+from ..ops.dispatch import mixed_norm_kernel
 from ..ops.moments import Moments, group_moments, layer_moments
 from ..ops.normalizers import NORMALIZERS, check_groups, has_area, no_case, without_elements
 from ..ops.tracing import is_transformed
 from .eps import EpsOfLayer
+from .relu import rectified
 from .state import PAIR_CODES, encode_pair, pair_mismatch
 from .symbolic import as_one_call, is_symbolic, refuse_script
 
@@ -39,6 +41,8 @@ class MixedNorm(nn.Module):
         selected_codes: Integer buffer (3, 5) that says what a state is for: how often the mean has
             each of IN, LN, BN, GN, FBN, and the variance, and GN's number of groups. A state may
             lack it; one of another pair is an error.
+        relu_follows: Whether a ``ReLUOnce`` alone reads the output, so that a compiled kernel
+            may rectify it in the same pass; ``fold`` sets it.
 
     Raises:
         ValueError: A name is unknown, or the groups do not divide the channels.
@@ -50,6 +54,7 @@ class MixedNorm(nn.Module):
     _eps: float
 
     eps = EpsOfLayer()  # added to the variance
+    relu_follows = False
     _abbr_ = 'bn'  # the name that OpenMMLab's networks, and so BN checkpoints, give the layer
 
     def __init__(
@@ -131,12 +136,14 @@ class MixedNorm(nn.Module):
             raise TypeError(f'the input must be a floating-point tensor, got {x.dtype}')
         if not torch.compiler.is_compiling() and not x.numel():
             return without_elements(x, self.weight, self.bias)
-        if 'IN' in self.mean + self.var and not torch.compiler.is_compiling() and not has_area(x):
+        if not torch.compiler.is_compiling() and not has_area(x) and 'IN' in self.mean + self.var:
             raise ValueError(f'IN has one element per statistic in {tuple(x.shape)}')
         # a transform of torch.func lets its tensors not be overwritten with others
         recorded = is_transformed() or (
             torch.is_grad_enabled() and (x.requires_grad or self.weight.requires_grad)
         )
+        if not recorded and (kernel := mixed_norm_kernel(x)):
+            return self._run_kernel(kernel, x)
         y = x.to(torch.promote_types(x.dtype, torch.float32))
         if recorded or not (self.inplace or y is not x):
             return self._normalize(y, False, recorded).to(x.dtype)
@@ -146,6 +153,17 @@ class MixedNorm(nn.Module):
         else:
             y = self._normalize(y, True)
         return y.to(x.dtype)
+
+    def _run_kernel(self, kernel: Callable[..., Tensor], x: Tensor) -> Tensor:
+        # looked up as attributes they would take as long as the kernel on a small map
+        params, buffers = self._parameters, self._buffers
+        channels = (
+            *(params['weight'], params['bias']),
+            *(buffers['running_mean'], buffers['running_var']),
+        )
+        options = (self._eps, self.num_groups, self.correction)
+        y = kernel(x, channels, self.mean, self.var, options, self.relu_follows, self.inplace)
+        return rectified(y) if self.relu_follows else y
 
     def _normalize(self, x: Tensor, free: bool, recorded: bool = False) -> Tensor:
         """Normalizes ``x`` (N, C, *spatial), float32 or wider.

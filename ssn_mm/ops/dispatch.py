@@ -99,6 +99,21 @@ def sparsestmax_node(rows: Tensor) -> Callable[[Tensor, Tensor], Tensor] | None:
     return load_kernels(name, rows).sparsestmax
 
 
+def mixed_norm_kernel(x: Tensor) -> Callable[..., Tensor] | None:
+    """A backend's own ``MixedNorm`` for a map that no gradient is recorded of.
+
+    None where PyTorch's operators serve: they are what compilers and exporters see, and what runs
+    on other devices and where no kernels could be built.
+
+    Raises:
+        RuntimeError: The backend that is named is not for this machine.
+    """
+    name = get_backend()
+    if name not in ('', 'cpp') or not x.is_cpu or x.dtype not in _DTYPES or is_traced(x):
+        return None
+    return load_kernels(name, x).mixed_norm
+
+
 @cache
 def why_no_triton(device: torch.device, dtype: torch.dtype) -> str:
     """What keeps Triton from this device and type of map; '' if nothing does.

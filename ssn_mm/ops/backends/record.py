@@ -41,6 +41,8 @@ class Backend:
             graph; None without one.
         sparsestmax: ``(z, radius)`` → ratios, with a node of its own in the graph, for logits
             (..., K) and a radius of one number or (..., 1); None without one.
+        mixed_norm: What ``MixedNorm`` computes for inference in one call, see ``cpp.mixed_norm``;
+            None where PyTorch's operators serve.
     """
 
     devices: tuple[str, ...]
@@ -58,6 +60,7 @@ class Backend:
     backward: Callable[..., Any] | None = None
     switch_norm: Callable[..., Any] | None = None
     sparsestmax: Callable[..., Any] | None = None
+    mixed_norm: Callable[..., Any] | None = None
 
     def why_not_for(self, device: torch.device, dtype: torch.dtype) -> str:
         """What keeps the kernels from such maps: what they declare, else :attr:`why_not`."""

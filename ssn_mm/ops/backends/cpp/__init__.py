@@ -240,6 +240,35 @@ def sparsestmax(z: Tensor, radius: Tensor) -> Tensor:
     return torch.ops.ssn_mm_cpp.sparsestmax.default(z, radius)
 
 
+def mixed_norm(
+    x: Tensor,
+    channels: PerChannel,
+    means: tuple[str, ...],
+    variances: tuple[str, ...],
+    options: tuple[float, int, int],
+    relu: bool,
+    inplace: bool,
+) -> Tensor:
+    """Eq. 1 with given normalizers, measured and written while the map lies in the cache.
+
+    Args:
+        x: (N, C, *spatial).
+        channels: γ, β, and BN's running mean and variance, (C,).
+        means: Normalizers that are averaged for the mean.
+        variances: Normalizers that are averaged for the variance.
+        options: ε, GN's number of groups, and the correction of ``MixedNorm``.
+        relu: Whether what is below 0 becomes 0.
+        inplace: Whether ``x`` may be overwritten.
+
+    Returns:
+        A map like ``x``, or ``x`` itself.
+    """
+    names = (_joined(means), _joined(variances))
+    return torch.ops.ssn_mm_cpp.mixed_norm.default(x, *channels, *names, *options, relu, inplace)
+
+
+_joined = cache(','.join)
+
 BACKEND = Backend(
     devices=('cpu',),
     dtypes=FLOATS,
@@ -253,4 +282,5 @@ BACKEND = Backend(
     backward=backward,
     switch_norm=switch_norm,
     sparsestmax=sparsestmax,
+    mixed_norm=mixed_norm,
 )

@@ -105,16 +105,15 @@ template <class A, class F> inline A sum_of(Int count, F f) {
   return sums_of<A>(count, [=](auto at, auto& a, auto&) { a += f(at); }).first;
 }
 
-// Sets a row to f(at).
+// Sets a row to f(at), which may read that row at this place.
 template <class A, class T, class F> inline void set_row(Int count, T* row, F f) {
   constexpr Int kStep = kLanes<A>;
   if (count < kStep) {
     for (Int j = 0; j < count; ++j) row[j] = f(Number<A>{j});
     return;
   }
-  Int j = 0;
-  for (; j + kStep <= count; j += kStep) Vector<A>{j}.put(row, f(Vector<A>{j}));
-  if (j == count) return;
   const Vector<A> last{count - kStep};
-  last.put(row, f(last));
+  const auto end = f(last);  // before the vector that it overlaps is overwritten
+  for (Int j = 0; j + kStep <= count; j += kStep) Vector<A>{j}.put(row, f(Vector<A>{j}));
+  last.put(row, end);
 }

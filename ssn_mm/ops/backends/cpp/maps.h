@@ -32,7 +32,8 @@ struct Tile {
 // for others to take over, large enough that fetching the next one costs nothing.
 class Tiles {
  public:
-  Tiles(const Shape& m, Int size) : n_(m.n), c_(m.c), channels_last_(m.channels_last) {
+  // Of numbers of so many bytes. The channels of a tile are whole groups of so many.
+  Tiles(const Shape& m, Int size, Int group = 1) : n_(m.n), c_(m.c), channels_last_(m.channels_last) {
     constexpr Int kLeast = 1 << 14, kMost = 1 << 18;  // bytes
     const Int sample = m.c * m.s * size;
     const Int bytes = std::clamp(m.n * sample / (8 * m.threads), kLeast, kMost);
@@ -40,6 +41,7 @@ class Tiles {
     else parts_ = (sample + bytes - 1) / bytes;
     width_ = (m.c + parts_ - 1) / parts_;
     if (m.channels_last) width_ = (width_ + 15) / 16 * 16;
+    width_ = std::min((width_ + group - 1) / group * group, m.c);
     parts_ = (m.c + width_ - 1) / width_;
     samples_ = m.channels_last || parts_ > 1 ? 1 : std::max(Int(1), bytes / sample);
   }
@@ -83,21 +85,27 @@ template <class T, class A> inline Pair<A> centred(const T* row, Int count) {
   return {mean, square};
 }
 
-// Blocks are centred on their own mean and merged by Chan's formula: exact at any mean.
+// Mean and variance of a row. Blocks are centred on their own mean and merged by Chan's formula:
+// exact at any mean.
+template <class T, class A> inline Pair<A> row_moments(const T* row, Int count) {
+  Pair<A> all = centred<T, A>(row, std::min(kBlock, count));
+  for (Int i = kBlock; i < count; i += kBlock) {
+    const Int k = std::min(kBlock, count - i);
+    const Pair<A> block = centred<T, A>(row + i, k);
+    const A delta = block.first - all.first, share = A(k) / A(i + k);
+    all.first += delta * share;
+    all.second += block.second + delta * delta * (A(i) * share);
+  }
+  return {all.first, all.second / count};
+}
+
 template <class T, class A> void moments(const Shape& m, Tile t, const T* x, A* mean, A* var) {
   if (!m.channels_last) {
     for (Int n = t.n; n < t.n + t.samples; ++n)
       for (Int r = n * m.c + t.c; r < n * m.c + t.c + t.width; ++r) {
-        Pair<A> all = centred<T, A>(x + r * m.s, std::min(kBlock, m.s));
-        for (Int i = kBlock; i < m.s; i += kBlock) {
-          const Int k = std::min(kBlock, m.s - i);
-          const Pair<A> block = centred<T, A>(x + r * m.s + i, k);
-          const A delta = block.first - all.first, share = A(k) / A(i + k);
-          all.first += delta * share;
-          all.second += block.second + delta * delta * (A(i) * share);
-        }
-        mean[r] = all.first;
-        var[r] = all.second / m.s;
+        const Pair<A> own = row_moments<T, A>(x + r * m.s, m.s);
+        mean[r] = own.first;
+        var[r] = own.second;
       }
     return;
   }
@@ -133,7 +141,15 @@ template <class T, class A> void moments(const Shape& m, Tile t, const T* x, A* 
   for (Int j = 0; j < width; ++j) m2[j] /= m.s;
 }
 
-template <class T, class A>
+// ReLU, of which NaN is NaN, for a number or a vector.
+template <bool relu, class V> inline V rectified(V v) {
+  if constexpr (!relu) return v;
+  const V zero{};
+  return v < zero ? zero : v;
+}
+
+// y may be x.
+template <bool relu = false, class T, class A>
 void affine(const Shape& m, Tile t, const T* x, const A* shift, const A* scale, const A* bias,
             T* y) {
   if (!m.channels_last) {
@@ -142,7 +158,8 @@ void affine(const Shape& m, Tile t, const T* x, const A* shift, const A* scale, 
         const Int r = n * m.c + c;
         const A centre = shift[r], factor = scale[r], beta = bias ? bias[c] : A(0);
         const T* v = x + r * m.s;
-        set_row<A>(m.s, y + r * m.s, [=](auto at) { return factor * (at(v) - centre) + beta; });
+        set_row<A>(m.s, y + r * m.s,
+                   [=](auto at) { return rectified<relu>(factor * (at(v) - centre) + beta); });
       }
     return;
   }
@@ -154,7 +171,8 @@ void affine(const Shape& m, Tile t, const T* x, const A* shift, const A* scale, 
     const A* b = beta.data();
     T* out = y + (t.n * m.s + i) * m.c + t.c;
 #pragma omp simd
-    for (Int j = 0; j < t.width; ++j) out[j] = factor[j] * (A(v[j]) - centre[j]) + b[j];
+    for (Int j = 0; j < t.width; ++j)
+      out[j] = rectified<relu>(factor[j] * (A(v[j]) - centre[j]) + b[j]);
   }
 }
 

@@ -28,6 +28,12 @@ bool ssn_backward(int dtype, Int n, Int c, Int s, int channels_last, int threads
                   const void* logits, const void* running_mean, const void* running_var,
                   const void* ratios, const void* state, void* dlogits, void* dweight,
                   void* dbias, void* dx);
+// Given normalizers for inference, see mixed_norm.h. mean and var say how often
+// each Kind is among those that are averaged; y may be x.
+bool ssn_mixed_norm(int dtype, Int n, Int c, Int s, int channels_last, int threads, Int groups,
+                    const double* mean, const double* var, double eps, Int correction, bool relu,
+                    const void* x, const void* weight, const void* bias, const void* running_mean,
+                    const void* running_var, void* y);
 // SparsestMax of rows x k logits with one radius, or one a row. curve has the rows' stretches, then
 // their bends.
 bool ssn_sparsestmax(int dtype, Int rows, int k, const void* logits, const void* radius,

@@ -61,7 +61,9 @@ Tensor like(const Tensor& dy, const Tensor& x) {
   return at::empty_like(x).copy_(dy);
 }
 
-Tensor cast(const Tensor& t, at::ScalarType type) { return t.to(type).contiguous(); }
+Tensor cast(const Tensor& t, at::ScalarType type) {
+  return t.scalar_type() == type && t.is_contiguous() ? t : t.to(type).contiguous();
+}
 Maybe cast(const Maybe& t, at::ScalarType type) {
   return t && t->defined() ? Maybe(cast(*t, type)) : Maybe();
 }
@@ -95,23 +97,30 @@ Tensor affine_grad(const Tensor& dy, const Tensor& x, const Tensor& shift, const
 constexpr std::string_view kNames[] = {"IN", "LN", "BN", "GN", "FBN"};  // in the order of Kind
 static_assert(std::size(kNames) == kKinds && 4 * kKinds <= 31);  // four bits of an int for each
 
-// Names with commas between as bits, see Recipe; and 1 group where GN is not among them.
+// Calls f with the Kind of each of the names, which have commas between.
+template <class F> void each_name(std::string_view names, F f) {
+  for (size_t first = 0, end = 0; end < names.size(); first = end + 1) {
+    end = std::min(names.find(',', first), names.size());
+    const auto name = names.substr(first, end - first);
+    const auto kind = std::find(std::begin(kNames), std::end(kNames), name) - kNames;
+    TORCH_CHECK_NOT_IMPLEMENTED(kind < kKinds, "the C++ kernels have no case for the normalizer '",
+                                name, "'; CONTRIBUTING.md says where a new one needs its case");
+    f(Kind(kind));
+  }
+}
+
+// Names as bits, see Recipe; and 1 group where GN is not among them.
 struct Names {
   int kinds = 0, k = 0;
   Int groups = 1;
   bool has_bn = false;
   Names(std::string_view names, Int num_groups) {
-    for (size_t first = 0, end = 0; end < names.size(); first = end + 1) {
-      end = std::min(names.find(',', first), names.size());
-      const auto name = names.substr(first, end - first);
-      const auto kind = std::find(std::begin(kNames), std::end(kNames), name) - kNames;
-      TORCH_CHECK_NOT_IMPLEMENTED(kind < kKinds, "the C++ kernels have no case for the normalizer '",
-                                  name, "'; CONTRIBUTING.md says where a new one needs its case");
+    each_name(names, [&](Kind kind) {
       TORCH_CHECK(k < kKinds, "the C++ kernels take ", int(kKinds), " normalizers, got ", names);
       kinds |= int(kind + 1) << 4 * k++;
       if (kind == kGN) groups = num_groups;
       if (kind == kBN) has_bn = true;
-    }
+    });
   }
 };
 
@@ -171,6 +180,26 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> backward(
        data(dbias), data(dx));
   const auto given = weight && weight->defined() ? weight->scalar_type() : type;
   return {dx, dlogits.to(any_logits.scalar_type()), dweight.to(given), dbias.to(given)};
+}
+
+// A frozen layer and the ReLU after it, for inference. The map is overwritten where it may be. The
+// names are averaged, for the mean and for the variance.
+Tensor mixed_norm(const Tensor& any_x, const Tensor& weight, const Tensor& bias,
+                  const Tensor& running_mean, const Tensor& running_var, std::string_view means,
+                  std::string_view variances, double eps, Int num_groups, Int correction, bool relu,
+                  bool inplace) {
+  const Tensor x = dense(any_x);
+  const auto type = wide(x);
+  const Tensor y = inplace ? x : at::empty_like(x);
+  if (inplace) x.unsafeGetTensorImpl()->bump_version();  // who saved it must notice
+  double mean[kKinds] = {}, var[kKinds] = {};
+  each_name(means, [&](Kind kind) { ++mean[kind]; });
+  each_name(variances, [&](Kind kind) { ++var[kind]; });
+  const Tensor gamma = cast(weight, type), beta = cast(bias, type);
+  const Tensor bn_mean = cast(running_mean, type), bn_var = cast(running_var, type);
+  call(ssn_mixed_norm, x, num_groups, mean, var, eps, correction, relu, data(x), data(gamma),
+       data(beta), data(bn_mean), data(bn_var), data(y));
+  return y;
 }
 
 // The gradients by plain autograd, for a second derivative or many at once; Python has the formula.
@@ -305,5 +334,10 @@ TORCH_LIBRARY(ssn_mm_cpp, m) {
       "int num_groups) -> (Tensor, Tensor, Tensor, Tensor)",
       &backward);
   m.def(("layer" + kGiven + "(Tensor, Tensor, Tensor)").c_str(), &layer);
+  m.def(
+      "mixed_norm(Tensor(a!) x, Tensor weight, Tensor bias, Tensor running_mean, "
+      "Tensor running_var, str means, str variances, float eps, int num_groups, int correction, "
+      "bool relu, bool inplace) -> Tensor(a!)",
+      &mixed_norm);
   m.def("sparsestmax(Tensor z, Tensor radius) -> Tensor", &sparsestmax);
 }
