@@ -17,6 +17,7 @@ from ..files import write_together
 from ..layers import MixedNorm
 from ..layers.replacing import replace_modules
 from .any_size import any_size, dynamic_sizes, naming_layer
+from .onnx_norms import norms_as_operators
 from .onnx_program import META_KEY, OnnxProgram, require_onnx
 from .openvino_program import OpenVinoProgram, as_openvino, files_of_openvino, require_openvino
 from .precision import TOLERANCES, FileNetwork
@@ -210,7 +211,12 @@ def _as_onnx(network: FileNetwork, inputs: Tensor, meta: Mapping[str, Any]) -> b
     It is exported once for all runtimes, which on a large network takes minutes.
     """
     if network.onnx is None:
-        with torch.no_grad(), any_size(), naming_layer(network, inputs):
+        with (
+            torch.no_grad(),
+            any_size(),
+            naming_layer(network, inputs),
+            norms_as_operators(network) as written,
+        ):
             network.onnx = torch.onnx.export(
                 network,
                 (inputs,),
@@ -218,6 +224,7 @@ def _as_onnx(network: FileNetwork, inputs: Tensor, meta: Mapping[str, Any]) -> b
                 dynamic_shapes=(dynamic_sizes(inputs),),
                 input_names=['inputs'],
                 output_names=['outputs'],
+                custom_translation_table=written,
                 verbose=False,
             )
         _name_by_layers(network.onnx.model.graph)

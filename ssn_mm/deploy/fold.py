@@ -42,8 +42,8 @@ def fold(model: nn.Module, *inputs: Any) -> nn.Module:
 
     Other norms in such a place overwrite the layer's output instead of asking for fresh memory,
     which on a CPU costs more than the arithmetic; so there IN, LN and GN become a ``MixedNorm``.
-    BN's mean moves into the layer's bias where the variance is IN's, which no shift of a channel
-    changes. Beside LN's or GN's variance, which depend on the channels' means, it stays.
+    What BN gives to a mix with IN moves into the layer, too: its mean into the bias, its factors
+    into the weights. Beside LN and GN, which depend on the channels' means, it stays.
     Where an ``nn.ReLU`` alone reads the output of a ``MixedNorm``, both take one pass on a CPU.
 
     Before that, layers that state a plain one become it: convolutions with standardized weights,
@@ -76,8 +76,8 @@ def fold(model: nn.Module, *inputs: Any) -> nn.Module:
             _absorb(layer, norm)
         else:
             new = _overwriting(norm)
-            if isinstance(new, MixedNorm) and (new.mean, new.var) == (('BN',), ('IN',)):
-                _move_mean(layer, new)
+            if isinstance(new, MixedNorm):
+                _move_constants(layer, new)
         parent, _, attribute = names[norm].rpartition('.')
         setattr(model.get_submodule(parent), attribute, new)
     return _rectify_in_norms(model, {names[norm]: relu for norm, relu in rectified})
@@ -267,8 +267,19 @@ def _overwriting(norm: Measured) -> Measured:
     return new.to(norm.weight.dtype).eval()
 
 
-def _move_mean(layer: Affine, norm: MixedNorm) -> None:
-    """Moves BN's mean into the bias of the layer before."""
-    bias = -norm.running_mean if layer.bias is None else layer.bias - norm.running_mean
-    layer.bias = nn.Parameter(bias.to(layer.weight), layer.weight.requires_grad)
-    norm.running_mean = torch.zeros_like(norm.running_mean)
+def _move_constants(layer: Affine, norm: MixedNorm) -> None:
+    """Moves what BN gives to a mix into the layer before, where IN gives the rest.
+
+    A shift of a channel changes no variance of IN, so BN's mean moves into the bias; and no mean of
+    IN is left of a shift, so BN's factors move into the weights.
+    """
+    if (norm.mean, norm.var) == (('BN',), ('IN',)):
+        bias = -norm.running_mean if layer.bias is None else layer.bias - norm.running_mean
+        layer.bias = nn.Parameter(bias.to(layer.weight), layer.weight.requires_grad)
+        norm.running_mean = torch.zeros_like(norm.running_mean)
+    elif (norm.mean, norm.var) == (('IN',), ('BN',)):
+        plain = nn.BatchNorm1d(norm.num_features, norm._eps).to(norm.weight).eval()
+        plain.weight, plain.running_var = norm.weight, norm.running_var
+        _absorb(layer, plain)
+        norm.weight = nn.Parameter(torch.ones_like(norm.weight), norm.weight.requires_grad)
+        norm.running_var = torch.full_like(norm.running_var, 1 - norm._eps)

@@ -114,7 +114,17 @@ def test_a_mean_alone_moves_into_the_bias_where_the_variance_is_the_instance_s()
     assert model[1].running_mean.abs().max() == 0
 
 
-@pytest.mark.parametrize(('mean', 'var'), [('BN', 'LN'), ('BN', 'GN'), ('IN', 'BN'), ('LN', 'IN')])
+def test_factors_of_bn_move_into_the_weights_where_the_mean_is_the_instance_s():
+    model = nn.Sequential(nn.Conv2d(4, 8, 3, bias=False), MixedNorm(8, 'IN', 'BN'))
+    before = model[0].weight.clone()
+    check(model, image())
+    assert not torch.equal(model[0].weight, before)
+    assert model[1].weight.min() == model[1].weight.max() == 1
+    rest = model[1].running_var + model[1]._eps
+    torch.testing.assert_close(rest, torch.ones_like(rest))
+
+
+@pytest.mark.parametrize(('mean', 'var'), [('BN', 'LN'), ('BN', 'GN'), ('LN', 'BN'), ('LN', 'IN')])
 def test_other_mixed_norms_are_left_alone(mean, var):
     model = nn.Sequential(nn.Conv2d(4, 8, 3, bias=False), MixedNorm(8, mean, var, num_groups=4))
     check(model, image())
