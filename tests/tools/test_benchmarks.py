@@ -50,7 +50,7 @@ def rows_of(path):
         ('bench_switch_norm', ['--shapes', '--images', '--dtype', '--busy', '--backends']),
         ('bench_sparsestmax', ['--radii', '--layers', '--calls', '--device', '--seconds']),
         ('bench_train_step', ['--models', '--size', '--competitors', '--rounds', '--seed']),
-        ('bench_inference', ['--models', '--images', '--size', '--no-onnx', '--seconds']),
+        ('bench_inference', ['--models', '--images', '--size', '--runtimes', '--seconds']),
         ('bench_import', ['--runs']),
         ('render', ['--data', '--out', '--check']),
     ],
@@ -155,7 +155,7 @@ def test_steps_of_whole_networks_are_timed(run_tool, tmp_path):
 def test_deployed_networks_are_timed_and_stand_beside_the_paper(call, tmp_path):
     out = tmp_path / 'rows' / 'rows.jsonl'
     small = ('--models', 'resnet50', '--width', '32', '--images', '32', '--size', '64')
-    code, output = call('bench_inference', '--smoke', *small, '--no-onnx', '--out', out)
+    code, output = call('bench_inference', '--smoke', *small, '--runtimes', '--out', out)
     assert code == 0, output
     assert '/ BN | / SN | / SN [cpu]' in ' '.join(output.split())
     _, rows = rows_of(out)

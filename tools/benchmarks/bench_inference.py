@@ -16,12 +16,24 @@ from mmengine.logging import MMLogger
 from torch import Tensor, nn
 
 from ssn_mm.cli.tool import run_tool
-from ssn_mm.deploy import OnnxProgram, TensorMode, export_onnx, fold, freeze
+from ssn_mm.deploy import (
+    OnnxProgram,
+    OpenVinoProgram,
+    TensorMode,
+    export_onnx,
+    export_openvino,
+    fold,
+    freeze,
+)
 from ssn_mm.layers import SSN
 from ssn_mm.timing.rounds import Competitor
 
 NETWORKS = ('BN', 'IN', 'LN', 'GN', 'SN', 'SSN figure 5', 'SSN selected BN')
-AS_ONNX = ('BN', 'SSN figure 5', 'SSN selected BN')
+EXPORTED = ('BN', 'LN', 'SSN figure 5', 'SSN selected BN')
+RUNTIMES = {
+    'onnx': (export_onnx, OnnxProgram, 'network.onnx'),
+    'openvino': (export_openvino, OpenVinoProgram, 'network.xml'),
+}
 IMAGES = dict(resnet50=(32, 1), resnet101=(32, 1), deeplab=(1,), i3d=(1,))
 SIZES = dict(resnet50=224, resnet101=224, deeplab=450, i3d=224)
 SMOKE = dict(models=['resnet50', 'i3d'], images=[2], size=64, width=32)
@@ -30,9 +42,9 @@ SMOKE = dict(models=['resnet50', 'i3d'], images=[2], size=64, width=32)
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Table 3: time the forward pass of networks that differ in their normalization '
-        'only, as tools/deploy.py leaves them: frozen and folded, run by PyTorch and, [onnx], by '
-        'onnxruntime. Every batch norm is folded into its convolution; IN, LN and GN overwrite '
-        "the convolution's output; SN cannot be frozen: it runs on this package's compiled kernels "
+        'only, as tools/deploy.py leaves them: frozen and folded, run by PyTorch, by onnxruntime, '
+        '[onnx], and by OpenVINO, [openvino]. Every batch norm is folded into its convolution; IN, '
+        "LN and GN overwrite the convolution's output; SN cannot be frozen: it runs on this package's compiled kernels "
         "and, [cpu], on PyTorch's operators alone, as the others do. "
         'Weights and statistics are random.'
     )
@@ -60,7 +72,11 @@ def parse_args() -> argparse.Namespace:
         help="channels of the first stage (default: 64, the paper's)",
     )
     parser.add_argument(
-        '--no-onnx', action='store_true', help='leave onnxruntime out, whose exports take minutes'
+        '--runtimes',
+        nargs='*',
+        default=list(RUNTIMES),
+        choices=list(RUNTIMES),
+        help='what runs networks besides PyTorch (default: all; none where nothing follows)',
     )
     smoke = SMOKE | dict(frames=8)
     args = parse(parser, rounds=5, seconds=60.0, smoke=smoke, layers=False)
@@ -84,6 +100,14 @@ def build_network(model: str, norm: str, inputs: Tensor, width: int, seed: int) 
     return network
 
 
+def run_by(runtime: str, network: nn.Module, inputs: Tensor) -> Callable[[Tensor], Tensor]:
+    """A network as another runtime runs it."""
+    export, program, name = RUNTIMES[runtime]
+    with tempfile.TemporaryDirectory() as folder:
+        export(network, inputs, Path(folder) / name)
+        return program(Path(folder) / name)
+
+
 def compete(function: Callable[[Tensor], Tensor], inputs: Tensor) -> Competitor:
     return Competitor(dict(forward=torch.no_grad()(partial(function, inputs))))
 
@@ -97,18 +121,15 @@ def build(case: Mapping[str, Any], args: argparse.Namespace) -> dict[str, Compet
     two = torch.randn((2, *clips, 3, *case['size']), generator=generator)
     inputs = torch.randn((images, *(1 for _ in clips), 3, *case['size']), generator=generator)
     inputs = inputs.to(args.device)
-    found, onnx = {}, {}
+    found, exported = {}, {}
     for norm in NETWORKS:
         network = build_network(model, norm, two, args.width, args.seed)
-        if norm in AS_ONNX and not args.no_onnx:
-            with tempfile.TemporaryDirectory() as folder:
-                file = Path(folder) / 'network.onnx'
-                export_onnx(network, two, file)
-                onnx[f'{norm} [onnx]'] = compete(OnnxProgram(file), inputs)
+        for runtime in args.runtimes if norm in EXPORTED else ():
+            exported[f'{norm} [{runtime}]'] = compete(run_by(runtime, network, two), inputs)
         found[norm] = compete(TensorMode(network.to(args.device)), inputs)
         if norm == 'SN' and args.device == 'cpu':
             found['SN [cpu]'] = replace(found[norm], backend='cpu')
-    return found | onnx
+    return found | exported
 
 
 def cases(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
@@ -129,6 +150,7 @@ def main() -> None:
         lambda case: build(case, args),
         groups=('model', 'images'),
         baselines=('BN', 'SN', 'SN [cpu]'),
+        unseen=tuple(f'BN [{name}]' for name in args.runtimes),
         memory=False,
     )
 

@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from _render_picture import DIGEST, make_picture
 from _render_rows import (
@@ -57,8 +58,8 @@ python tools/benchmarks/bench_stages.py --channels-last
   name in brackets is the backend that was set; without it the best was taken.
 - Deployed networks are frozen and folded, their selections as above: every batch norm is gone,
   other norms overwrite the convolution's output. SN cannot be frozen and runs on this package's
-  kernels; *SN [cpu]* on PyTorch's operators alone, as all the others do. *[onnx]* is run by
-  onnxruntime. The paper's numbers are its table 3.
+  kernels; *SN [cpu]* on PyTorch's operators alone. *[onnx]* is run by onnxruntime, *[openvino]* by
+  OpenVINO. The paper's numbers are its table 3.
 - Memory is the peak of a run above what lay in memory before it: outputs, gradients, temporaries.
 - The roofline is the time in which a plain copy would move the bytes that a layer must move: three
   passes over the map forward (x twice, y), five backward (x and dy twice, dx). Maps that fit into
@@ -180,13 +181,22 @@ def inference_tables(timings: Timings) -> Iterator[tuple[str, str]]:
             spread = f'{speed["median"]:.3g} ({speed["p80"]:.3g}-{speed["p20"]:.3g})'
             ratios = (1 / row['ratio'][base][TOTAL]['median'] for base in bases)
             line = [row['competitor'], spread, *(f'{ratio:.3g}' for ratio in ratios)]
+            line += [_against_its_own(row)]
             own = paper.get(row['competitor'])
             if paper:
                 line += [f'{own:g} ({own / paper["BN"]:.2f})' if own else '']
             lines.append(line)
         head = ['', 'images/s (20-80 %)', *(f'speed / {base}' for base in bases)]
+        head += [f'speed / {bases[0]}, same runtime']
         head += ["the paper's images/s on a GTX 1080 (/ BN)"] if paper else []
         yield name, table(head, lines)
+
+
+def _against_its_own(row: dict[str, Any]) -> float | None:
+    """Speed relative to batch norm in the runtime that a competitor's name has in brackets."""
+    _, bracket, runtime = row['competitor'].partition(' [')
+    found = row['ratio'].get(f'BN{bracket}{runtime}')
+    return 1 / found[TOTAL]['median'] if found else None
 
 
 def radius_tables(timings: Timings) -> Iterator[tuple[str, str]]:
