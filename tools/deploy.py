@@ -43,6 +43,19 @@ def parse_args() -> argparse.Namespace:
         'the frozen checkpoint (default: float32)',
     )
     parser.add_argument(
+        '--calibrate',
+        type=int,
+        default=64,
+        metavar='N',
+        help='training samples on which int8 measures the ranges of its maps (default: 64)',
+    )
+    parser.add_argument(
+        '--prefer',
+        choices=['BN'],
+        help='say what layers that selected another normalizer cost, and what batch norm in their '
+        'place would save',
+    )
+    parser.add_argument(
         '--preprocess',
         action='store_true',
         help='let the programs take pixels from 0 to 255 (float32, channels in the order that the '
@@ -69,6 +82,11 @@ def parse_args() -> argparse.Namespace:
         'config tests in sliding windows',
     )
     parser.add_argument(
+        '--evaluate',
+        action='store_true',
+        help='evaluate all networks on the whole test data, else on the validation data',
+    )
+    parser.add_argument(
         '--force',
         action='store_true',
         help='let an SSN that has not selected yet take its largest ratios; says which did',
@@ -89,6 +107,8 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     if args.verify < 0:
         parser.error(f'--verify takes a number of samples, got {args.verify}')
+    if args.calibrate < 1:
+        parser.error(f'--calibrate takes a number of samples above 0, got {args.calibrate}')
     if args.slide is not None and not args.verify:
         parser.error('--slide says what --verify compares; add --verify')
     return args
@@ -99,12 +119,15 @@ def main() -> None:
     out = args.out or Path(args.checkpoint).with_suffix('.pt2')
     cfg = load_config(args.config, options=args.cfg_options)
     window = window_of(cfg, args.slide) if args.verify else None
-    wanted = Wanted(args.onnx, args.openvino, args.precision, args.preprocess)
+    files, options = (args.onnx, args.openvino), (args.calibrate, args.prefer)
+    wanted = Wanted(*files, args.precision, args.preprocess, *options)
     deployed = deploy(cfg, args.checkpoint, out, args.shape, args.force, wanted)
     if args.verify:
         print(deployed.verify(args.verify))
         if said := deployed.verify_tiles(args.verify, window):
             print(said)
+    if args.evaluate:
+        print(deployed.evaluate())
     print(deployed.speed(args.seconds))
     print(
         f'Run it with PyTorch alone: torch.export.load({str(out)!r}).module()(images); without '

@@ -16,11 +16,16 @@ from torch import Tensor, nn
 from ..config_files import files_of
 from ..datasets.nested import type_name
 from ..deploy import TensorMode
+from ..deploy.became import what_layers_became
+from ..deploy.bn_savings import bn_ratio_in_onnxruntime, bn_savings
+from ..deploy.evaluate import evaluate_networks, evaluation_table
 from ..deploy.example_inputs import example_inputs
-from ..deploy.export import check_outputs, onnx_files, openvino_files, program_files
+from ..deploy.export import before_int8, check_outputs, onnx_files, openvino_files, program_files
 from ..deploy.fold import fold
 from ..deploy.freeze import freeze
 from ..deploy.frozen import save_frozen
+from ..deploy.int8_losses import losses_by_layer
+from ..deploy.int8_program import require_torchao
 from ..deploy.networks import build_network, check_program, network_config, takes_clips, task_of
 from ..deploy.onnx_program import OnnxProgram, require_onnx
 from ..deploy.openvino_program import (
@@ -31,6 +36,7 @@ from ..deploy.openvino_program import (
 )
 from ..deploy.precision import FileNetwork, dtype_of
 from ..deploy.preprocessing import on_preprocessed, preprocessing_of
+from ..deploy.samples import calibration_samples
 from ..deploy.torch_program import TorchProgram
 from ..deploy.unselected import forced_change, unselected_rows
 from ..deploy.verify import Program, verify_outputs
@@ -50,15 +56,19 @@ class Wanted:
     Attributes:
         onnx: ONNX file to write.
         openvino: OpenVINO's .xml file to write, and the .bin beside it.
-        precision: 'float32', 'float16' or 'bfloat16', in which the files compute.
+        precision: 'float32', 'float16', 'bfloat16' or 'int8', in which the files compute.
         preprocess: Whether the files take pixels from 0 to 255, in the order of channels that the
             config's loading step gives, and do what the model's data preprocessor does.
+        calibrate: How many training samples int8 is calibrated with.
+        prefer: 'BN' for a report of what batch norm would save in the place of layers that measure.
     """
 
     onnx: Path | None = None
     openvino: Path | None = None
     precision: str = 'float32'
     preprocess: bool = False
+    calibrate: int = 64
+    prefer: str | None = None
 
 
 @dataclass(frozen=True)
@@ -91,6 +101,10 @@ class Deployed:
             ValueError: The outputs of a network differ.
         """
         return verify_outputs(self.cfg, self.model, self.networks, self.inputs.shape[1:], count)
+
+    def evaluate(self) -> str:
+        """A table of all networks' metrics on the whole test data, see :mod:`.evaluate`."""
+        return evaluation_table(evaluate_networks(self.cfg, self.model, self.networks))
 
     @torch.no_grad()
     def verify_tiles(self, count: int, window: Window | None) -> str:
@@ -159,22 +173,25 @@ def deploy(
         ValueError: A file to write is the checkpoint, the config or another of them; no shape is
             known, or it has too few or too many numbers; the network is no function of pictures or
             clips alone; an SSN has not selected yet; a runtime lacks the precision; the data
-            preprocessor does what no file can; or the results differ, and then nothing more is
-            written.
+            preprocessor does what no file can; int8 has no samples; or the results differ, and
+            then nothing more is written.
     """
     files = _checked_files(cfg, checkpoint, out, wanted)
-    if (network := network_config(cfg)) is not cfg:
+    if (inner := network_config(cfg)) is not cfg:
         print(f'Deployed is the network inside {type_name(cfg.model)}, which sees one view.\n')
-        cfg = network
-    model, inputs, meta = _trained(cfg, checkpoint, shape)
+        cfg = inner
+    model, inputs, meta = trained_network(cfg, checkpoint, shape)
     check_program(model, inputs)  # so that its layers see the rank of their maps
     preprocessing = preprocessing_of(model, inputs) if wanted.preprocess else None
+    samples = []
+    if wanted.precision == 'int8':  # which data that is missing ends before anything is written
+        samples = calibration_samples(cfg, model, wanted.calibrate)
     unselected = unselected_rows(model, cfg, checkpoint, meta)
     frozen = _frozen(model, inputs, unselected, force)
     layers = {name: frozen.get_submodule(name) for name, _ in selecting_norms(model)}
     folded = copy.deepcopy(frozen)
     fold(TensorMode(folded).eval(), inputs)
-    print(_became(model, layers, folded))
+    print(what_layers_became(model, layers, folded))
     trained = TensorMode(frozen if unselected else model)
     networks: dict[str, Program] = dict(trained=trained, frozen=TensorMode(frozen))
     networks['folded'] = TensorMode(folded)
@@ -184,8 +201,16 @@ def deploy(
     save_frozen(frozen, layers, files['frozen'], about or None)
     stored: dict[str, Any] = dict(task=task_of(cfg), measures=layers_that_measure(frozen))
     stored['classes'] = list(about.get('classes') or []) or None
-    pixels = preprocessing.inverse(inputs) if preprocessing else inputs
-    _write_programs(FileNetwork(folded, wanted.precision, preprocessing), pixels, files, stored)
+    pixels = [preprocessing.inverse(x) if preprocessing else x for x in (inputs, *samples)]
+    network = FileNetwork(folded, wanted.precision, preprocessing, pixels[1:])
+    _write_programs(network, pixels[0], files, stored)
+    if samples and (wanted.onnx or wanted.openvino):
+        print(losses_by_layer(before_int8(network, pixels[0], {}), pixels[1:]))
+    if wanted.prefer:
+        print(bn_savings(frozen, inputs))
+        if wanted.onnx:
+            ratio = bn_ratio_in_onnxruntime(frozen, network, pixels[0])
+            print(f'In onnxruntime, {wanted.precision}, it would take {ratio:.2f} of its time.\n')
     for name, program in _PROGRAMS.items():
         if name in files:
             networks[name] = on_preprocessed(program(files[name]))
@@ -223,7 +248,9 @@ def _checked_files(cfg: Config, checkpoint: str, out: Path, wanted: Wanted) -> d
             )
         files['openvino'], *beside = files_of_openvino(wanted.openvino)
     check_writes([*files.values(), *beside], [checkpoint, *files_of(cfg)])
-    if wanted.onnx or wanted.openvino:  # raise now, not after minutes
+    if wanted.precision == 'int8':  # raise now, not after minutes
+        require_torchao()
+    if wanted.onnx or wanted.openvino:
         require_onnx(wanted.precision if wanted.onnx else 'float32')
     if wanted.openvino:
         require_openvino(wanted.precision)
@@ -235,7 +262,7 @@ def _checked_files(cfg: Config, checkpoint: str, out: Path, wanted: Wanted) -> d
     return files | {'trained': Path(checkpoint)}
 
 
-def _trained(
+def trained_network(
     cfg: Config, checkpoint: str, shape: Sequence[int] | None
 ) -> tuple[Any, Tensor, Mapping[str, Any]]:
     """The trained network, noise of the shape that it takes, and the checkpoint's meta."""
@@ -268,24 +295,3 @@ def _frozen(model: nn.Module, inputs: Tensor, unselected: str, force: bool) -> n
     if unselected:
         print(f'warning: {unselected}{forced_change(model, frozen, inputs)}\n')
     return frozen
-
-
-def _became(model: nn.Module, layers: dict[str, nn.Module], folded: nn.Module) -> str:
-    """A table with a line for each SSN: what it selected and what it is now."""
-    lines = []
-    for name, ssn in selecting_norms(model):
-        selected = [
-            own or f'{ssn.normalizers[row.argmax()]} (forced)'
-            for own, row in zip(ssn.selected, ssn.ratios(), strict=True)
-        ]
-        now, plain = folded.get_submodule(name), type(layers[name]).__name__
-        if isinstance(now, nn.Identity):
-            plain += ', folded into the layer before it'
-        elif getattr(now, 'inplace', False):
-            plain += ', in place'
-        lines.append([name, *selected, plain])
-    gone = sum(isinstance(folded.get_submodule(name), nn.Identity) for name in layers)
-    return (
-        table(['layer', 'mean', 'variance', 'became'], lines)
-        + f'\n\n{len(lines)} SSN layers, {gone} of them folded away.\n'
-    )

@@ -1,10 +1,8 @@
 """Writes a frozen network as a program that runs without this package."""
 
-import copy
 import io
 import json
-from ast import literal_eval
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,13 +12,14 @@ from torch import Tensor, nn
 
 from ..commands import in_a_line
 from ..files import write_together
-from ..layers import MixedNorm
-from ..layers.replacing import replace_modules
 from .any_size import any_size, dynamic_sizes, naming_layer
+from .int8 import Quantization
+from .int8_program import quantize_program
+from .onnx_layers import name_by_layers
 from .onnx_norms import norms_as_operators
 from .onnx_program import META_KEY, OnnxProgram, require_onnx
 from .openvino_program import OpenVinoProgram, as_openvino, files_of_openvino, require_openvino
-from .precision import TOLERANCES, FileNetwork
+from .precision import TOLERANCES, FileNetwork, centred
 from .preprocessing import Preprocessing
 from .torch_program import META_FILE, TorchProgram
 
@@ -34,6 +33,7 @@ def export_program(
     meta: Mapping[str, Any] | None = None,
     precision: str = 'float32',
     preprocessing: Preprocessing | None = None,
+    calibration: Iterable[Tensor] | None = None,
 ) -> float:
     """Exports a network with torch.export.
 
@@ -48,8 +48,10 @@ def export_program(
             are preprocessed, or pixels from 0 to 255 if there is a ``preprocessing``.
         out: File to write, .pt2.
         meta: What :class:`TorchProgram` finds as its ``meta``, such as the names of the classes.
-        precision: 'float32', 'float16' or 'bfloat16', in which all but the norms computes.
+        precision: 'float32', 'float16', 'bfloat16' or 'int8', in which all but the norms computes.
         preprocessing: What the file does to pixels first; None for preprocessed inputs.
+        calibration: Inputs of the kind that the file takes, say 64 batches of one, on which int8
+            measures the ranges of its maps: what the network will see in use.
 
     Returns:
         Largest difference between the program's outputs and the model's, relative to the largest
@@ -60,7 +62,7 @@ def export_program(
             ``ssn_mm.deploy.TOLERANCES``; or torch.export cannot follow a layer, which is named;
             or PyTorch cannot run it in this precision here. Nothing is written.
     """
-    network = FileNetwork(model, precision, preprocessing)
+    network = FileNetwork(model, precision, preprocessing, calibration)
     files, difference = program_files(network, inputs, Path(out), meta)
     write_together(files)
     return difference
@@ -73,6 +75,7 @@ def export_onnx(
     meta: Mapping[str, Any] | None = None,
     precision: str = 'float32',
     preprocessing: Preprocessing | None = None,
+    calibration: Iterable[Tensor] | None = None,
 ) -> float:
     """Exports a network as ONNX, for any batch and size.
 
@@ -84,8 +87,10 @@ def export_onnx(
         inputs: Images, clips or segments, see :func:`export_program`.
         out: File to write, .onnx.
         meta: What :class:`OnnxProgram` finds as its ``meta``, such as the names of the classes.
-        precision: 'float32', 'float16' or 'bfloat16', in which all but the norms computes.
+        precision: 'float32', 'float16', 'bfloat16' or 'int8', in which all but the norms computes.
         preprocessing: What the file does to pixels first; None for preprocessed inputs.
+        calibration: Inputs of the kind that the file takes, say 64 batches of one, on which int8
+            measures the ranges of its maps: what the network will see in use.
 
     Returns:
         Largest difference between the program's outputs and the model's, relative to the largest
@@ -97,7 +102,7 @@ def export_onnx(
             ``ssn_mm.deploy.TOLERANCES``; or a layer cannot be exported, which is named; or
             onnxruntime lacks an operator, which is named. Nothing is written.
     """
-    network = FileNetwork(model, precision, preprocessing)
+    network = FileNetwork(model, precision, preprocessing, calibration)
     files, difference = onnx_files(network, inputs, Path(out), meta)
     write_together(files)
     return difference
@@ -110,6 +115,7 @@ def export_openvino(
     meta: Mapping[str, Any] | None = None,
     precision: str = 'float32',
     preprocessing: Preprocessing | None = None,
+    calibration: Iterable[Tensor] | None = None,
 ) -> float:
     """Exports a network for OpenVINO, for any batch and size.
 
@@ -122,8 +128,10 @@ def export_openvino(
         inputs: Images, clips or segments, see :func:`export_program`.
         out: File to write, .xml; the weights go to the .bin beside it.
         meta: What :class:`OpenVinoProgram` finds as its ``meta``, such as the names of the classes.
-        precision: 'float32', 'float16' or 'bfloat16', in which all but the norms computes.
+        precision: 'float32', 'float16', 'bfloat16' or 'int8', in which all but the norms computes.
         preprocessing: What the file does to pixels first; None for preprocessed inputs.
+        calibration: Inputs of the kind that the file takes, say 64 batches of one, on which int8
+            measures the ranges of its maps: what the network will see in use.
 
     Returns:
         Largest difference between the program's outputs and the model's, relative to the largest
@@ -136,7 +144,7 @@ def export_openvino(
             OpenVINO lacks an operator, which is named, or this processor the precision. Nothing
             is written.
     """
-    network = FileNetwork(model, precision, preprocessing)
+    network = FileNetwork(model, precision, preprocessing, calibration)
     files, difference = openvino_files(network, inputs, Path(out), meta)
     write_together(files)
     return difference
@@ -147,29 +155,17 @@ def program_files(
 ) -> tuple[Contents, float]:
     """What :func:`export_program` writes, and what it returns."""
     stored, file = {**(meta or {}), **network.meta}, io.BytesIO()
-    with torch.no_grad(), any_size(), naming_layer(network, inputs):
-        shapes = (dynamic_sizes(inputs),)
-        exported = torch.export.export(_centred(network), (inputs,), dynamic_shapes=shapes)
+    shapes = (dynamic_sizes(inputs),)
+    with torch.no_grad(), any_size():
+        with naming_layer(network, inputs):
+            exported = torch.export.export(centred(network), (inputs,), dynamic_shapes=shapes)
+        if network.precision == 'int8':
+            quantized = quantize_program(exported.module(), network.samples)
+            exported = torch.export.export(quantized, (inputs,), dynamic_shapes=shapes)
     torch.export.save(exported, file, extra_files={META_FILE: json.dumps(stored)})
     found = TorchProgram(file.getvalue())
     difference = _check(found, network, inputs, 'the exported program')
     return {out: file.getvalue()}, difference
-
-
-def _centred(network: FileNetwork) -> FileNetwork:
-    """A network whose variances are of centred maps in every layout.
-
-    For maps in channels_last PyTorch's group norm takes E[x²] - E[x]² on a CPU: at a mean of 10⁴
-    and a standard deviation of 1 that leaves no digit.
-    """
-    plain = copy.deepcopy(network)
-    new: dict[nn.Module, nn.Module] = {}
-    for norm in plain.modules():
-        if isinstance(norm, nn.GroupNorm) and norm.weight is not None:
-            name = 'LN' if norm.num_groups == 1 else 'GN'
-            new[norm] = MixedNorm(norm.num_channels, name, name, norm.eps, norm.num_groups)
-            new[norm].weight, new[norm].bias = norm.weight, norm.bias
-    return replace_modules(plain, new).eval()  # type: ignore[return-value]
 
 
 def onnx_files(
@@ -177,7 +173,7 @@ def onnx_files(
 ) -> tuple[Contents, float]:
     """What :func:`export_onnx` writes, and what it returns."""
     require_onnx(network.precision)
-    content = _as_onnx(network, inputs, {**(meta or {}), **network.meta})
+    content = as_onnx(network, inputs, {**(meta or {}), **network.meta})
     return {out: content}, _check(OnnxProgram(content), network, inputs, 'the ONNX program')
 
 
@@ -188,7 +184,7 @@ def openvino_files(
     require_onnx()
     require_openvino(network.precision)
     stored = {**(meta or {}), **network.meta}
-    files = as_openvino(_as_onnx(network, inputs, stored), stored)
+    files = as_openvino(as_onnx(network, inputs, stored), stored)
     difference = _check(OpenVinoProgram(files), network, inputs, 'the OpenVINO program')
     return dict(zip(files_of_openvino(out), files, strict=True)), difference
 
@@ -196,17 +192,27 @@ def openvino_files(
 def _check(program: Callable, network: FileNetwork, inputs: Tensor, what: str) -> float:
     """Compares a program with its network in float32: as exported, one sample, another size."""
     reference = network.in_float32()
+    if network.samples:  # noise has other ranges than what int8 was calibrated with
+        inputs = network.samples[0]
     wider = torch.cat([inputs, inputs], -1)[..., : inputs.shape[-1] + 13]
     other = torch.cat([wider, wider], -2)[:1, ..., : inputs.shape[-2] + 7, :]
-    sizes = [inputs, inputs[:1]]
+    sizes = [*network.samples] or [inputs, inputs[:1]]
     with torch.no_grad(), suppress(Exception):  # of a network that takes one size alone
         reference(other)
         sizes.append(other)
     return max(check_outputs(program, reference, x, what, network.precision) for x in sizes)
 
 
-def _as_onnx(network: FileNetwork, inputs: Tensor, meta: Mapping[str, Any]) -> bytes:
-    """A network as an ONNX file's bytes, for any batch and size.
+def as_onnx(network: FileNetwork, inputs: Tensor, meta: Mapping[str, Any]) -> bytes:
+    """A network as an ONNX file's bytes, for any batch and size."""
+    content = before_int8(network, inputs, meta)
+    if network.precision == 'int8':
+        return Quantization(content, network.samples).quantized()
+    return content
+
+
+def before_int8(network: FileNetwork, inputs: Tensor, meta: Mapping[str, Any]) -> bytes:
+    """What :func:`as_onnx` returns, in float32 where that is int8.
 
     It is exported once for all runtimes, which on a large network takes minutes.
     """
@@ -227,20 +233,9 @@ def _as_onnx(network: FileNetwork, inputs: Tensor, meta: Mapping[str, Any]) -> b
                 custom_translation_table=written,
                 verbose=False,
             )
-        _name_by_layers(network.onnx.model.graph)
+        name_by_layers(network.onnx.model.graph)
     network.onnx.model.metadata_props[META_KEY] = json.dumps(meta)
     return network.onnx.model_proto.SerializeToString()
-
-
-def _name_by_layers(graph: Any) -> None:
-    """Names the nodes of a graph after their layers, so that messages of runtimes name these."""
-    ends = {*graph.inputs, *graph.outputs}
-    for node in graph:
-        scopes = literal_eval(node.metadata_props.get('pkg.torch.onnx.name_scopes', '[]'))
-        layer = scopes[-2].removeprefix('network.').removeprefix('model.') if scopes[1:] else ''
-        if layer and not layer.startswith('_'):  # of what the exporter adds
-            for one in (node, *(value for value in node.outputs if value not in ends)):
-                one.name = f'{layer}/{one.name}'
 
 
 def check_outputs(

@@ -98,7 +98,7 @@ def require_onnx(precision: str = 'float32') -> None:
     """
     for name in ('onnx', 'onnxscript', 'onnxruntime'):
         import_for('ONNX', name, 'onnx')
-    if precision != 'float32':
+    if precision not in ('float32', 'int8'):
         try:
             OnnxProgram(_convolution(precision))
         except ValueError as error:

@@ -51,7 +51,7 @@ class OpenVinoProgram:
             if self.meta.pop(_SUM, None) not in (None, zlib.crc32(weights)):
                 raise ValueError(f'{name} and the .bin beside it are of two exports; export again')
             # processors with half precision would otherwise compute all of float32 in it
-            half = self.meta.get('precision', 'float32') != 'float32'
+            half = self.meta.get('precision') in ('float16', 'bfloat16')
             options = {'INFERENCE_PRECISION_HINT': 'dynamic' if half else 'f32'}
             options['INFERENCE_NUM_THREADS'] = str(threads or torch.get_num_threads())
             self._compiled = core.compile_model(model, 'CPU', options)

@@ -1,19 +1,24 @@
 """Networks as files hold them: in a precision, with float32 at both ends."""
 
 import copy
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ..layers import MixedNorm
 from ..layers.found_norm import find_norm
+from ..layers.replacing import replace_modules
+from .int8 import checked_samples
 from .preprocessing import Preprocessing
 from .tensor_mode import TensorMode
 
 # largest difference from the network in float32 that is accepted, as a part of the largest output;
-# float32 reaches 1e-6 or so. float16 has 11 bits of a number and bfloat16 has 8
-TOLERANCES = {'float32': 1e-4, 'float16': 1e-2, 'bfloat16': 8e-2}
+# float32 reaches 1e-6 or so. float16 has 11 bits of a number and bfloat16 has 8; int8 has 8 for all
+# numbers of a map together, and is compared on the samples that it was calibrated with
+TOLERANCES = {'float32': 1e-4, 'float16': 1e-2, 'bfloat16': 8e-2, 'int8': 0.3}
 
 
 class FileNetwork(nn.Module):
@@ -27,13 +32,17 @@ class FileNetwork(nn.Module):
         model: A frozen network, in evaluation. It is left as it is.
         precision: One of ``TOLERANCES``.
         preprocessing: What is done to the inputs first; None for inputs that are preprocessed.
+        calibration: Inputs on which int8 measures the ranges of maps, see
+            :func:`.calibration_samples`.
 
     Attributes:
         in_float32: Makes the network that this one approximates.
         onnx: Its ONNX program as PyTorch's exporter made it, once it has been exported.
+        samples: The calibration's inputs; none in other precisions than int8.
 
     Raises:
-        ValueError: There is no such precision.
+        TypeError: A sample is not a tensor.
+        ValueError: There is no such precision; or int8 has no samples, or one is not finite.
     """
 
     def __init__(
@@ -41,11 +50,14 @@ class FileNetwork(nn.Module):
         model: nn.Module,
         precision: str = 'float32',
         preprocessing: Preprocessing | None = None,
+        calibration: Iterable[Tensor] | None = None,
     ) -> None:
         super().__init__()
         self.dtype, self.precision = dtype_of(precision), precision
         self.preprocessing = preprocessing
-        self.network = TensorMode(_in_half(model, self.dtype) if precision != 'float32' else model)
+        self.samples = checked_samples(calibration or ()) if precision == 'int8' else []
+        half = self.dtype != torch.float32
+        self.network = TensorMode(_in_half(model, self.dtype) if half else model)
         self.in_float32 = partial(FileNetwork, model, preprocessing=preprocessing)
         self.onnx: Any = None
         self.eval()
@@ -62,15 +74,31 @@ class FileNetwork(nn.Module):
         return dict(precision=self.precision, preprocessing=own.meta if own else None)
 
 
+def centred(network: FileNetwork) -> FileNetwork:
+    """A network whose variances are of centred maps in every layout.
+
+    For maps in channels_last PyTorch's group norm takes E[x²] - E[x]² on a CPU: at a mean of 10⁴
+    and a standard deviation of 1 that leaves no digit.
+    """
+    plain = copy.deepcopy(network)
+    new: dict[nn.Module, nn.Module] = {}
+    for norm in plain.modules():
+        if isinstance(norm, nn.GroupNorm) and norm.weight is not None:
+            name = 'LN' if norm.num_groups == 1 else 'GN'
+            new[norm] = MixedNorm(norm.num_channels, name, name, norm.eps, norm.num_groups)
+            new[norm].weight, new[norm].bias = norm.weight, norm.bias
+    return replace_modules(plain, new).eval()  # type: ignore[return-value]
+
+
 def dtype_of(precision: str) -> torch.dtype:
-    """The type of a precision's numbers.
+    """The type of a network's numbers in a precision; that of int8 is float32 until it is exported.
 
     Raises:
         ValueError: There is no such precision.
     """
     if precision not in TOLERANCES:
         raise ValueError(f'precision is one of {", ".join(TOLERANCES)}, got {precision!r}')
-    return getattr(torch, precision)
+    return torch.float32 if precision == 'int8' else getattr(torch, precision)
 
 
 def _in_half(model: nn.Module, dtype: torch.dtype) -> nn.Module:

@@ -1,7 +1,9 @@
 """Runs the programs of torch.export that ``export_program`` writes."""
 
+import importlib
 import io
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import torch
 from torch import Tensor
 
 META_FILE = 'ssn_mm.json'  # inside the .pt2
+INT8_OPERATORS = 'torch.ao.quantization.fx._decomposed'  # programs in int8 need its import
 
 
 class TorchProgram:
@@ -24,6 +27,8 @@ class TorchProgram:
     """
 
     def __init__(self, source: str | Path | bytes) -> None:
+        with suppress(ModuleNotFoundError):  # of a PyTorch that has moved them
+            importlib.import_module(INT8_OPERATORS)
         found = {META_FILE: '{}'}
         file = io.BytesIO(source) if isinstance(source, bytes) else str(source)
         self._module = torch.export.load(file, extra_files=found).module()

@@ -1,14 +1,11 @@
 """Compares deployed networks with the trained one on samples of the test data."""
 
-import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.dataset import pseudo_collate
-from mmengine.registry import DATASETS
 from PIL import Image
 from sklearn.datasets import load_sample_images
 from torch import Tensor
@@ -18,6 +15,7 @@ from ..datasets.pipelines import dataset_of_tests
 from ..timing.tables import table
 from .export import check_outputs
 from .networks import equal_labels, predictions, with_program
+from .samples import build_dataset, read_samples
 
 Program = Callable[[Tensor], Tensor]
 
@@ -78,17 +76,7 @@ def sample_batches(
         node, missing = {}, 'config has no test data'
     if 'type' not in node:
         return f'photographs (the {missing})', _photographs(model, shape, count)
-
-    def read() -> Iterator[tuple[Tensor, list]]:
-        dataset = DATASETS.build(copy.deepcopy(node))
-        for index in np.linspace(0, len(dataset) - 1, min(count, len(dataset))).astype(int):
-            sample = dataset[int(index)]
-            if isinstance(sample['inputs'], list):  # the first of several views (TestTimeAug)
-                sample = {key: views[0] for key, views in sample.items()}
-            batch = model.data_preprocessor(pseudo_collate([sample]), False)
-            yield batch['inputs'], batch['data_samples']
-
-    return f'{split} samples', read()
+    return f'{split} samples', read_samples(build_dataset(node), model, count)
 
 
 def _photographs(

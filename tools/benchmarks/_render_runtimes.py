@@ -1,0 +1,70 @@
+"""The table of docs/deploy.md that shows the demos in every runtime, made from rows."""
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from ssn_mm.files import write_atomically
+from ssn_mm.timing.rounds import TOTAL
+from ssn_mm.timing.rows import Timings, read_timings
+from ssn_mm.timing.tables import grouped, table
+
+ROOT = Path(__file__).resolve().parents[2]
+TOOL = 'check_runtimes'
+ROWS = ROOT / 'docs/deploy'
+PAGE = ROOT / 'docs/deploy.md'
+_PART = re.compile(r'(<!-- runtimes -->\n).*?(<!-- /runtimes -->)', re.DOTALL)
+_METRICS = ('mIoU', 'accuracy/top1', 'acc/top1')  # of a task, what its table shows
+
+
+def renew_page() -> Path:
+    """Puts the table of the rows into the page, between the marks that it has for it."""
+    text = PAGE.read_text(encoding='utf-8')
+    write_atomically(PAGE, with_tables(text, read_rows()).encode())
+    return PAGE
+
+
+def read_rows() -> list[Timings]:
+    return [read_timings(file) for file in sorted(ROWS.glob(f'{TOOL}-*.jsonl'))]
+
+
+def with_tables(text: str, measured: Sequence[Timings]) -> str:
+    """A page with the tables of these rows."""
+    parts = '\n'.join(part for timings in measured for part in _tables(timings))
+    return _PART.sub(lambda found: f'{found[1]}\n{parts}\n{found[2]}', text)
+
+
+def _tables(timings: Timings) -> Iterator[str]:
+    own = timings.environment
+    for name, rows in grouped(timings.rows, ['demo']).items():
+        yield (
+            f'**{name}**, {rows[0]["total"]} labels; {rows[0]["case"]["images"]} inputs a batch, '
+            f'{own["cpu"]}, {own["threads"]} threads, torch {own["torch"]}, {own["date"]}:\n'
+        )
+        selections = grouped(rows, ['selection'])
+        head, lines = ['runtime, precision'], []
+        for selection in selections:
+            head += [f'{selection}: metric', 'labels equal', 'ms', 'speed / float32']
+        for own_rows in zip(*selections.values(), strict=True):
+            cells = [cell for row in own_rows for cell in _cells(row)]
+            lines.append([own_rows[0]['competitor'], *cells])
+        yield f'{table(head, lines)}\n'
+
+
+def percent(row: dict[str, Any]) -> float:
+    """The metric of a row, in percent; mmaction2 gives it as a part."""
+    name = next(name for name in _METRICS if name in row['metrics'])
+    return row['metrics'][name] * (100 if name == 'acc/top1' else 1)
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    """Metric in percent, equal labels, time, and speed relative to the runtime in float32."""
+    if row['seconds'] is None:
+        note = row['note'] if len(row['note']) < 20 else 'none here'
+        return [note, '', '', '']
+    base = f'{row["competitor"].rpartition(" ")[0]} float32'
+    ratio = (row['ratio'].get(base) or row['ratio']['trained'])[TOTAL]['median']
+    milliseconds = row['seconds'][TOTAL]['median'] * 1e3
+    equal = f'{row["equal"] / row["total"]:.2%}'
+    return [f'{percent(row):.2f}', equal, f'{milliseconds:.2f}', f'{1 / ratio:.2f}']
