@@ -63,8 +63,11 @@ def _cells(row: dict[str, Any]) -> list[str]:
     if row['seconds'] is None:
         note = row['note'] if len(row['note']) < 20 else 'none here'
         return [note, '', '', '']
+    equal = f'{row["equal"] / row["total"]:.2%}'
+    spread = row['seconds'][TOTAL]
+    if spread['p80'] > 2 * spread['p20']:  # something else ran
+        return [f'{percent(row):.2f}', equal, 'disturbed', '']
     base = f'{row["competitor"].rpartition(" ")[0]} float32'
     ratio = (row['ratio'].get(base) or row['ratio']['trained'])[TOTAL]['median']
-    milliseconds = row['seconds'][TOTAL]['median'] * 1e3
-    equal = f'{row["equal"] / row["total"]:.2%}'
+    milliseconds = spread['median'] * 1e3
     return [f'{percent(row):.2f}', equal, f'{milliseconds:.2f}', f'{1 / ratio:.2f}']
