@@ -44,7 +44,8 @@ def parse_args() -> argparse.Namespace:
         description='Table 3: time the forward pass of networks that differ in their normalization '
         'only, as tools/deploy.py leaves them: frozen and folded, run by PyTorch, by onnxruntime, '
         '[onnx], and by OpenVINO, [openvino]. Every batch norm is folded into its convolution; IN, '
-        "LN and GN overwrite the convolution's output; SN cannot be frozen: it runs on this package's compiled kernels "
+        "LN and GN overwrite the convolution's output; SN cannot be frozen: it runs on this "
+        "package's compiled kernels "
         "and, [cpu], on PyTorch's operators alone, as the others do. "
         'Weights and statistics are random.'
     )
