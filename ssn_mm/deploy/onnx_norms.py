@@ -144,7 +144,7 @@ class _Writer:
         if name == 'LN':  # OpenVINO makes one kernel of these
             axes = self.ints([1, *self.spatial])
             centred = op.Sub(self.x, op.ReduceMean(self.x, axes))
-            var = op.ReduceMean(op.Pow(centred, self.number(2.0)), axes)
+            var = op.ReduceMean(op.Mul(centred, centred), axes)
             y = op.Div(centred, self.root(var))
         else:
             rows = op.Reshape(self.x, self.ints([0, self.num_groups, -1]))

@@ -51,6 +51,7 @@ def rows_of(path):
         ('bench_sparsestmax', ['--radii', '--layers', '--calls', '--device', '--seconds']),
         ('bench_train_step', ['--models', '--size', '--competitors', '--rounds', '--seed']),
         ('bench_inference', ['--models', '--images', '--size', '--runtimes', '--seconds']),
+        ('bench_onnx_norms', ['--shapes', '--runtimes', '--seconds']),
         ('bench_import', ['--runs']),
         ('render', ['--data', '--out', '--check']),
     ],
@@ -168,6 +169,17 @@ def test_deployed_networks_are_timed_and_stand_beside_the_paper(call, tmp_path):
     page = (tmp_path / 'benchmarks.md').read_text()
     assert "the paper's images/s on a GTX 1080" in page
     assert '216.3 (0.83)' in page
+
+
+def test_every_form_of_a_norm_is_timed_in_every_runtime(call, tmp_path):
+    pytest.importorskip('openvino')
+    code, output = call('bench_onnx_norms', '--smoke', '--out', tmp_path / 'rows.jsonl')
+    assert code == 0, output
+    _, rows = rows_of(tmp_path / 'rows.jsonl')
+    timed = {(row['case']['runtime'], row['case']['norm'], row['competitor']) for row in rows}
+    for runtime in ('onnxruntime', 'openvino'):
+        assert {(runtime, 'IN', 'InstanceNormalization'), (runtime, 'LN', 'ReduceMean, Mul')} < timed
+    assert all(row['ratio']['no norm'] for row in rows)
 
 
 @pytest.mark.mmaction

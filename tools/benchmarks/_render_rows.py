@@ -9,11 +9,12 @@ from ssn_mm.timing.rows import Timings, has_neighbour, read_timings
 
 Row = dict[str, Any]
 LAYER, STEP, SPARSESTMAX = 'bench_switch_norm', 'bench_train_step', 'bench_sparsestmax'
-STAGES, INFERENCE = 'bench_stages', 'bench_inference'
+STAGES, INFERENCE, FORMS = 'bench_stages', 'bench_inference', 'bench_onnx_norms'
 TITLES = {
     LAYER: 'One layer: forward and backward pass',
     STEP: 'One training step of a network',
     INFERENCE: 'Deployed networks: inference',
+    FORMS: 'Forms of a norm in ONNX',
     SPARSESTMAX: "SparsestMax of a network's ratios",
     STAGES: 'The passes over a map',
 }

@@ -8,6 +8,7 @@ from typing import Any
 
 from _render_picture import DIGEST, make_picture
 from _render_rows import (
+    FORMS,
     INFERENCE,
     LAYER,
     PAPER,
@@ -40,6 +41,7 @@ python tools/benchmarks/bench_switch_norm.py --channels-last
 python tools/benchmarks/bench_switch_norm.py --busy --competitors BN GN 'SSN competing'
 python tools/benchmarks/bench_train_step.py
 python tools/benchmarks/bench_inference.py
+python tools/benchmarks/bench_onnx_norms.py
 python tools/benchmarks/bench_sparsestmax.py
 python tools/benchmarks/bench_stages.py --channels-last
 {COMMAND}
@@ -60,6 +62,8 @@ python tools/benchmarks/bench_stages.py --channels-last
   other norms overwrite the convolution's output. SN cannot be frozen and runs on this package's
   kernels; *SN [cpu]* on PyTorch's operators alone. *[onnx]* is run by onnxruntime, *[openvino]* by
   OpenVINO. The paper's numbers are its table 3.
+- Forms of a norm in ONNX: four 1x1 convolutions, the norm and a ReLU behind each; *no norm* is what
+  folded batch norm leaves.
 - Memory is the peak of a run above what lay in memory before it: outputs, gradients, temporaries.
 - The roofline is the time in which a plain copy would move the bytes that a layer must move: three
   passes over the map forward (x twice, y), five backward (x and dy twice, dx). Maps that fit into
@@ -99,6 +103,7 @@ def make_page(measured: Sequence[Timings]) -> str:
         SPARSESTMAX: radius_tables,
         STAGES: step_tables,
         INFERENCE: inference_tables,
+        FORMS: layer_tables,
     }
     parts = [INTRODUCTION]
     for device, own in by_device(measured).items():
