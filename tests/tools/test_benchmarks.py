@@ -178,7 +178,10 @@ def test_every_form_of_a_norm_is_timed_in_every_runtime(call, tmp_path):
     _, rows = rows_of(tmp_path / 'rows.jsonl')
     timed = {(row['case']['runtime'], row['case']['norm'], row['competitor']) for row in rows}
     for runtime in ('onnxruntime', 'openvino'):
-        assert {(runtime, 'IN', 'InstanceNormalization'), (runtime, 'LN', 'ReduceMean, Mul')} < timed
+        assert {
+            (runtime, 'IN', 'InstanceNormalization'),
+            (runtime, 'LN', 'ReduceMean, Mul'),
+        } < timed
     assert all(row['ratio']['no norm'] for row in rows)
 
 
