@@ -26,6 +26,18 @@ def test_the_page_shows_the_rows_of_every_demo(page):
     assert page.with_tables(text, measured) == text
 
 
+def test_the_page_shows_the_speed_of_networks_that_was_measured(page):
+    from _render_rows import INFERENCE, read_all
+
+    text = page.PAGE.read_text(encoding='utf-8')
+    measured, _ = read_all(ROOT / 'docs/benchmarks')
+    networks = [timings for timings in measured if timings.tool == INFERENCE]
+    assert len(networks) > 0
+    assert page.with_networks(text, networks) == text
+    with pytest.raises(ValueError, match='the page lacks <!-- networks -->'):
+        page.with_networks('', networks)
+
+
 def test_int8_loses_at_most_half_a_point_where_all_layers_are_bn(page):
     """What the page promises, of the rows themselves."""
     for own in page.read_rows():

@@ -1,7 +1,6 @@
-"""The table of docs/deploy.md that shows the demos in every runtime, made from rows."""
+"""The tables of docs/deploy.md: networks and demos in every runtime, made from rows."""
 
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,13 @@ ROOT = Path(__file__).resolve().parents[2]
 TOOL = 'check_runtimes'
 ROWS = ROOT / 'docs/deploy'
 PAGE = ROOT / 'docs/deploy.md'
-_PART = re.compile(r'(<!-- runtimes -->\n).*?(<!-- /runtimes -->)', re.DOTALL)
+NETWORKS = {'SSN figure 5': 'mix of figure 5', 'LN': 'all LN', 'SSN selected BN': 'all BN'}
+RUNTIMES = {
+    '': 'PyTorch',
+    'compile': 'torch.compile',
+    'onnx': 'onnxruntime',
+    'openvino': 'OpenVINO',
+}
 _METRICS = ('mIoU', 'accuracy/top1', 'acc/top1')  # of a task, what its table shows
 
 
@@ -31,8 +36,44 @@ def read_rows() -> list[Timings]:
 
 def with_tables(text: str, measured: Sequence[Timings]) -> str:
     """A page with the tables of these rows."""
-    parts = '\n'.join(part for timings in measured for part in _tables(timings))
-    return _PART.sub(lambda found: f'{found[1]}\n{parts}\n{found[2]}', text)
+    return _with_part(text, 'runtimes', (part for own in measured for part in _tables(own)))
+
+
+def with_networks(text: str, measured: Sequence[Timings]) -> str:
+    """A page with the speed of networks, relative to folded batch norm in the same runtime."""
+    return _with_part(text, 'networks', (part for own in measured for part in _networks(own)))
+
+
+def _with_part(text: str, name: str, parts: Iterable[str]) -> str:
+    """A page with other lines between the marks of a part."""
+    start, end = f'<!-- {name} -->\n', f'<!-- /{name} -->'
+    before, _, rest = text.partition(start)
+    _, found, after = rest.partition(end)
+    if not found:
+        raise ValueError(f'the page lacks {start.strip()} and {end}')
+    return '\n'.join([before + start, *parts, end + after])
+
+
+def _networks(timings: Timings) -> Iterator[str]:
+    own, lines = timings.environment, []
+    for name, rows in grouped(timings.rows, ['model', 'images', 'size']).items():
+        ratios = {row['competitor']: against_its_own(row) for row in rows}
+        for key, runtime in RUNTIMES.items():
+            names = [f'{norm} [{key}]' if key else norm for norm in NETWORKS]
+            if names[0] in ratios:
+                lines.append([name, runtime, *(ratios.get(norm) for norm in names)])
+    yield (
+        f'{own["cpu"]}, {own["threads"]} threads, torch {own["torch"]}, ssn_mm {own["ssn_mm"]}, '
+        f'{own["date"]}:\n'
+    )
+    yield f'{table(["network", "runtime", *NETWORKS.values()], lines)}\n'
+
+
+def against_its_own(row: dict[str, Any]) -> float | None:
+    """Speed relative to batch norm in the runtime that a competitor's name has in brackets."""
+    _, bracket, runtime = row['competitor'].partition(' [')
+    found = row['ratio'].get(f'BN{bracket}{runtime}')
+    return 1 / found[TOTAL]['median'] if found else None
 
 
 def _tables(timings: Timings) -> Iterator[str]:

@@ -4,7 +4,6 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from _render_picture import DIGEST, make_picture
 from _render_rows import (
@@ -20,6 +19,7 @@ from _render_rows import (
     competitors,
     read_all,
 )
+from _render_runtimes import PAGE, against_its_own, with_networks
 from PIL import Image
 
 from ssn_mm.cli.tool import run_tool
@@ -186,7 +186,7 @@ def inference_tables(timings: Timings) -> Iterator[tuple[str, str]]:
             spread = f'{speed["median"]:.3g} ({speed["p80"]:.3g}-{speed["p20"]:.3g})'
             ratios = (1 / row['ratio'][base][TOTAL]['median'] for base in bases)
             line = [row['competitor'], spread, *(f'{ratio:.3g}' for ratio in ratios)]
-            line += [_against_its_own(row)]
+            line += [against_its_own(row)]
             own = paper.get(row['competitor'])
             if paper:
                 line += [f'{own:g} ({own / paper["BN"]:.2f})' if own else '']
@@ -195,13 +195,6 @@ def inference_tables(timings: Timings) -> Iterator[tuple[str, str]]:
         head += [f'speed / {bases[0]}, same runtime']
         head += ["the paper's images/s on a GTX 1080 (/ BN)"] if paper else []
         yield name, table(head, lines)
-
-
-def _against_its_own(row: dict[str, Any]) -> float | None:
-    """Speed relative to batch norm in the runtime that a competitor's name has in brackets."""
-    _, bracket, runtime = row['competitor'].partition(' [')
-    found = row['ratio'].get(f'BN{bracket}{runtime}')
-    return 1 / found[TOTAL]['median'] if found else None
 
 
 def radius_tables(timings: Timings) -> Iterator[tuple[str, str]]:
@@ -238,6 +231,7 @@ def main() -> None:
     check_writes([] if args.check else [page, picture])
     measured, digest = read_all(args.data)
     text = make_page(measured)
+    networks = [timings for timings in measured if timings.tool == INFERENCE]
     if args.check:
         if found := differences(page, picture, text, digest):
             again = command('benchmarks/render.py', '--data', args.data, '--out', args.out)
@@ -247,6 +241,10 @@ def main() -> None:
     write_atomically(page, text.encode())
     write_atomically(picture, make_picture(measured, digest))
     print(f'Written: {page}, {picture}')
+    if args.out == PAGE.parent:
+        deploying = with_networks(PAGE.read_text(encoding='utf-8'), networks)
+        write_atomically(PAGE, deploying.encode())
+        print(f'Written: {PAGE}')
 
 
 if __name__ == '__main__':
