@@ -124,8 +124,8 @@ def warn_of_tiles(measuring: Mapping[str, str]) -> None:
     """
     if not measuring:
         return
-    few = ', '.join(f'{name} {what}' for name, what in list(measuring.items())[:3])
-    more = ', ...' if len(measuring) > 3 else ''
+    few = '; '.join(f'{name} {what}' for name, what in list(measuring.items())[:3])
+    more = '; ...' if len(measuring) > 3 else ''
     warnings.warn(
         f'{TILES_CHANGE}: {len(measuring)} norms measure the window that they are given ({few}'
         f"{more}). If that is not wanted: test_cfg mode='whole', larger windows, or train these "

@@ -62,7 +62,7 @@ def test_windows_that_norms_measure_are_told_once_with_the_layers_and_what_to_do
     model = sliding(['LN', 'BN', 'IN'])
     (said,) = told(model)
     assert '2 norms measure the window' in said
-    assert '(backbone.bn1 LN, backbone.layer1.0.bn2 IN)' in said
+    assert '(backbone.bn1 LN; backbone.layer1.0.bn2 IN)' in said
     assert "mode='whole'" in said
     assert told(model) == []
     frozen = sliding(['LN', 'BN', 'IN'])
