@@ -170,7 +170,7 @@ class SwitchNorm(RunningStatistics):
         update = self.training and not recomputing
         if self._has_fbn and self.training:
             self._check_statistics()
-        batches = self._tensor('num_batches_tracked')
+        batches = self.own_tensor('num_batches_tracked')
         if update and batches is not None:
             if is_transformed():
                 check_batched(self, x)
@@ -179,25 +179,25 @@ class SwitchNorm(RunningStatistics):
             return without_elements(x, *self.parameters(recurse=False))
         momentum: float | Tensor = 0.0 if self.momentum is None else self.momentum
         if self.momentum is None and batches is not None:
-            wide = torch.promote_types(self._tensor('running_mean').dtype, torch.float32)
+            wide = torch.promote_types(self.own_tensor('running_mean').dtype, torch.float32)
             momentum = batches.to(wide).reciprocal()
         norm = Norm(
             self.normalizers, self._eps, self.num_groups, self.sync, self.correction, self._source
         )
         mean, var, training = (
-            self._tensor('running_mean'),
-            self._tensor('running_var'),
+            self.own_tensor('running_mean'),
+            self.own_tensor('running_var'),
             self.training,
         )
         if self._has_fbn and ((self.update_fbn and training) or any(self.measured_rows)):
             mean, var = self._statistics_of_step(x, momentum, update)
             training, update = True, False
-        channels = PerChannel(self._tensor('weight'), self._tensor('bias'), mean, var)
+        channels = PerChannel(self.own_tensor('weight'), self.own_tensor('bias'), mean, var)
         return self._normalize(
             x, norm, channels, training=training, momentum=momentum, updates=update
         )
 
-    def _tensor(self, name: str) -> Any:
+    def own_tensor(self, name: str) -> Any:
         """The parameter or buffer, without ``nn.Module.__getattr__``: a third of its time."""
         for own in (self._parameters, self._buffers):
             if name in own:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ..ops.normalizers import world_size
 from ..ops.sparsestmax import sparsestmax
-from ..ops.tracing import is_traced
+from ..ops.tracing import is_readable, is_traced
 from .selection import Selection, restore_vertices
 from .selector_norm import SelectorNorm
 from .sharded import copy_whole, is_sharded, spread_like, stack_whole
@@ -45,9 +45,30 @@ def set_radius(model: nn.Module, radius: float) -> None:
     """
     if not 0 <= radius < float('inf'):
         raise ValueError(f'radius must be a finite number >= 0, got {radius}')
-    for _, layer in ssn_layers(model):
-        layer.radius.fill_(_not_below(radius, layer.radius.dtype))
+    for layer in _all_ssn(model):
+        own = layer.own_tensor('radius')
+        own.fill_(_not_below(radius, own.dtype))
         layer.selection.has_radius = True
+
+
+def _all_ssn(model: nn.Module) -> Iterator[SSN]:
+    """Yields every SSN in ``model`` once, in no promised order, without the names of modules.
+
+    ``named_modules`` takes three times as long, in every step of a training.
+    """
+    if isinstance(model, SSN):
+        yield model
+    found: set[nn.Module] = set()
+    waiting = [model]
+    while waiting:
+        for child in waiting.pop()._modules.values():
+            if child is None or child in found:
+                continue
+            found.add(child)
+            if isinstance(child, SSN):
+                yield child
+            elif child._modules:
+                waiting.append(child)
 
 
 def _not_below(radius: float, dtype: torch.dtype) -> float:
@@ -81,19 +102,21 @@ def keep_selected(model: nn.Module) -> None:
         ValueError: FSDP1 has flattened the logits.
     """
     by_size = defaultdict(list)
-    for _, layer in ssn_layers(model):
-        z = layer.ratio_logits
+    for layer in _all_ssn(model):
+        z = layer.own_tensor('ratio_logits')
         if not z.is_meta:
-            by_size[(type(z), z.shape, z.dtype, z.device)].append(layer)
-    for layers in by_size.values():
-        logits = stack_whole([m.ratio_logits for m in layers])  # (L, 2, K)
+            by_size[(type(z), z.shape, z.dtype, z.device)].append((layer, z))
+    for pairs in by_size.values():
+        layers, own = [layer for layer, _ in pairs], [z for _, z in pairs]
+        logits = stack_whole(own)  # (L, 2, K)
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        now = sparsestmax(logits, torch.stack([m.radius for m in layers])[:, None])
-        then = [_ratios_of_step(m, logits, now, index) for index, m in enumerate(layers)]
-        replaced = [m for m in layers if m.selection.is_replaced(m.ratio_logits)]
+        now = sparsestmax(logits, torch.stack([m.own_tensor('radius') for m in layers])[:, None])
+        then = [_ratios_of_step(m, z, logits, now, i) for i, (m, z) in enumerate(pairs)]
+        replaced = [m for m, z in pairs if m.selection.is_replaced(z)]
         kept, vertices = restore_vertices(logits, torch.stack(then), now)
-        copy_whole([m.ratio_logits for m in layers], kept)
-        _note_names(layers, vertices, replaced)
+        if not (is_readable(kept) and torch.equal(kept, logits)):
+            copy_whole(own, kept)
+        _note_names(layers, own, vertices, replaced)
 
 
 @torch.no_grad()
@@ -162,22 +185,25 @@ def set_selection(model: nn.Module, selection: str) -> None:
             layer.selection.forget()
 
 
-def _ratios_of_step(layer: SSN, logits: Tensor, now: Tensor, index: int) -> Tensor:
+def _ratios_of_step(layer: SSN, own: Tensor, logits: Tensor, now: Tensor, index: int) -> Tensor:
     """Ratios (2, K) that a layer's last step was taken with.
 
     Args:
         layer: The layer.
+        own: Its logits.
         logits: Logits of all layers of its size, (L, 2, K).
         now: Their ratios, (L, 2, K).
         index: The layer's place among them.
     """
-    ran = layer.selection.ratios_of_run(layer.ratio_logits)
+    ran = layer.selection.ratios_of_run(own)
     if ran is None:
-        return layer.selection.vertices_of_rest(layer.ratio_logits, logits[index], now[index])
+        return layer.selection.vertices_of_rest(own, logits[index], now[index])
     return ran if ran.dtype == now.dtype and ran.device == now.device else ran.to(now)
 
 
-def _note_names(layers: list[SSN], vertices: Tensor, replaced: list[SSN]) -> None:
+def _note_names(
+    layers: list[SSN], logits: list[Tensor], vertices: Tensor, replaced: list[SSN]
+) -> None:
     """Tells layers what both of their rows have selected, without waiting for a GPU.
 
     Sharded layers are not told: the logits of their forward pass are another tensor, so whether
@@ -185,6 +211,7 @@ def _note_names(layers: list[SSN], vertices: Tensor, replaced: list[SSN]) -> Non
 
     Args:
         layers: L layers of one size and device.
+        logits: Theirs.
         vertices: Vertices of their selected rows, (L, 2, K), 0 in the other rows.
         replaced: Those of the layers whose logits came from elsewhere since the last call.
     """
@@ -195,9 +222,9 @@ def _note_names(layers: list[SSN], vertices: Tensor, replaced: list[SSN]) -> Non
         first.under_way = None
     for layer in replaced:
         layer.selection.note_names(None)
-    for layer, own in zip(layers, vertices, strict=True):
-        layer.selection.note_kept(layer.ratio_logits, own)
-    if is_sharded(layers[0].ratio_logits):
+    for layer, z, own in zip(layers, logits, vertices.unbind(), strict=True):
+        layer.selection.note_kept(z, own)
+    if is_sharded(logits[0]):
         return
     # (L, 2), -1 where a row still competes
     columns = vertices.argmax(-1).where(vertices.any(-1), -1)

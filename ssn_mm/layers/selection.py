@@ -1,6 +1,7 @@
 """What an SSN knows of its selection from one call to the next."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,6 +27,7 @@ class Selection:
             and this is known.
         under_way: What a group of layers on a GPU has selected, on its way to the CPU, and the
             event of its arrival; the first layer of the group holds it.
+        step: What the last step found out that may hold for the next one, see :mod:`.known_step`.
         has_radius: Whether somebody sets the layer's radius.
     """
 
@@ -33,6 +35,7 @@ class Selection:
     kept: tuple[Tensor, int, int, Tensor] | None = None
     names: tuple[str, str] | None = None
     under_way: tuple[Tensor, torch.cuda.Event] | None = None
+    step: Any = None
 
     def __init__(self, has_radius: bool = False) -> None:
         self.has_radius = has_radius

@@ -11,12 +11,14 @@ from torch import Tensor, nn
 
 from ..ops.tracing import is_traced
 
+_PLAIN = (Tensor, nn.Parameter)
 _TAKES_OWN_PART = torch.__version__ >= (2, 7)  # type: ignore[operator]
 
 
 def is_sharded(logits: Tensor) -> bool:
     """Whether FSDP2 has made the logits a DTensor."""
-    return hasattr(logits, 'full_tensor')
+    # a look for an attribute that is not there takes longer than all else that is asked of a layer
+    return type(logits) not in _PLAIN and hasattr(logits, 'full_tensor')
 
 
 def is_whole(logits: Tensor) -> bool:

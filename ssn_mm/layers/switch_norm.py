@@ -15,6 +15,7 @@ from ..ops.sparsestmax import sparsestmax
 from ..ops.switch_norm import normalize
 from ..ops.tracing import is_traced, is_transformed
 from .base import SwitchNorm
+from .known_step import known_step, repeat_step
 from .selection import Selection, restore_vertices, selected_names
 from .selector_norm import SelectorNorm
 from .sharded import is_whole, spread_like, whole
@@ -79,6 +80,15 @@ class SSN(SwitchNorm):
         self.radius.zero_()
         self.selection = Selection()
 
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalizes ``x`` (N, C), (N, C, L), (N, C, H, W) or (N, C, T, H, W)."""
+        y = repeat_step(self, x)
+        if y is None:
+            y = super().forward(x)
+            if not torch.compiler.is_compiling():
+                self.selection.step = known_step(self, x)
+        return y
+
     def ratios(self) -> Tensor:
         logits = whole(self.ratio_logits)
         return sparsestmax(logits.to(torch.promote_types(logits.dtype, torch.float32)), self.radius)
@@ -88,7 +98,7 @@ class SSN(SwitchNorm):
         return ratios
 
     def _normalize(self, x: Tensor, norm: Norm, channels: PerChannel, **options) -> Tensor:
-        logits, names = self._tensor('ratio_logits'), None
+        logits, names = self.own_tensor('ratio_logits'), None
         traced = is_traced(logits)
         if self.training:
             self._warn_of_radius()
@@ -96,7 +106,7 @@ class SSN(SwitchNorm):
         if names is not None:
             y, ratios = selected_norm(x, logits, *names, norm, channels, **options), None
         else:
-            given = Logits(logits, self._tensor('radius'))
+            given = Logits(logits, self.own_tensor('radius'))
             y, ratios = normalize(x, given, norm, channels, **options)
         # a step may follow, in evaluation mode too (norm_eval); it moves leaves of the graph only
         if torch.is_grad_enabled() and logits.is_leaf and not (traced and is_transformed()):

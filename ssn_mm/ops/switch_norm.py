@@ -143,11 +143,11 @@ def normalize(
         channels = PerChannel(channels.weight, channels.bias, mean, var)
     else:
         channels = PerChannel(channels.weight, channels.bias)
-    y, used = _implementation(x, norm)(x, logits, norm, channels, update)
+    y, used = implementation(x, norm)(x, logits, norm, channels, update)
     return y, used if ratios is None else ratios.detach()
 
 
-def _implementation(x: Tensor, norm: Norm) -> Callable[..., tuple[Tensor, Tensor]]:
+def implementation(x: Tensor, norm: Norm) -> Callable[..., tuple[Tensor, Tensor]]:
     """What computes a call: the backend that is named, else the best for ``x``.
 
     Raises:

@@ -14,7 +14,7 @@ import torch
 from ssn_mm import SSN
 from ssn_mm.ops import Norm, dispatch, switch_norm
 from ssn_mm.ops.backends import cpp, cpu, reference
-from ssn_mm.ops.switch_norm import _implementation
+from ssn_mm.ops.switch_norm import implementation
 
 CACHES = (dispatch._kernels, dispatch._warn, dispatch.why_no_triton, cpp.why_not_built)
 NORM = Norm(('IN', 'BN'))
@@ -167,14 +167,14 @@ def test_triton_that_cannot_launch_leaves_the_reference_and_a_warning(
     fails = replace(triton.BACKEND, why_not=fail)
     monkeypatch.setattr(triton, 'BACKEND', fails)
     for _ in range(2):
-        assert _implementation(gpu_tensor, NORM) is reference.switch_norm
+        assert implementation(gpu_tensor, NORM) is reference.switch_norm
     (warned,) = (r.getMessage() for r in caplog.records)
     assert f'cannot launch kernels on cuda:0 for torch.float32 ({type(error).__name__}' in warned
     # a program that was recorded elsewhere holds the operator
     assert dispatch.load_kernels('', gpu_tensor) is cpu.BACKEND
     monkeypatch.setenv('SSN_MM_BACKEND', 'triton')
     with pytest.raises(RuntimeError, match=rf"'triton' is not available.*{type(error).__name__}"):
-        _implementation(gpu_tensor, NORM)
+        implementation(gpu_tensor, NORM)
 
 
 def test_a_backend_serves_the_devices_and_dtypes_that_its_record_declares(gpu_tensor):
@@ -194,10 +194,10 @@ def test_a_gpu_without_memory_says_nothing_about_triton(gpu_tensor, monkeypatch)
     fails = replace(triton.BACKEND, why_not=fail)
     monkeypatch.setattr(triton, 'BACKEND', fails)
     with pytest.raises(torch.OutOfMemoryError):
-        _implementation(gpu_tensor, NORM)
+        implementation(gpu_tensor, NORM)
     launches = replace(triton.BACKEND, why_not=lambda *_: '')
     monkeypatch.setattr(triton, 'BACKEND', launches)
-    assert _implementation(gpu_tensor, NORM) is not reference.switch_norm
+    assert implementation(gpu_tensor, NORM) is not reference.switch_norm
 
 
 def test_triton_that_is_not_installed_leaves_the_reference_and_a_warning(
@@ -206,7 +206,7 @@ def test_triton_that_is_not_installed_leaves_the_reference_and_a_warning(
     monkeypatch.delitem(sys.modules, 'ssn_mm.ops.backends.triton', raising=False)
     monkeypatch.delitem(sys.modules, 'ssn_mm.ops.backends.triton.kernels', raising=False)
     monkeypatch.setitem(sys.modules, 'triton', None)
-    assert _implementation(gpu_tensor, NORM) is reference.switch_norm
+    assert implementation(gpu_tensor, NORM) is reference.switch_norm
     (warned,) = (r.getMessage() for r in caplog.records)
     assert 'import of triton halted' in warned
 

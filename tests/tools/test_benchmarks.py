@@ -144,9 +144,11 @@ def test_steps_of_whole_networks_are_timed(run_tool, tmp_path):
         'resnet50, images 1, 64x64',
         'deeplab, images 1, 64x64',
         'i3d, images 1, 8x64x64',
+        'digits, images 1, 64x64',
     ):
         assert title in output
-    assert output.count('| SSN selected BN ') == 3
+    assert output.count('| SSN selected BN ') == 4
+    assert output.count(' selection ms ') == 4
     head = "/ BN | / GN | / authors' formula | peak MiB | memory / BN"
     assert head in ' '.join(output.split())
     assert list(tmp_path.iterdir()) == []  # a smoke run writes nothing unless asked

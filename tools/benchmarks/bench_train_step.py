@@ -37,10 +37,13 @@ from ssn_mm.timing.rounds import Competitor
 
 MODELS.register_module(name='_AuthorsFormula', module=AuthorsFormula)
 SCOPES = dict(resnet50='mmpretrain', resnet101='mmpretrain', deeplab='mmseg', i3d='mmaction')
-IMAGES = dict(resnet50=8, deeplab=2, i3d=2)  # what two CPU cores step through in a second or two
-SIZES = dict(resnet50=128, deeplab=128, i3d=112)
+SCOPES['digits'] = 'mmpretrain'
+IMAGES = dict(
+    resnet50=8, deeplab=2, i3d=2, digits=32
+)  # what two CPU cores step through in a second or two
+SIZES = dict(resnet50=128, deeplab=128, i3d=112, digits=32)
 FRAMES = 8
-CLASSES = dict(resnet50=1000, resnet101=1000, deeplab=150, i3d=400)
+CLASSES = dict(resnet50=1000, resnet101=1000, deeplab=150, i3d=400, digits=10)
 SMOKE = dict(images=1, size=64, width=32)
 SMOKE['competitors'] = ['BN', 'GN', 'SSN competing', 'SSN selected BN', AUTHORS]  # a kind each
 
@@ -49,21 +52,23 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Time one training step (forward, loss, backward, SGD with momentum) of '
         'networks that differ in their normalization only, and its peak memory, relative to batch '
-        "norm. Setting SSN's radius and keeping what it selected belongs to its step. Weights, "
-        'momentum and data lie in memory before; the peak is what a step adds to them.'
+        "norm. Setting SSN's radius and keeping what it selected belongs to its step, and is the "
+        "phase 'selection'. Weights, momentum and data lie in memory before; the peak is what a "
+        'step adds to them.'
     )
     parser.add_argument(
         '--models',
         nargs='+',
         default=list(IMAGES),
         choices=list(IMAGES),
-        help='ResNet-50 with a classifier, DeepLab and I3D on it (default: all)',
+        help='ResNet-50 with a classifier, DeepLab and I3D on it, and the small ResNet of the demo '
+        'on digits (default: all)',
     )
     parser.add_argument(
-        '--images', type=int, help=f'images, or clips of {FRAMES} frames (default: 8, 2, 2)'
+        '--images', type=int, help=f'images, or clips of {FRAMES} frames (default: 8, 2, 2, 32)'
     )
     parser.add_argument(
-        '--size', type=int, help='height and width in pixels (default: 128, 128, 112)'
+        '--size', type=int, help='height and width in pixels (default: 128, 128, 112, 32)'
     )
     parser.add_argument(
         '--width',
@@ -78,6 +83,11 @@ def parse_args() -> argparse.Namespace:
 
 def model_config(model: str, width: int) -> dict[str, Any]:
     """Config of a network without its normalization; ``width`` is the first stage's channels."""
+    if model == 'digits':
+        demo = Config.fromfile(ROOT / 'configs' / 'demo' / '_resnet_digits_.py').model
+        demo.backbone.update(base_channels=width // 4, stem_channels=width // 4)
+        demo.head.in_channels = width
+        return demo
     depth = 101 if model == 'resnet101' else 50
     resnet = dict(depth=depth, base_channels=width, norm_eval=False)
     if model.startswith('resnet'):
@@ -132,7 +142,7 @@ def make_batch(case: Mapping[str, Any], device: str, seed: int) -> dict[str, Any
     if model == 'deeplab':
         samples = [SegDataSample(gt_sem_seg=PixelData(data=label)) for label in labels]
     else:
-        kind = DataSample if model == 'resnet50' else ActionDataSample
+        kind = ActionDataSample if model == 'i3d' else DataSample
         samples = [kind().set_gt_label(label) for label in labels]
     return dict(inputs=inputs.to(device), data_samples=samples, mode='loss')
 
@@ -145,7 +155,6 @@ def training_step(
     held: dict[str, torch.Tensor] = {}
 
     def forward() -> None:
-        ssn_mm.set_radius(model, radius)
         held['loss'], _ = model.parse_losses(model(**batch))
 
     def backward() -> None:
@@ -153,10 +162,14 @@ def training_step(
 
     def update() -> None:
         optimizer.step()
-        ssn_mm.keep_selected(model)
         optimizer.zero_grad()
 
-    return Competitor(dict(forward=forward, backward=backward, update=update), backend=backend)
+    def selection() -> None:
+        ssn_mm.keep_selected(model)
+        ssn_mm.set_radius(model, radius)  # of the next step
+
+    phases = dict(forward=forward, backward=backward, update=update, selection=selection)
+    return Competitor(phases, backend=backend)
 
 
 def build(case: Mapping[str, Any], args: argparse.Namespace) -> dict[str, Competitor | str]:
@@ -188,7 +201,7 @@ def main() -> None:
             model=model,
             images=args.images or IMAGES[model],
             size=[FRAMES] * (model == 'i3d') + [args.size or SIZES[model]] * 2,
-            channels=args.width,
+            channels=args.width // 4 if model == 'digits' else args.width,
         )
         for model in args.models
     ]

@@ -139,6 +139,13 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> forward(
   const Maybe used_mean = cast(running_mean, type), used_var = cast(running_var, type);
   const Names names(normalizers, num_groups);
   const Int n = x.size(0), c = x.size(1);
+  TORCH_CHECK(logits.is_cpu() && (source == "selected" || logits.numel() == 2 * names.k),
+              "expected logits (2, ", names.k, ") on the CPU, got ", logits.sizes(), " on ",
+              logits.device());
+  for (const Maybe* t : {&weight, &bias, &used_mean, &used_var, &updated_mean, &updated_var})
+    TORCH_CHECK(!*t || !(*t)->defined() || ((*t)->is_cpu() && (*t)->numel() == c),
+                "expected ", c, " numbers a channel on the CPU, got ", (*t)->sizes(), " on ",
+                (*t)->device());
   const auto options = at::TensorOptions(type);
   Tensor y = at::empty_like(x), ratios = at::empty({2, names.k}, options);
   Tensor state = at::empty({5 * n * c + 5}, options);

@@ -1,0 +1,141 @@
+"""A training step like the one before skips checks, and is the same step."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from ssn_mm import SSN, keep_selected, set_backend, set_radius
+from ssn_mm.layers import known_step, switch_norm
+
+
+@pytest.fixture
+def repeated(monkeypatch):
+    """Counts the steps that were repeated."""
+    found = []
+
+    def repeat(layer, x):
+        y = known_step.repeat_step(layer, x)
+        found.append(y is not None)
+        return y
+
+    monkeypatch.setattr(switch_norm, 'repeat_step', repeat)
+    yield found
+    set_backend(None)
+
+
+def layer(**options):
+    ssn = SSN(6, **options)
+    set_radius(ssn, 0.3)
+    with torch.no_grad():
+        ssn.ratio_logits.add_(torch.linspace(-0.1, 0.1, 6).view(2, 3))
+    return ssn
+
+
+def step(ssn, shape=(2, 6, 4, 4), seed=0):
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(seed)).requires_grad_()
+    ssn.zero_grad()
+    y = ssn(x)
+    y.square().sum().backward()
+    return [y.detach(), x.grad, *(p.grad for p in ssn.parameters()), *ssn.buffers()]
+
+
+@pytest.mark.parametrize('options', [{}, dict(track_running_stats=False)])
+def test_a_repeated_step_is_the_step(options, repeated):
+    ssn, forgetful = layer(**options), layer(**options)
+    for seed in range(3):
+        forgetful.selection.step = None
+        for own, wanted in zip(step(ssn, seed=seed), step(forgetful, seed=seed), strict=True):
+            assert torch.equal(own, wanted)
+    assert repeated == [False, False, True, False, True, False]
+
+
+def change_eps(ssn):
+    ssn.eps = 0.5
+
+
+def change_momentum(ssn):
+    ssn.momentum = None
+
+
+def evaluate(ssn):
+    ssn.eval()(torch.randn(2, 6, 5, 5))
+    ssn.train()
+
+
+def select(ssn):
+    set_radius(ssn, 0.9)
+    keep_selected(ssn)
+
+
+def name_a_backend(ssn):
+    set_backend('reference')
+
+
+def correct(ssn):
+    ssn.correction = 1
+
+
+@pytest.mark.parametrize(
+    'change', [change_eps, change_momentum, evaluate, select, name_a_backend, correct]
+)
+def test_a_change_makes_the_next_step_look_again(change, repeated):
+    ssn = layer()
+    step(ssn), step(ssn)
+    fresh = copy.deepcopy(ssn)
+    for one in (ssn, fresh):
+        change(one)
+    assert all(torch.equal(a, b) for a, b in zip(step(ssn), step(fresh), strict=True))
+    assert repeated[:2] == [False, True]
+    assert not any(repeated[2:])
+
+
+def test_another_shape_or_type_is_looked_at(repeated):
+    ssn = layer()
+    step(ssn)
+    step(ssn, (3, 6, 4, 4))
+    with pytest.raises(ValueError, match=r'expected \(N, 6, \*spatial\)'):
+        ssn(torch.randn(2, 5, 4, 4))
+    ssn(torch.randn(3, 6, 4, 4).bfloat16())
+    assert not any(repeated)
+
+
+def test_converted_parameters_are_computed_with(repeated):
+    ssn = layer()
+    step(ssn)
+    ssn.double()
+    y = step(ssn)[0]
+    assert y.dtype == torch.float32
+    torch.testing.assert_close(y, step(layer())[0])
+
+
+@pytest.mark.compiler
+@pytest.mark.parametrize('wrong', [torch.ones(5), torch.ones(6, device='meta')])
+def test_tensors_that_do_not_fit_are_refused_before_they_are_read(wrong, repeated):
+    ssn = layer()
+    step(ssn)
+    ssn.weight = nn.Parameter(wrong)
+    with pytest.raises(RuntimeError, match='expected 6 numbers a channel on the CPU, got'):
+        step(ssn)
+
+
+def test_a_step_that_is_computed_again_does_not_update_statistics_again(repeated):
+    ssn, plain = layer(), layer()
+    for seed in range(3):
+        x = torch.randn(2, 6, 4, 4, generator=torch.Generator().manual_seed(seed))
+        checkpoint(ssn, x.requires_grad_(), use_reentrant=False).sum().backward()
+        plain(x).sum().backward()
+    assert any(repeated)
+    assert torch.equal(ssn.running_mean, plain.running_mean)
+    assert ssn.num_batches_tracked == 3
+
+
+def test_copies_and_pickles_know_no_step(repeated):
+    ssn = layer()
+    step(ssn)
+    for other in (copy.deepcopy(ssn), pickle.loads(pickle.dumps(ssn))):
+        assert other.selection.step is None
+        assert torch.equal(step(other)[0], step(ssn)[0])
