@@ -23,7 +23,9 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('config', help='config file the network was trained with')
     parser.add_argument(
-        'weights', help='checkpoint, frozen or not, or ONNX file of tools/deploy.py'
+        'weights',
+        help='checkpoint, frozen or not; or what tools/deploy.py wrote: .onnx, .xml of OpenVINO, '
+        'or .pt2, which may run code when it is loaded and needs --trust-checkpoint',
     )
     parser.add_argument(
         'inputs',

@@ -15,9 +15,10 @@ from mmengine.runner.amp import autocast
 from ..config_files import files_of
 from ..datasets.nested import scope_of
 from ..datasets.pipelines import Preparation, Prepared, class_of
-from ..deploy import OnnxProgram, OpenVinoProgram, load_frozen
+from ..deploy import OnnxProgram, OpenVinoProgram, TorchProgram, load_frozen
 from ..deploy.networks import build_network, head_of, task_of, with_program, with_views
 from ..deploy.preprocessing import on_preprocessed
+from ..weights import pickles
 from ..weights.content import load_strictly
 from ..weights.files import check_checkpoint, read_weights
 
@@ -44,7 +45,8 @@ class Predictor:
 
     Args:
         cfg: The config that the network was trained with; ``load_config`` reads it.
-        weights: A checkpoint, frozen or not; an .onnx file; or OpenVINO's .xml file.
+        weights: A checkpoint, frozen or not; an .onnx file; OpenVINO's .xml file; or, where
+            the user trusts what is loaded, a .pt2 file.
         device: Where the checkpoint's network and the preprocessing run, 'cpu' or 'cuda'.
 
     Attributes:
@@ -114,7 +116,17 @@ class Predictor:
 
     def _load(self, weights: str | Path) -> dict[str, Any]:
         """Fills the network, or lets a runtime run it; returns what is known of its classes."""
-        runtimes: dict[str, Any] = {'.onnx': OnnxProgram, '.xml': OpenVinoProgram}
+        runtimes: dict[str, Any] = {
+            '.onnx': OnnxProgram,
+            '.xml': OpenVinoProgram,
+            '.pt2': TorchProgram,
+        }
+        if Path(weights).suffix == '.pt2' and not pickles.are_trusted():
+            raise ValueError(
+                f'{weights} is a program of torch.export, which may run code when it is loaded. If '
+                'you trust its origin as you trust a program, add --trust-checkpoint to the tool, '
+                'or set TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1; ONNX and OpenVINO files need neither'
+            )
         if runtime := runtimes.get(Path(weights).suffix):
             program = runtime(weights)
             self._model = with_program(self._model, on_preprocessed(program))

@@ -77,11 +77,6 @@ def add_trust(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def trusts_checkpoints() -> bool:
-    """Whether the command of this process has ``--trust-checkpoint``."""
-    return 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD' in os.environ
-
-
 class KeyValues(DictAction):
     """``KEY=VALUE`` as mmengine reads it, where a path with spaces stays what it is.
 

@@ -136,7 +136,8 @@ class Deployed:
         lines = []
         for name, own in times.items():
             file = self.files.get(name)
-            size = f'{file.stat().st_size / 1e6:.1f}' if file else ''
+            parts = files_of_openvino(file) if name == 'openvino' and file else [file]
+            size = f'{sum(p.stat().st_size for p in parts if p) / 1e6:.1f}' if file else ''
             speed = np.median(times['trained'] / own)
             milliseconds = f'{np.median(own) * 1e3:.1f}'
             lines.append([name, file or 'in memory', size, milliseconds, f'{speed:.2f}'])

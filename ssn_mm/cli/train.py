@@ -19,7 +19,7 @@ from ..engine.start import register_start
 from ..engine.work_dir import last_checkpoint
 from ..layers import count_selected, layer_ratios, selecting_norms, selection_by_stage
 from ..weights.loading import unwrapped
-from .arguments import trusts_checkpoints
+from ..weights.pickles import are_trusted
 from .outputs import build_runner, check_start, written_config
 from .tool import is_interrupt
 
@@ -88,7 +88,7 @@ def _how_to_go_on(runner: Runner) -> str:
     told = f'\nInterrupted at iteration {runner.iter}; {kept}. Go on with '
     if runner.launcher != 'none':
         return f'{told}the command that started it, and --resume.'
-    trusted = ['--trust-checkpoint'] if trusts_checkpoints() else []
+    trusted = ['--trust-checkpoint'] if are_trusted() else []
     again = command('train.py', written_config(runner), '--resume', *trusted)
     return f'{told}it:\n    {again}'
 

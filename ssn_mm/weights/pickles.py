@@ -58,6 +58,11 @@ class DataUnpickler(pickle.Unpickler):
         )
 
 
+def are_trusted() -> bool:
+    """Whether the user trusts all files of this process, ``--trust-checkpoint`` of a tool."""
+    return 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD' in os.environ
+
+
 def load(file: BinaryIO, **options: Any) -> Any:
     """Reads a pickled file; in full where the user trusts what is loaded.
 
@@ -68,7 +73,7 @@ def load(file: BinaryIO, **options: Any) -> Any:
     Raises:
         pickle.UnpicklingError: It holds more than data.
     """
-    if 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD' in os.environ:
+    if are_trusted():
         return pickle.load(file, **options)
     return DataUnpickler(file, **options).load()
 

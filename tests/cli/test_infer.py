@@ -24,6 +24,7 @@ from ssn_mm.deploy import (
     TensorMode,
     export_onnx,
     export_openvino,
+    export_program,
     fold,
     freeze,
     save_frozen,
@@ -69,6 +70,7 @@ def networks(tmp_path_factory, long):
         if task == 'resnet' or long:
             fold(TensorMode(model).eval(), inputs)
             export_onnx(model, inputs, folder / f'{task}.onnx', meta['dataset_meta'])
+            export_program(model, inputs, folder / f'{task}.pt2', meta['dataset_meta'])
             if find_spec('openvino'):
                 export_openvino(model, inputs, folder / f'{task}.xml', meta['dataset_meta'])
     return folder
@@ -146,8 +148,8 @@ def test_results_in_the_folder_of_the_pictures_are_no_inputs_and_replace_none(
 
 
 @pytest.mark.parametrize('task', NAMES)
-def test_checkpoint_frozen_checkpoint_onnx_and_openvino_give_equal_labels(
-    task, networks, pictures, video, tmp_path
+def test_checkpoints_and_programs_of_all_runtimes_give_equal_labels(
+    task, networks, pictures, video, tmp_path, monkeypatch
 ):
     """On real pictures: scikit-learn's, and those of shared/samples where somebody has put them."""
     given = [str(video)] if task == 'i3d' else [str(pictures)]
@@ -155,7 +157,8 @@ def test_checkpoint_frozen_checkpoint_onnx_and_openvino_give_equal_labels(
     more = 'videos/*.mp4' if task == 'i3d' else 'images/*'
     given += map(str, sorted(SAMPLES.glob(more)))
     found = []
-    for suffix in ('pth', 'frozen.pth', 'onnx', 'xml'):
+    monkeypatch.setenv('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', '1')  # for the .pt2
+    for suffix in ('pth', 'frozen.pth', 'onnx', 'xml', 'pt2'):
         if not (networks / f'{task}.{suffix}').is_file():
             continue
         predictor = Predictor(narrow(task), networks / f'{task}.{suffix}')
@@ -174,6 +177,19 @@ def test_checkpoint_frozen_checkpoint_onnx_and_openvino_give_equal_labels(
                     one['labels'][0]['score'], abs=1e-4
                 )
     assert all(other['classes'] == found[0]['classes'] for other in found[1:])
+
+
+def test_a_program_of_torch_export_is_loaded_where_it_is_trusted_alone(
+    networks, tmp_path, monkeypatch
+):
+    monkeypatch.delenv('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', raising=False)
+    with pytest.raises(ValueError, match=r'may run code when it is loaded\..*--trust-checkpoint'):
+        Predictor(narrow('resnet'), networks / 'resnet.pt2')
+    monkeypatch.setenv('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', '1')
+    other = tmp_path / 'other.pt2'
+    other.write_bytes((networks / 'resnet.pth').read_bytes())
+    with pytest.raises(ValueError, match=r'other\.pt2 is not a program of torch\.export'):
+        Predictor(narrow('resnet'), other)
 
 
 def test_results_do_not_depend_on_the_batch(networks, pictures):
