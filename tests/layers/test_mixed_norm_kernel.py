@@ -125,6 +125,7 @@ def test_where_operators_are_recorded_or_gradients_needed_the_relu_is_its_own():
         'symbolic': torch.fx.symbolic_trace(net),
         'vmap': lambda x: torch.func.vmap(lambda one: net(one[None])[0])(x),
         'gradient': lambda _: net(given),
+        'compiled': torch.compile(net, backend='aot_eager', fullgraph=True),
         'copy': copy.deepcopy(net),
         'inference': torch.inference_mode()(net),
     }

@@ -1,6 +1,7 @@
 import importlib
 import json
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
@@ -201,6 +202,22 @@ def test_no_batch_norm_is_left_in_deployed_networks():
             found = {type(m) for m in deployed.modules() if 'Norm' in type(m).__name__}
             assert found == kinds
             assert TensorMode(deployed)(x).isfinite().all()
+
+
+@pytest.mark.mmaction
+def test_deployed_networks_compete_as_compiled_ones_too(monkeypatch):
+    import bench_inference
+
+    compiled = []
+    monkeypatch.setattr(torch, 'compile', lambda network, **_: compiled.append(network) or network)
+    monkeypatch.setattr(bench_inference, 'NETWORKS', ('BN', 'GN', 'SSN figure 5'))
+    args = Namespace(runtimes=['compile'], device='cpu', seed=0, width=32)
+    found = bench_inference.build(dict(model='resnet50', images=2, size=[64, 64]), args)
+    programs = ['BN [compile]', 'SSN figure 5 [compile]']
+    assert list(found) == ['BN', 'GN', 'SSN figure 5', *programs]
+    for name, network in zip(programs, compiled, strict=True):
+        assert found[name].phases['forward']().isfinite().all()
+        assert not network.model.training
 
 
 @pytest.mark.parametrize(

@@ -43,10 +43,10 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Table 3: time the forward pass of networks that differ in their normalization '
         'only, as tools/deploy.py leaves them: frozen and folded, run by PyTorch, by onnxruntime, '
-        '[onnx], and by OpenVINO, [openvino]. Every batch norm is folded into its convolution; IN, '
-        "LN and GN overwrite the convolution's output; SN cannot be frozen: it runs on this "
-        "package's compiled kernels "
-        "and, [cpu], on PyTorch's operators alone, as the others do. "
+        '[onnx], by OpenVINO, [openvino], and as torch.compile makes them, [compile]. Every batch '
+        "norm is folded into its convolution; IN, LN and GN overwrite the convolution's output; SN "
+        "cannot be frozen: it runs on this package's compiled kernels and, [cpu], on PyTorch's "
+        'operators alone, as the others do. '
         'Weights and statistics are random.'
     )
     parser.add_argument(
@@ -76,8 +76,9 @@ def parse_args() -> argparse.Namespace:
         '--runtimes',
         nargs='*',
         default=list(RUNTIMES),
-        choices=list(RUNTIMES),
-        help='what runs networks besides PyTorch (default: all; none where nothing follows)',
+        choices=[*RUNTIMES, 'compile'],
+        help='what runs networks besides PyTorch (default: onnx and openvino; none where nothing '
+        'follows)',
     )
     smoke = SMOKE | dict(frames=8)
     args = parse(parser, rounds=5, seconds=60.0, smoke=smoke, layers=False)
@@ -102,7 +103,9 @@ def build_network(model: str, norm: str, inputs: Tensor, width: int, seed: int) 
 
 
 def run_by(runtime: str, network: nn.Module, inputs: Tensor) -> Callable[[Tensor], Tensor]:
-    """A network as another runtime runs it."""
+    """A network as another runtime runs it, or as torch.compile makes it."""
+    if runtime == 'compile':
+        return torch.compile(TensorMode(network), dynamic=False)
     export, program, name = RUNTIMES[runtime]
     with tempfile.TemporaryDirectory() as folder:
         export(network, inputs, Path(folder) / name)
@@ -123,6 +126,7 @@ def build(case: Mapping[str, Any], args: argparse.Namespace) -> dict[str, Compet
     inputs = torch.randn((images, *(1 for _ in clips), 3, *case['size']), generator=generator)
     inputs = inputs.to(args.device)
     found, exported = {}, {}
+    torch.compiler.reset()  # which after some networks would leave others as they are
     for norm in NETWORKS:
         network = build_network(model, norm, two, args.width, args.seed)
         for runtime in args.runtimes if norm in EXPORTED else ():
