@@ -122,8 +122,11 @@ def _convolution(precision: str) -> bytes:
     shape = ('n', 1, 'h', 'w')
     ends = [[info(name, floats, shape)] for name in ('inputs', 'outputs')]
     graph = onnx.helper.make_graph(nodes, 'probe', *ends, [weight])
-    opset = [onnx.helper.make_opsetid('', 18)]
-    return onnx.helper.make_model(graph, opset_imports=opset, ir_version=8).SerializeToString()
+    # the first version that knows bfloat16, which older runtimes do not know
+    version, ir_version = (22, 10) if precision == 'bfloat16' else (18, 8)
+    opset = [onnx.helper.make_opsetid('', version)]
+    model = onnx.helper.make_model(graph, opset_imports=opset, ir_version=ir_version)
+    return model.SerializeToString()
 
 
 def import_for(what: str, name: str, extra: str) -> ModuleType:

@@ -16,9 +16,11 @@ from .preprocessing import Preprocessing
 from .tensor_mode import TensorMode
 
 # largest difference from the network in float32 that is accepted, as a part of the largest output;
-# float32 reaches 1e-6 or so. float16 has 11 bits of a number and bfloat16 has 8; int8 has 8 for all
-# numbers of a map together, and is compared on the samples that it was calibrated with
-TOLERANCES = {'float32': 1e-4, 'float16': 1e-2, 'bfloat16': 8e-2, 'int8': 0.3}
+# float32 reaches 1e-6 or so. float16 has 11 bits of a number and bfloat16 has 8: trained networks
+# reach 1e-3 and 1e-2, untrained ones of 50 layers with IN on maps of nine pixels 1e-2 and 6e-2.
+# int8 has 8 bits for all numbers of a map together, and is compared on the samples that it was
+# calibrated with
+TOLERANCES = {'float32': 1e-4, 'float16': 2e-2, 'bfloat16': 1e-1, 'int8': 0.3}
 
 
 class FileNetwork(nn.Module):

@@ -2,9 +2,12 @@
 
 import pytest
 import torch
+from narrow import narrow
 from torch import nn
 
-from ssn_mm import files
+from ssn_mm import files, set_radius
+from ssn_mm.cli import deploy as deploying
+from ssn_mm.cli.deploy import Wanted, deploy
 from ssn_mm.deploy import (
     OpenVinoProgram,
     export,
@@ -12,6 +15,8 @@ from ssn_mm.deploy import (
     export_openvino,
     export_program,
 )
+from ssn_mm.deploy.networks import build_network
+from ssn_mm.layers import ssn_layers
 
 onnx = pytest.importorskip('onnx')
 pytest.importorskip('onnxscript')
@@ -86,3 +91,55 @@ def test_a_program_for_one_size_of_a_network_for_all_is_not_written(form, tmp_pa
     with pytest.raises(ValueError, match=r'does not run on inputs \(1, 3, 8, 8\).*not written'):
         form(network(), INPUTS, tmp_path / 'model.xml')
     assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture(scope='module')
+def checkpoint(tmp_path_factory):
+    model = build_network(narrow('resnet'))
+    for _, layer in ssn_layers(model):
+        layer.ratio_logits.data.copy_(torch.eye(3)[[2, 2]])
+    set_radius(model, 1.0)
+    file = tmp_path_factory.mktemp('trained') / 'w.pth'
+    torch.save(dict(state_dict=model.state_dict()), file)
+    return str(file)
+
+
+def test_a_runtime_without_the_precision_is_told_before_anything_is_written(checkpoint, tmp_path):
+    wanted = Wanted(tmp_path / 'm.onnx', precision='bfloat16')
+    with pytest.raises(ValueError, match='onnxruntime cannot run bfloat16 here, nothing is writ'):
+        deploy(narrow('resnet'), checkpoint, tmp_path / 'm.pt2', (32, 32), wanted=wanted)
+    assert not list(tmp_path.iterdir())
+
+
+def test_programs_are_written_all_or_none(checkpoint, tmp_path, monkeypatch):
+    """The frozen checkpoint, which is no program, is there; earlier programs stay."""
+    given = []
+
+    def exported(network, inputs, out, meta):
+        given.append((inputs, meta))
+        return {out: b'new'}, 0.0
+
+    def differs(*_):
+        raise ValueError('outputs of the OpenVINO program differ')
+
+    exports = dict(program=exported, onnx=exported, openvino=differs)
+    monkeypatch.setattr(deploying, '_EXPORTS', exports)
+    (tmp_path / 'm.onnx').write_bytes(b'old')
+    wanted = Wanted(tmp_path / 'm.onnx', tmp_path / 'm.xml', preprocess=True)
+    with pytest.raises(ValueError, match='OpenVINO program differ'):
+        deploy(narrow('resnet'), checkpoint, tmp_path / 'm.pt2', (32, 32), wanted=wanted)
+    assert (tmp_path / 'm.onnx').read_bytes() == b'old'
+    assert sorted(f.name for f in tmp_path.iterdir()) == ['m.frozen.pth', 'm.onnx']
+    (inputs, meta), _ = given
+    assert inputs.abs().max() > 100  # pixels
+    assert meta['task'] == 'classification'
+
+
+def test_a_processor_without_float16_is_told(checkpoint, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(deploying, 'computes_in', lambda _: 'float32')
+    monkeypatch.setattr(deploying, 'trained_network', lambda *_: 1 / 0)
+    wanted = Wanted(openvino=tmp_path / 'm.xml', precision='float16')
+    with pytest.raises(ZeroDivisionError):
+        deploy(narrow('resnet'), checkpoint, tmp_path / 'm.pt2', (32, 32), wanted=wanted)
+    said = 'OpenVINO has no float16 on this processor: it keeps the weights in it and computes in'
+    assert f'{said} float32.' in capsys.readouterr().out

@@ -127,7 +127,7 @@ def test_a_precision_that_there_is_not_is_refused(tmp_path):
 def test_numbers_beyond_float16_are_told(tmp_path):
     model = Small().eval()
     nn.init.constant_(model.last.bias, 1e5)
-    with pytest.raises(ValueError, match=r'differ by inf.* 0\.01 is accepted in float16.*65504'):
+    with pytest.raises(ValueError, match=r'differ by inf.* 0\.02 is accepted in float16.*65504'):
         export_program(model, torch.randn(2, 3, 24, 24), tmp_path / 'f', precision='float16')
     assert not list(tmp_path.iterdir())
 
@@ -135,7 +135,9 @@ def test_numbers_beyond_float16_are_told(tmp_path):
 def test_onnxruntime_is_asked_for_convolutions_before_anything_is_exported(tmp_path, monkeypatch):
     form_of('onnx')
     monkeypatch.setattr(torch.onnx, 'export', None)
-    with pytest.raises(ValueError, match=r'onnxruntime cannot run bfloat16 here.*Conv'):
+    with pytest.raises(
+        ValueError, match=r'onnxruntime cannot run bfloat16.*implementation for Conv'
+    ):
         export_onnx(Small(), torch.randn(2, 3, 24, 24), tmp_path / 'f', precision='bfloat16')
     assert not list(tmp_path.iterdir())
 

@@ -55,7 +55,7 @@ def folded(name):
 
 def cases():
     for name in SIZES:
-        for precision in TOLERANCES:
+        for precision in ('float32', 'float16', 'bfloat16'):
             # float16 stands for both where time is short
             quick = (name, precision) in [('deeplab', 'float16'), ('i3d', 'float32')]
             yield pytest.param(name, precision, marks=[] if quick else pytest.mark.long)
