@@ -194,18 +194,22 @@ class _Writer:
             return own, square
         if name == 'BN':
             return self.running
-        groups = 1 if name == 'LN' else self.num_groups
-        within, axis = self.ints([0, groups, -1]), self.ints([2])  # Chan's formula in each group
-        means, squares = op.Reshape(own, within), op.Reshape(square, within)
+        if name == 'LN':
+            return self.merged(own, square, self.ints([1]))
+        # Chan's formula in each group, (N, G, C / G, 1, 1)
+        ones = [1 for _ in self.spatial]
+        within = self.ints([0, self.num_groups, -1, *ones])
+        found = self.merged(op.Reshape(own, within), op.Reshape(square, within), self.ints([2]))
+        each = self.ints([1, 1, self.channels // self.num_groups, *ones])
+        like = self.ints([0, self.channels, *ones])
+        return tuple(op.Reshape(op.Expand(t, each), like) for t in found)
+
+    def merged(self, means, squares, axis):
+        """Mean and variance of the union of parts of equal size, by Chan's formula."""
+        op = self.op
         mean = op.ReduceMean(means, axis)
         off = op.Sub(means, mean)
-        var = op.ReduceMean(op.Add(squares, op.Mul(off, off)), axis)
-        like = [0, self.channels, *(1 for _ in self.spatial)]
-        if groups == 1:
-            like[1] = 1
-            return op.Reshape(mean, self.ints(like)), op.Reshape(var, self.ints(like))
-        each = self.ints([1, 1, self.channels // groups])
-        return tuple(op.Reshape(op.Expand(t, each), self.ints(like)) for t in (mean, var))
+        return mean, op.ReduceMean(op.Add(squares, op.Mul(off, off)), axis)
 
     def average(self, t):
         return self.op.ReduceMean(t, self.ints(self.spatial)) if self.spatial else t

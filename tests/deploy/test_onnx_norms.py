@@ -114,3 +114,20 @@ def test_a_network_runs_as_before_after_its_export():
         raise RuntimeError('inside')
     torch.testing.assert_close(network(x), before, rtol=0, atol=0)
     assert not any('forward' in vars(norm) for norm in network.norms)
+
+
+@pytest.mark.parametrize('pair', [('IN', 'LN'), ('LN', 'BN'), ('BN', 'GN'), ('GN', 'LN')])
+def test_openvino_gives_samples_of_a_batch_in_int8_what_it_gives_each_alone(pair, tmp_path):
+    """It reuses memory of small maps that are reshaped; the moments here are not, or not so."""
+    pytest.importorskip('openvino')
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 8, 3), nn.ReLU()]
+    for _ in range(3):
+        layers += [nn.Conv2d(8, 8, 3, padding=1), mixed(*pair), nn.ReLU()]
+    network = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+    samples = [torch.randn(1, 3, 12, 12) * (1 + i / 4) + i / 8 for i in range(8)]
+    options = dict(precision='int8', calibration=samples)
+    export_openvino(network, torch.randn(2, 3, 12, 12), tmp_path / 'model.xml', **options)
+    program = OpenVinoProgram(tmp_path / 'model.xml')
+    alone = torch.cat([program(x) for x in samples])
+    torch.testing.assert_close(program(torch.cat(samples)), alone, rtol=0, atol=1e-5)

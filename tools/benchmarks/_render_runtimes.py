@@ -60,7 +60,7 @@ def _networks(timings: Timings) -> Iterator[str]:
         ratios = {row['competitor']: against_its_own(row) for row in rows}
         for key, runtime in RUNTIMES.items():
             names = [f'{norm} [{key}]' if key else norm for norm in NETWORKS]
-            if names[0] in ratios:
+            if ratios.get(names[0]):  # version 0.1 had no such ratio in other runtimes
                 lines.append([name, runtime, *(ratios.get(norm) for norm in names)])
     yield (
         f'{own["cpu"]}, {own["threads"]} threads, torch {own["torch"]}, ssn_mm {own["ssn_mm"]}, '
