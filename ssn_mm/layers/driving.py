@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from ..ops.normalizers import world_size
 from ..ops.sparsestmax import sparsestmax
 from ..ops.tracing import is_readable, is_traced
+from .keeping import fill_all, keep_after_step
 from .selection import Selection, restore_vertices
 from .selector_norm import SelectorNorm
 from .sharded import copy_whole, is_sharded, spread_like, stack_whole
@@ -45,10 +46,15 @@ def set_radius(model: nn.Module, radius: float) -> None:
     """
     if not 0 <= radius < float('inf'):
         raise ValueError(f'radius must be a finite number >= 0, got {radius}')
+    wide = []
     for layer in _all_ssn(model):
         own = layer.own_tensor('radius')
-        own.fill_(_not_below(radius, own.dtype))
         layer.selection.has_radius = True
+        if own.dtype.itemsize > 2:
+            wide.append(own)
+        else:
+            own.fill_(_not_below(radius, own.dtype))
+    fill_all(wide, radius)
 
 
 def _all_ssn(model: nn.Module) -> Iterator[SSN]:
@@ -73,8 +79,6 @@ def _all_ssn(model: nn.Module) -> Iterator[SSN]:
 
 def _not_below(radius: float, dtype: torch.dtype) -> float:
     """The radius in half precision, rounded up, since a row is one-hot from r_c on alone."""
-    if dtype.itemsize > 2:
-        return radius
     rounded = torch.tensor(radius, dtype=dtype)
     above = torch.tensor(torch.inf, dtype=dtype)
     return (torch.nextafter(rounded, above) if rounded < radius else rounded).item()
@@ -102,7 +106,7 @@ def keep_selected(model: nn.Module) -> None:
         ValueError: FSDP1 has flattened the logits.
     """
     by_size = defaultdict(list)
-    for layer in _all_ssn(model):
+    for layer in keep_after_step(_all_ssn(model)):
         z = layer.own_tensor('ratio_logits')
         if not z.is_meta:
             by_size[(type(z), z.shape, z.dtype, z.device)].append((layer, z))

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .sharded import is_sharded
 
@@ -27,6 +27,7 @@ class Selection:
             and this is known.
         under_way: What a group of layers on a GPU has selected, on its way to the CPU, and the
             event of its arrival; the first layer of the group holds it.
+        columns: Where ``kept`` has its ones, see :meth:`note_step`, where this is known.
         step: What the last step found out that may hold for the next one, see :mod:`.known_step`.
         has_radius: Whether somebody sets the layer's radius.
     """
@@ -35,6 +36,7 @@ class Selection:
     kept: tuple[Tensor, int, int, Tensor] | None = None
     names: tuple[str, str] | None = None
     under_way: tuple[Tensor, torch.cuda.Event] | None = None
+    columns: tuple[int, int] | None = None
     step: Any = None
 
     def __init__(self, has_radius: bool = False) -> None:
@@ -45,7 +47,7 @@ class Selection:
 
     def forget(self) -> None:
         """Forgets all that is known of the logits, since others have come."""
-        self.ran = self.kept = self.names = self.under_way = None
+        self.ran = self.kept = self.names = self.under_way = self.columns = None
 
     def known(self, logits: Tensor) -> tuple[str, str] | None:
         """The normalizers that were selected; None if unknown, or if logits were written to."""
@@ -91,7 +93,28 @@ class Selection:
     def note_kept(self, logits: Tensor, vertices: Tensor) -> None:
         """Notes what ``keep_selected``, or loading, has left: vertices (2, K), 0 in other rows."""
         self.kept = (logits, _version(logits), _address(logits), vertices)
-        self.ran = None
+        self.ran = self.columns = None
+
+    def note_step(
+        self, logits: nn.Parameter, columns: tuple[int, int], normalizers: Sequence[str]
+    ) -> None:
+        """Notes what was kept after a step with plain logits on the CPU, and what that selects.
+
+        Args:
+            logits: The layer's.
+            columns: Where its two rows have their 1; -1 where a row competes.
+            normalizers: The layer's.
+        """
+        kept, (mean, var) = self.kept, columns
+        if kept is None or kept[0] is not logits or self.columns != columns:
+            choices = torch.arange(len(normalizers)).expand(2, -1)
+            vertices = (choices == torch.tensor(columns)[:, None]).to(logits)
+            self.columns = columns
+            self.names = (normalizers[mean], normalizers[var]) if min(columns) >= 0 else None
+        else:
+            vertices = kept[3]
+        self.kept = (logits, logits._version, logits.data_ptr(), vertices)
+        self.ran = self.under_way = None
 
     def note_names(self, names: tuple[str, str] | None) -> None:
         """Notes which normalizers ``kept`` selects; None where a row still competes."""

@@ -108,10 +108,27 @@ def mixed_norm_kernel(x: Tensor) -> Callable[..., Tensor] | None:
     Raises:
         RuntimeError: The backend that is named is not for this machine.
     """
+    own = kernels_for_all(x)
+    return None if own is None else own.mixed_norm
+
+
+def kernels_for_all(t: Tensor) -> Backend | None:
+    """The backend that may have kernels of its own for what PyTorch does in several operators.
+
+    Args:
+        t: A tensor like those that they would take, with elements.
+
+    Returns:
+        None where PyTorch's operators serve: on other devices, where another backend is named, and
+        where something records the call.
+
+    Raises:
+        RuntimeError: The backend that is named is not for this machine.
+    """
     name = get_backend()
-    if name not in ('', 'cpp') or not x.is_cpu or x.dtype not in _DTYPES or is_traced(x):
+    if name not in ('', 'cpp') or not t.is_cpu or t.dtype not in _DTYPES or is_traced(t):
         return None
-    return load_kernels(name, x).mixed_norm
+    return load_kernels(name, t)
 
 
 @cache

@@ -43,6 +43,10 @@ class Backend:
             (..., K) and a radius of one number or (..., 1); None without one.
         mixed_norm: What ``MixedNorm`` computes for inference in one call, see ``cpp.mixed_norm``;
             None where PyTorch's operators serve.
+        keep_selected: What ``layers.keep_selected`` does with all layers in one call, see
+            ``cpp.keep_selected``; None without one.
+        fill: ``(tensors, value)`` → None; sets all elements to ``value`` in one call; None without
+            one.
     """
 
     devices: tuple[str, ...]
@@ -61,6 +65,8 @@ class Backend:
     switch_norm: Callable[..., Any] | None = None
     sparsestmax: Callable[..., Any] | None = None
     mixed_norm: Callable[..., Any] | None = None
+    keep_selected: Callable[..., Any] | None = None
+    fill: Callable[..., Any] | None = None
 
     def why_not_for(self, device: torch.device, dtype: torch.dtype) -> str:
         """What keeps the kernels from such maps: what they declare, else :attr:`why_not`."""

@@ -29,6 +29,7 @@ from ...norm import Logits, Norm, PerChannel
 from ...projection import RADIUS_SLACK, TIE_DISTANCE
 from ...running_stats import Update, update_running
 from ..record import FLOATS, Backend
+from .keep_selected import fill, keep_selected
 
 _FLAGS = [
     '-O3',
@@ -283,4 +284,6 @@ BACKEND = Backend(
     switch_norm=switch_norm,
     sparsestmax=sparsestmax,
     mixed_norm=mixed_norm,
+    keep_selected=keep_selected,
+    fill=fill,
 )

@@ -12,11 +12,11 @@
 #include <iterator>
 #include <string_view>
 
+#include "keep_selected.h"
 #include "switch_norm.h"
 
 namespace {
 
-using at::Tensor;
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 using Maybe = std::optional<Tensor>;
@@ -347,4 +347,7 @@ TORCH_LIBRARY(ssn_mm_cpp, m) {
       "bool relu, bool inplace) -> Tensor(a!)",
       &mixed_norm);
   m.def("sparsestmax(Tensor z, Tensor radius) -> Tensor", &sparsestmax);
+  m.def("keep_selected(Tensor(a!)[] logits, Tensor[] radii, Tensor[] ratios) -> int[]",
+        &keep_selected);
+  m.def("fill(Tensor(a!)[] tensors, float value) -> ()", &fill);
 }
