@@ -48,7 +48,7 @@ def append(file):
 
 def test_whatever_a_training_executes_is_part_of_the_code(package):
     kernels = [f for f in (package / 'ops/backends/cpp').iterdir() if f.suffix in ('.cpp', '.h')]
-    assert len(kernels) == 6
+    assert {'torch_ops.cpp', 'switch_norm.cpp', 'maps.h'} < {file.name for file in kernels}
     for file in (*kernels, package / 'ops/backends/triton/kernels.py', package / 'files.py'):
         assert changed(Config(), lambda file=file: append(file)) == {'code'}, file
     (package / 'ops/backends/cpp/more.cu').touch()

@@ -144,7 +144,7 @@ def checkpoint(demo: str, selection: str, folder: Path) -> Path:
         if options:
             command += ['--cfg-options', *(f'{key}={value}' for key, value in options.items())]
         subprocess.run([str(part) for part in command], check=True)
-        last = Path((work_dir / 'last_checkpoint').read_text())
+        last = Path((work_dir / 'last_checkpoint').read_text('utf-8'))
         last.replace(file)
     return file
 
