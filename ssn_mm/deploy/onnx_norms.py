@@ -86,17 +86,15 @@ def _write(
     sizes = (num_features, num_groups)
     writer = _Writer(x, (running_mean, running_var), eps, sizes, correction)
     if means == variances and len(means) == 1 and means != ['BN'] and not correction:
-        y = writer.normalized(means[0], weight, bias)
-    else:
-        y = writer.mixed(means, variances, weight, bias, scales)
-    return writer.narrow(y)
+        return writer.normalized(means[0], weight, bias)
+    return writer.mixed(means, variances, weight, bias, scales)
 
 
 class _Writer:
     """Writes the operators of one norm.
 
     Args:
-        x: The map, (N, C, *spatial).
+        x: The map, (N, C, *spatial), of float32, in which norms of every file compute.
         running: BN's mean and variance, (C,).
         eps: ε, added to the variance.
         sizes: Numbers of channels and of GN's groups.
@@ -110,28 +108,18 @@ class _Writer:
         self.eps, self.correction = eps, correction
         self.channels, self.num_groups = sizes
         self.spatial = list(range(2, len(x.shape)))
-        self.given = x.dtype
-        self.wide = x.dtype if x.dtype.name == 'DOUBLE' else type(x.dtype).FLOAT
-        self.x = x if self.wide == x.dtype else self.op.Cast(x, to=self.wide)
+        self.x = x
         self.running = [t if t is None else self.on_map(t) for t in running]
-
-    def narrow(self, y):
-        """The result in the type of the input; statistics of half precision are of float32."""
-        return y if self.wide == self.given else self.op.Cast(y, to=self.given)
-
-    def wide_vector(self, t):
-        return self.op.Cast(t, to=self.wide) if t.dtype != self.wide else t
 
     def on_map(self, t):
         """Numbers (C,) as (C, 1, 1), which fit a map."""
-        shape = self.ints([self.channels, *(1 for _ in self.spatial)])
-        return self.op.Reshape(self.wide_vector(t), shape)
+        return self.op.Reshape(t, self.ints([self.channels, *(1 for _ in self.spatial)]))
 
     def ints(self, values: Sequence[int]):
         return self.op.Constant(value_ints=list(values))
 
     def number(self, value: float):
-        return self.op.CastLike(self.op.Constant(value_float=value), self.x)
+        return self.op.Constant(value_float=value)
 
     def normalized(self, name: str, weight, bias):
         """IN, LN or GN of both mean and variance, as one kernel of a runtime that has it."""
@@ -139,8 +127,7 @@ class _Writer:
         if name == 'IN':
             if weight is None:
                 weight, bias = self.constant(1.0, self.channels), self.constant(0.0, self.channels)
-            own = (self.wide_vector(weight), self.wide_vector(bias))
-            return op.InstanceNormalization(self.x, *own, epsilon=self.eps)
+            return op.InstanceNormalization(self.x, weight, bias, epsilon=self.eps)
         if name == 'LN':  # OpenVINO makes one kernel of these
             axes = self.ints([1, *self.spatial])
             centred = op.Sub(self.x, op.ReduceMean(self.x, axes))
@@ -226,4 +213,4 @@ class _Writer:
         return op.Div(area, op.Max(op.Sub(area, one), one))
 
     def constant(self, value: float, count: int):
-        return self.op.CastLike(self.op.Constant(value_floats=[value] * count), self.x)
+        return self.op.Constant(value_floats=[value] * count)

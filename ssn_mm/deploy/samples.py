@@ -73,7 +73,7 @@ def calibration_samples(cfg: Config, model: Any, count: int) -> list[Tensor]:
     if not nodes:
         raise ValueError(
             'the config has no train_dataloader, whose samples int8 is calibrated with; set one, '
-            'or give ssn_mm.deploy.quantize_onnx samples of your own'
+            'or give ssn_mm.deploy.export_onnx samples of your own as its calibration'
         )
     pipeline, found = dataset_of_tests(cfg)['pipeline'], []
     for node in nodes:
