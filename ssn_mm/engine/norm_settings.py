@@ -16,15 +16,15 @@ from mmengine.model import BaseModule
 from mmengine.runner import Runner
 from torch import nn
 
-from ..layers import SwitchNorm, switch_norms
+from ..layers import SSN, SwitchNorm, switch_norms
 from ..patches.mmaction import SELF_RELIANT
 
 
 def extend_to_switch_norms(runner: Runner, model: nn.Module) -> None:
     """Applies a training's settings for batch norms to SSN and SN; ``RatiosHook`` calls it.
 
-    ``sync_bn`` synchronises their BN. A warning tells of an optimizer without the rules for ratio
-    logits and norms.
+    ``sync_bn`` synchronises their BN. A warning tells of an optimizer without the rules for SSN's
+    ratio logits and for norms.
 
     Raises:
         ValueError: ``norm_eval=True`` on a network whose own ``train`` alone knows of it.
@@ -54,10 +54,13 @@ def _check_norm_eval(model: nn.Module) -> None:
 
 
 def _check_optimizer(optim_wrapper: Any, layers: Iterable[SwitchNorm]) -> None:
+    if getattr(optim_wrapper, 'has_ratio_rules', False):
+        return
     groups = optim_wrapper.param_groups
     if isinstance(groups, dict):  # there are several optimizers
         groups = chain.from_iterable(groups.values())
-    logits = {id(layer.ratio_logits) for layer in layers}
+    # those of SN and of other selectors are to learn as other parameters do
+    logits = {id(layer.ratio_logits) for layer in layers if isinstance(layer, SSN)}
     for group in groups:
         params = {id(param) for param in group['params']}
         if params & logits and (params - logits or group.get('weight_decay')):

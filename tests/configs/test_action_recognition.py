@@ -62,7 +62,7 @@ def test_every_leaf_builds_with_its_norm_in_all_53_layers_and_the_papers_groups(
     assert sum(name.endswith('ratio_logits') for _, name in seen) == 53 * ('s' in norm)
     for group, name in seen:
         ratio = name.endswith('ratio_logits')
-        expected = (rate * 0.1, 0.0) if ratio else (rate, 1e-4)
+        expected = (rate * 0.1, 0.0) if ratio and norm != 'sn' else (rate, 1e-4)
         assert (group['lr'], group['weight_decay']) == pytest.approx(expected), name
         assert group['momentum'] == 0.9
     assert cfg.train_dataloader.batch_size == videos

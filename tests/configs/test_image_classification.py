@@ -73,7 +73,7 @@ def test_every_leaf_builds_with_its_norm_and_the_papers_parameter_groups(path):
     assert len(seen) == len(names)
     for group, name in seen:
         ratio = name.endswith('ratio_logits')
-        expected = (rate * 0.1, 0.0) if ratio else (rate, 1e-4)
+        expected = (rate * 0.1, 0.0) if ratio and norm == 'ssn' else (rate, 1e-4)
         assert (group['lr'], group['weight_decay']) == pytest.approx(expected), name
         assert group['momentum'] == 0.9
     assert cfg.train_dataloader.batch_size == images

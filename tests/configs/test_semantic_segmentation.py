@@ -109,7 +109,7 @@ def test_parameter_groups_are_the_papers(built, path, norm, settings):
     for group in runner.optim_wrapper.optimizer.param_groups:
         for param in group['params']:
             ratio = 'ratio_logits' in names[id(param)]
-            expected = (lr * 0.1, 0.0) if ratio else (lr, 1e-4)
+            expected = (lr * 0.1, 0.0) if ratio and norm == 'ssn' else (lr, 1e-4)
             initial = group.get('initial_lr', group['lr'])
             assert (initial, group['weight_decay']) == pytest.approx(expected)
             seen += 1

@@ -116,7 +116,11 @@ def test_an_optimizer_without_the_rules_for_ratio_logits_is_warned_of_once(tmp_p
         place = tmp_path / str(number)
         _, log = run(place, Net(), (), paramwise, 'DefaultOptimWrapperConstructor')
         assert log.count(ADVICE) == 1
-    assert ADVICE not in run(tmp_path / 'ours', Net(), (), dict(norm_decay_mult=0.0))[1]
+    for number, paramwise in enumerate((dict(norm_decay_mult=0.0), dict(ratio_decay_mult=1.0))):
+        assert ADVICE not in run(tmp_path / f'ours{number}', Net(), (), paramwise)[1]
+    place = tmp_path / 'sn'
+    log = run(place, Net('SN'), (), constructor='DefaultOptimWrapperConstructor')[1]
+    assert ADVICE not in log  # whose authors have no rules
 
 
 class Plain(nn.Module):

@@ -8,39 +8,44 @@ from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS
 from torch import Tensor, nn
 
-from ...layers import SwitchNorm, switch_norms
+from ...layers import SSN, SwitchNorm, switch_norms
+
+# Sec. 4.1 and the authors' code, which clips the norm of these gradients to 1
+SPARSESTMAX_RULES = dict(ratio_lr_mult=0.1, ratio_decay_mult=0.0, ratio_max_norm=1.0)
+# SN's authors have no rule for them, nor have those of other selectors
+OTHER_RULES = dict(ratio_lr_mult=1.0, ratio_decay_mult=1.0, ratio_max_norm=None)
 
 
 class SSNOptimWrapperConstructor(DefaultOptimWrapperConstructor):
-    """mmengine's default constructor, or another, with the paper's rules for ratio logits.
+    """mmengine's default constructor, or another, with the authors' rules for ratio logits.
 
-    Ratio logits learn at a tenth of the rate that their layer has, without weight decay
+    Ratio logits of SSN learn at a tenth of the rate that their layer has, without weight decay
     (Sec. 4.1), and their gradients are clipped on their own: ``clip_grad`` neither counts nor
-    touches them. To the other constructor SSN and SN are norms, for ``norm_decay_mult`` and the
-    bias rules too. Parameters with equal options are one group, which keeps the optimizer fast.
+    touches them. Those of SN, and of SSN with another selector than SparsestMax, learn as any
+    other parameter of their layer does, as in SN's authors' code. A rule that is given holds for
+    all. To the other constructor SSN and SN are norms, for ``norm_decay_mult`` and the bias rules
+    too. Parameters with equal options are one group, which keeps the optimizer fast.
 
     Args:
         optim_wrapper_cfg: The optimizer wrapper, as mmengine's default constructor takes it.
         paramwise_cfg: Options of the other constructor (``custom_keys``, ``norm_decay_mult``, ...)
-            and three of this one: ``base``, the name of the other constructor, such as
-            'TSMOptimWrapperConstructor'; ``ratio_lr_mult`` (0.1), the learning rate of ratio
-            logits relative to that of their layer; ``ratio_max_norm`` (1.0), the largest norm of
-            all ratio logits' gradients together, None for no clipping.
+            and four of this one: ``base``, the name of the other constructor, such as
+            'TSMOptimWrapperConstructor'; ``ratio_lr_mult``, the learning rate of ratio logits
+            relative to that of their layer (SSN 0.1, others 1); ``ratio_decay_mult``, the same for
+            the weight decay (SSN 0, others 1); ``ratio_max_norm``, the largest norm of all ratio
+            logits' gradients together, None for no clipping of their own (SSN 1.0, others None).
 
     Raises:
-        ValueError: One of the two numbers is not positive; or ``fc_lr5``, which TSM's constructor
-            alone reads, is given to the default one.
+        ValueError: ``ratio_lr_mult`` or ``ratio_max_norm`` is not positive, ``ratio_decay_mult``
+            is negative; or ``fc_lr5``, which TSM's constructor alone reads, is given to the
+            default one.
     """
 
     def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None) -> None:
         options = dict(paramwise_cfg or {})
         base = options.pop('base', 'DefaultOptimWrapperConstructor')
-        self.ratio_lr_mult = options.pop('ratio_lr_mult', 0.1)
-        self.ratio_max_norm = options.pop('ratio_max_norm', 1.0)
-        if not self.ratio_lr_mult > 0:
-            raise ValueError(f'ratio_lr_mult must be a number > 0, got {self.ratio_lr_mult}')
-        if self.ratio_max_norm is not None and not self.ratio_max_norm > 0:
-            raise ValueError(f'ratio_max_norm must be > 0 or None, got {self.ratio_max_norm}')
+        self.given = {name: options.pop(name) for name in OTHER_RULES if name in options}
+        _check_rules(SPARSESTMAX_RULES | self.given)
         if 'fc_lr5' in options and base == 'DefaultOptimWrapperConstructor':
             raise ValueError(
                 f'paramwise_cfg has fc_lr5={options["fc_lr5"]}, which has no effect: add '
@@ -62,25 +67,44 @@ class SSNOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         else:
             with _counted_as_group_norms(layers):
                 self.base.add_params(found, module, *args, **kwargs)
-        params.extend(_merge(self._ratios_apart(found, {id(m.ratio_logits) for m in layers})))
+        rules = {id(layer.ratio_logits): self._rules(layer) for layer in layers}
+        params.extend(_merge(self._one_by_one(found, rules)))
 
-    def _ratios_apart(self, groups: list[dict], logits: set[int]) -> Iterator[dict]:
+    def _rules(self, layer: SwitchNorm) -> dict:
+        return (SPARSESTMAX_RULES if isinstance(layer, SSN) else OTHER_RULES) | self.given
+
+    def _one_by_one(self, groups: list[dict], rules: dict[int, dict]) -> Iterator[dict]:
+        """Each parameter with the options of its group, and the rules for ratio logits."""
         for group in groups:
-            given = group['params']
-            ours = [p for p in given if id(p) in logits]
-            others = [p for p in given if id(p) not in logits]
-            if others:
-                yield group | dict(params=others)
-            if ours:
-                lr = group.get('lr', self.base_lr) * self.ratio_lr_mult
-                yield group | dict(params=ours, lr=lr, weight_decay=0.0)
+            for param in group['params']:
+                own, rule = group | dict(params=[param]), rules.get(id(param), OTHER_RULES)
+                if rule['ratio_lr_mult'] != 1:
+                    own['lr'] = group.get('lr', self.base_lr) * rule['ratio_lr_mult']
+                if rule['ratio_decay_mult'] != 1:
+                    decay = group.get('weight_decay', self.base_wd) or 0.0
+                    own['weight_decay'] = decay * rule['ratio_decay_mult']
+                yield own
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
         optim_wrapper = super().__call__(model)
-        ratio_logits = [layer.ratio_logits for _, layer in switch_norms(model)]
-        if ratio_logits and self.ratio_max_norm is not None:
-            _clip_apart(optim_wrapper, ratio_logits, self.ratio_max_norm)
+        optim_wrapper.has_ratio_rules = True  # the hooks warn of wrappers without
+        limits = {
+            layer.ratio_logits: self._rules(layer)['ratio_max_norm']
+            for _, layer in switch_norms(model)
+        }
+        apart = [logits for logits, limit in limits.items() if limit is not None]
+        if apart:  # which have one limit: SparsestMax's, or the one that is given
+            _clip_apart(optim_wrapper, apart, limits[apart[0]])
         return optim_wrapper
+
+
+def _check_rules(rules: dict) -> None:
+    if not rules['ratio_lr_mult'] > 0:
+        raise ValueError(f'ratio_lr_mult must be a number > 0, got {rules["ratio_lr_mult"]}')
+    if not rules['ratio_decay_mult'] >= 0:
+        raise ValueError(f'ratio_decay_mult must be a number >= 0, got {rules["ratio_decay_mult"]}')
+    if rules['ratio_max_norm'] is not None and not rules['ratio_max_norm'] > 0:
+        raise ValueError(f'ratio_max_norm must be > 0 or None, got {rules["ratio_max_norm"]}')
 
 
 @contextmanager

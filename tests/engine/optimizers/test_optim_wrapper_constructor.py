@@ -1,3 +1,5 @@
+from functools import partial
+
 import pytest
 import torch
 from mmengine.optim import build_optim_wrapper
@@ -31,15 +33,56 @@ def options(model, wrapper):
     }
 
 
-@pytest.mark.parametrize('norm', [SSN, SN])
-def test_ratio_logits_get_a_tenth_of_the_rate_and_no_decay(norm):
-    model = network(norm)
+def test_ssns_ratio_logits_get_a_tenth_of_the_rate_and_no_decay():
+    model = network()
     wrapper = build(model)
     found = options(model, wrapper)
     assert len(found) == len(list(model.parameters()))
     for name, (lr, decay) in found.items():
         assert (lr, decay) == ((0.01, 0) if 'ratio_logits' in name else (0.1, 1e-4)), name
     assert len(wrapper.optimizer.param_groups) == 2
+
+
+@pytest.mark.parametrize('selector', [None, 'softmax', 'sparsemax', 'gumbel', 'softmax+entropy'])
+def test_ratio_logits_of_sn_and_of_other_selectors_are_as_any_other_parameter(selector):
+    model = network(SN if selector is None else partial(SSN, selector=selector))
+    wrapper = build(model, clip_grad=dict(max_norm=5.0))
+    assert all(own == (0.1, 1e-4) for own in options(model, wrapper).values())
+    assert len(wrapper.optimizer.param_groups) == 1
+    without = options(model, build(model, dict(norm_decay_mult=0.0)))
+    assert without['1.ratio_logits'] == without['1.weight'] == (0.1, 0)
+    fill_gradients(model, 100.0)
+    wrapper.step()  # one norm, of all gradients
+    total = sum(p.grad.square().sum() for p in model.parameters()).sqrt()
+    assert total.item() == pytest.approx(5.0, rel=1e-4)
+    assert model[1].ratio_logits.grad.unique().numel() == 1
+    assert model[1].ratio_logits.grad[0, 0] == model[0].weight.grad.flatten()[0]
+
+
+def test_rules_that_are_given_hold_for_sn_and_ssn():
+    model = nn.Sequential(network(SN), network(SSN))
+    rules = dict(ratio_lr_mult=0.5, ratio_decay_mult=2.0, ratio_max_norm=3.0)
+    wrapper = build(model, rules)
+    found = options(model, wrapper)
+    for name in ('0.1.ratio_logits', '1.4.ratio_logits'):
+        assert found[name] == (0.05, 2e-4)
+    fill_gradients(model, 100.0)
+    wrapper.step()
+    logits = [p.grad for name, p in model.named_parameters() if 'ratio' in name]
+    assert torch.cat([grad.flatten() for grad in logits]).norm().item() == pytest.approx(3.0)
+    assert model[0][0].weight.grad.flatten()[0] == 100
+
+
+def test_a_network_of_both_has_the_rules_of_each():
+    model = nn.Sequential(network(SN), network(SSN))
+    wrapper = build(model)
+    found = options(model, wrapper)
+    assert found['0.1.ratio_logits'] == (0.1, 1e-4)
+    assert found['1.1.ratio_logits'] == (0.01, 0)
+    fill_gradients(model, 100.0)
+    wrapper.step()
+    assert model[0][1].ratio_logits.grad[0, 0] == 100
+    assert model[1][1].ratio_logits.grad[0, 0] < 1
 
 
 def test_norm_rules_of_the_default_constructor_reach_ssn():
@@ -137,7 +180,7 @@ def test_tsms_groups_are_those_of_a_batch_norm_network_beside_the_ratio_logits(n
     assert plain['cls_head.fc_cls.bias'] == ((1.0, 0) if fc_lr5 else (0.2, 0))
     ratios = {name: ours.pop(name) for name in list(ours) if 'ratio_logits' in name}
     assert ours == plain
-    assert list(ratios.values()) == [(0.01, 0)] * 20
+    assert list(ratios.values()) == [(0.01 if norm == 'SSN' else 0.1, 0)] * 20
 
 
 def test_fc_lr5_without_tsms_constructor_is_refused():
@@ -177,7 +220,9 @@ def test_layers_are_ssn_again_when_a_constructor_raises():
     assert type(model[1]) is SSN
 
 
-@pytest.mark.parametrize('paramwise', [dict(ratio_lr_mult=0), dict(ratio_max_norm=-1)])
+@pytest.mark.parametrize(
+    'paramwise', [dict(ratio_lr_mult=0), dict(ratio_decay_mult=-2), dict(ratio_max_norm=-1)]
+)
 def test_options_that_are_no_positive_number_are_refused(paramwise):
     with pytest.raises(ValueError, match=f'got {next(iter(paramwise.values()))}'):
         build(network(), paramwise)
