@@ -10,7 +10,9 @@ from typing import Any
 
 from mmengine.fileio import register_backend
 from mmengine.registry import (
+    DATASETS,
     HOOKS,
+    METRICS,
     MODELS,
     OPTIM_WRAPPER_CONSTRUCTORS,
     OPTIM_WRAPPERS,
@@ -36,7 +38,12 @@ PLACES = {
         'PreciseStatsHook': 'engine.hooks.precise_stats_hook',
         'FiniteCheckHook': 'engine.hooks.finite_check_hook',
     },
-    MODELS: dict.fromkeys(('AuthorsResNet', 'PublishedResNet'), 'weights.authors'),
+    MODELS: {
+        **dict.fromkeys(('AuthorsResNet', 'PublishedResNet'), 'weights.authors'),
+        'EfficientNetLite0': 'weights.efficientnet_lite0',
+    },
+    DATASETS: {'SolarCells': 'datasets.solar_cells'},
+    METRICS: {'TwoClassMetric': 'engine.two_class_metric'},
     OPTIM_WRAPPERS: {'CPUAmpOptimWrapper': 'engine.optimizers.cpu_amp_optim_wrapper'},
     OPTIM_WRAPPER_CONSTRUCTORS: {
         'SSNOptimWrapperConstructor': 'engine.optimizers.optim_wrapper_constructor'

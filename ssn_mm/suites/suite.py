@@ -11,6 +11,7 @@
     variants = {'32': {}, '8': {'train_dataloader.batch_size': 8}}  # overrides, by name
     variant = 'images a batch'  # what these names are
     options = {'train_cfg.max_epochs': 5}  # overrides of every run
+    splits = ['train_dataloader.dataset.split']  # overrides whose value is the seed
     norms = ['GN+WS', 'DyT']  # contestants beside the configs, or 'all'
     norm_base = 'BN'  # the label whose config they inherit
     norm_options = dict(num_groups=8)  # for those contestants that have such options
@@ -37,7 +38,7 @@ from .norms import chosen_norms, norm_overrides
 KINDS: dict[str, Any] = dict(
     title=str, configs=dict, seeds=list, metrics=list, variants=dict, variant=str, options=dict
 )
-KINDS |= dict(rule=str, after=dict, test=list, paper=dict, twin=str)
+KINDS |= dict(rule=str, after=dict, test=list, paper=dict, twin=str, splits=list)
 KINDS |= dict(norms=(list, str), norm_base=str, norm_options=dict)
 NEEDED = ('title', 'configs', 'seeds', 'metrics')
 RULES = ('greater', 'less')  # as mmengine's CheckpointHook calls them
@@ -191,7 +192,7 @@ def _grid(stated: Mapping[str, Any], folder: Path) -> Iterator[Run]:
         about = stated_config if isinstance(stated_config, dict) else dict(config=stated_config)
         config = (folder / about['config'].replace('{variant}', str(variant))).resolve()
         options = {**stated.get('options', {}), **own, **about.get('options', {})}
-        options['randomness.seed'] = seed
+        options |= dict.fromkeys(['randomness.seed', *stated.get('splits', [])], seed)
         norm = about.get('norm', '')
         if norm and (label, variant) not in known:
             cfg = read_config(config, options)

@@ -51,7 +51,7 @@ def trained(request, tmp_path_factory, train_in_turn):
 
 def test_there_is_a_demo_for_every_task_and_norm():
     names = {f'{task}_{norm}_digits' for task in (*TASKS, 'i3d') for norm in NORMS}
-    assert {path.stem for path in DEMO.glob('[!_]*.py')} == names
+    assert {path.stem for path in DEMO.glob('[!_]*_digits.py')} == names
 
 
 def test_every_demo_trains_and_validates_and_ssn_alone_selects(trained):

@@ -30,6 +30,13 @@ def test_a_wrong_suite_is_refused(suite, changes, message):
         suite(**changes)
 
 
+def test_overrides_that_are_splits_have_the_seed_as_value(suite):
+    runs = suite(splits=['base', 'more'], seeds=[0, 3]).runs
+    assert {(run.seed, run.options['base'], run.options['more']) for run in runs} == {
+        (0, 0, 0), (3, 3, 3)
+    }  # fmt: skip
+
+
 def test_a_missing_suite_is_told(tmp_path):
     with pytest.raises(FileNotFoundError, match='configs/suites'):
         read_suite(tmp_path / 'none.py')

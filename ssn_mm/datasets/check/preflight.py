@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...commands import command, pip_install, quoted
+from ..missing import DatasetMissingError
 from ..nested import datasets_of, type_name
 
 
@@ -111,10 +112,6 @@ list of ann_file    a line `FILE LABEL` a video, FILE relative to that folder"""
 )
 
 
-class DatasetMissingError(FileNotFoundError):
-    """A dataset that a config needs is not on disk."""
-
-
 def check_datasets(cfg, loaders: tuple[str, ...] = ('train', 'val')) -> None:
     """Checks that the folders and lists a config's datasets read are there and not empty.
 
@@ -131,6 +128,11 @@ def check_datasets(cfg, loaders: tuple[str, ...] = ('train', 'val')) -> None:
     """
     missing: dict[tuple[Source, str], set[str]] = {}
     for dataset in [node for name in loaders for node in datasets_of(cfg, name)]:
+        if type_name(dataset) == 'SolarCells':
+            from ..solar_cells import find_cells
+
+            find_cells(dataset.get('data_root', ''))
+            continue
         if not {'data_root', 'data_prefix', 'ann_file'} & dataset.keys():
             continue
         paths = _paths(dataset)

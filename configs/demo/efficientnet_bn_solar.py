@@ -1,0 +1,1 @@
+_base_ = './_efficientnet_solar_.py'

@@ -1,0 +1,3 @@
+_base_ = './_efficientnet_solar_.py'
+model = dict(backbone=dict(convert_norms=dict(to='SSN', start='kept')))
+custom_hooks = [dict(type='SSNRadiusHook', let_go=0.1)]
