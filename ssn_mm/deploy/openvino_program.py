@@ -5,6 +5,7 @@ import re
 import tempfile
 import zlib
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ class OpenVinoProgram:
     def __init__(
         self, source: str | Path | tuple[bytes, bytes], threads: int | None = None
     ) -> None:
-        core = _import().Core()
+        core = openvino_core()
         name = 'the program' if isinstance(source, tuple) else str(source)
         xml, weights = source if isinstance(source, tuple) else _read(source)
         try:
@@ -102,7 +103,7 @@ def as_openvino(onnx: bytes, meta: Mapping[str, Any]) -> tuple[bytes, bytes]:
     """
     openvino = _import()
     try:
-        model = openvino.Core().read_model(onnx)
+        model = openvino_core().read_model(onnx)
     except RuntimeError as error:
         raise ValueError(
             f'OpenVINO cannot run the network: {_why(error)}; nothing is written'
@@ -137,7 +138,7 @@ def require_openvino(precision: str = 'float32') -> None:
 def computes_in(precision: str) -> str:
     """The precision that OpenVINO computes in on this processor, for that of a file."""
     names = dict(float16='FP16', bfloat16='BF16')
-    able = _import().Core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
+    able = openvino_core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
     return precision if names.get(precision, 'FP32') in able else 'float32'
 
 
@@ -150,7 +151,25 @@ def _why(error: RuntimeError) -> str:
 
 
 def _processor() -> str:
-    return _import().Core().get_property('CPU', 'FULL_DEVICE_NAME').strip()
+    return openvino_core().get_property('CPU', 'FULL_DEVICE_NAME').strip()
+
+
+def openvino_core() -> Any:
+    """OpenVINO's ``Core``, one for as long as the process runs.
+
+    Each of its processor plugins brings a stack for signal handlers, and puts back the one before
+    it when it ends. Where two end in the order in which they began, that one's memory is gone, and
+    the next signal that is handled, as that of a data loader's worker, ends the process.
+
+    Raises:
+        ImportError: openvino is not installed.
+    """
+    return _started(_import())
+
+
+@cache
+def _started(openvino: Any) -> Any:
+    return openvino.Core()
 
 
 def _import() -> Any:

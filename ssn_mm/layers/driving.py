@@ -1,7 +1,7 @@
 """What drives the selection of SSN layers: the radius, and keeping what was selected."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -33,11 +33,11 @@ def selecting_norms(model: nn.Module) -> Iterator[tuple[str, SSN | SelectorNorm]
     return ((name, m) for name, m in model.named_modules() if isinstance(m, SSN | SelectorNorm))
 
 
-def set_radius(model: nn.Module, radius: float) -> None:
+def set_radius(model: nn.Module | Iterable[SSN], radius: float) -> None:
     """Sets the radius of every SSN in ``model``.
 
     Args:
-        model: Any module, an SSN itself included.
+        model: Any module, an SSN itself included; or SSN layers, which saves looking for them.
         radius: Euclidean distance on the simplex plane, at least 0; from
             ``circumscribed_radius(K)`` on every row is one-hot.
 
@@ -57,11 +57,14 @@ def set_radius(model: nn.Module, radius: float) -> None:
     fill_all(wide, radius)
 
 
-def _all_ssn(model: nn.Module) -> Iterator[SSN]:
+def _all_ssn(model: nn.Module | Iterable[SSN]) -> Iterator[SSN]:
     """Yields every SSN in ``model`` once, in no promised order, without the names of modules.
 
     ``named_modules`` takes three times as long, in every step of a training.
     """
+    if not isinstance(model, nn.Module):
+        yield from model
+        return
     if isinstance(model, SSN):
         yield model
     found: set[nn.Module] = set()
@@ -85,7 +88,7 @@ def _not_below(radius: float, dtype: torch.dtype) -> float:
 
 
 @torch.no_grad()
-def keep_selected(model: nn.Module) -> None:
+def keep_selected(model: nn.Module | Iterable[SSN]) -> None:
     """Puts every selected row of ratios back on its vertex; call it after each optimizer step.
 
     Momentum and weight decay move logits whose gradient is 0. A row that was one-hot in the last
@@ -101,6 +104,9 @@ def keep_selected(model: nn.Module) -> None:
     way above.
 
     Layers on the meta device are passed over.
+
+    Args:
+        model: Any module, an SSN itself included; or SSN layers, which saves looking for them.
 
     Raises:
         ValueError: FSDP1 has flattened the logits.

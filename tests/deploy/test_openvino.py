@@ -1,5 +1,8 @@
 """OpenVINO runs what is written for it, as PyTorch does."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import nn
@@ -70,6 +73,24 @@ def test_wrong_inputs_and_files_are_told(written, tmp_path):
     (tmp_path / 'alone.bin').write_bytes(b'')
     with pytest.raises(ValueError, match=r'alone\.xml is not a network that OpenVINO runs'):
         OpenVinoProgram(alone)
+
+
+HANDLED = """
+import signal, sys
+from ssn_mm.deploy import OpenVinoProgram
+first, second = OpenVinoProgram(sys.argv[1]), OpenVinoProgram(sys.argv[1])
+del first
+del second
+signal.signal(signal.SIGTERM, lambda number, frame: print('handled'))
+signal.raise_signal(signal.SIGTERM)
+"""
+
+
+def test_a_process_handles_signals_after_its_programs_are_gone(written):
+    """Which OpenVINO ends by a segmentation fault where each program has a Core of its own."""
+    command = [sys.executable, '-X', 'faulthandler', '-c', HANDLED, str(written[1])]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, 'handled\n'), done.stderr
 
 
 def test_without_the_package_it_says_what_to_install(monkeypatch):

@@ -11,7 +11,8 @@ from ssn_mm.timing.neighbour import busy_neighbour
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = """
-import time
+import signal, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a job in the background ignores
 from ssn_mm.timing.neighbour import busy_neighbour
 with busy_neighbour() as process:
     print(process.pid, flush=True)

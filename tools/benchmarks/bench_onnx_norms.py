@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime
-import openvino
 import torch
 from _cases import check_positive, parse, time_cases
 from onnx import TensorProto, helper, numpy_helper
 
 from ssn_mm.cli.tool import run_tool
+from ssn_mm.deploy.openvino_program import openvino_core
 from ssn_mm.timing.rounds import Competitor
 
 LAYERS = 4  # convolutions of a network, a norm and a ReLU behind each
@@ -209,7 +209,7 @@ def run_by(runtime: str, program: bytes, x: np.ndarray) -> Callable[[], Any]:
     """A call of a program on an input, with as many threads as PyTorch has."""
     threads = torch.get_num_threads()
     if runtime == 'openvino':
-        core = openvino.Core()
+        core = openvino_core()
         options = {'INFERENCE_PRECISION_HINT': 'f32', 'INFERENCE_NUM_THREADS': str(threads)}
         return partial(core.compile_model(core.read_model(program), 'CPU', options), [x])
     options = onnxruntime.SessionOptions()

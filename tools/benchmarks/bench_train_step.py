@@ -33,6 +33,7 @@ from mmseg.structures import SegDataSample
 
 from ssn_mm.cli.tool import run_tool
 from ssn_mm.contestants import find_contestant
+from ssn_mm.layers import ssn_layers
 from ssn_mm.timing.rounds import Competitor
 
 MODELS.register_module(name='_AuthorsFormula', module=AuthorsFormula)
@@ -153,6 +154,7 @@ def training_step(
     """One step; gradients are freed at its end, so that who waits for its turn holds none."""
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9)
     held: dict[str, torch.Tensor] = {}
+    layers = [layer for _, layer in ssn_layers(model)]  # the hook holds them, too
 
     def forward() -> None:
         held['loss'], _ = model.parse_losses(model(**batch))
@@ -165,8 +167,8 @@ def training_step(
         optimizer.zero_grad()
 
     def selection() -> None:
-        ssn_mm.keep_selected(model)
-        ssn_mm.set_radius(model, radius)  # of the next step
+        ssn_mm.keep_selected(layers)
+        ssn_mm.set_radius(layers, radius)  # of the next step
 
     phases = dict(forward=forward, backward=backward, update=update, selection=selection)
     return Competitor(phases, backend=backend)

@@ -131,7 +131,7 @@ class SSNRadiusHook(RatiosHook):
         self.soft.before_iter(runner, progress)
         if self.layers:
             self.radius = self.schedule(progress)
-            set_radius(runner.model, self.radius)
+            set_radius(self.layers.values(), self.radius)
         if self.let_go is not None and runner.iter == self._iter_of_letting_go(runner):
             self._let_go(runner, data_batch)
 
@@ -178,7 +178,7 @@ class SSNRadiusHook(RatiosHook):
     ) -> None:
         """Restores selected rows; records at the interval and in the last iteration."""
         if self.layers:
-            keep_selected(runner.model)
+            keep_selected(self.layers.values())
             for hook in runner.hooks:
                 if isinstance(hook, EMAHook):
                     _restore_copy(self.layers, dict(ssn_layers(hook.ema_model.module)))
