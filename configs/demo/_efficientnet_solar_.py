@@ -22,7 +22,9 @@ model = dict(
     ),
 )
 train_dataloader = dict(batch_size=2)
-optim_wrapper = dict(optimizer=dict(_delete_=True, type='AdamW', lr=3e-4, weight_decay=0.05))
+optim_wrapper = dict(
+    optimizer=dict(_delete_=True, type='AdamW', lr=1e-4, weight_decay=0.05, fused=True)
+)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.02, end=0.2, convert_to_iter_based=True),
     dict(type='CosineAnnealingLR', T_max=2, convert_to_iter_based=True),

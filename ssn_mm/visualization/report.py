@@ -7,6 +7,7 @@ from jinja2 import Environment
 from ..files import write_atomically
 from ..suites.results import Results
 from ..suites.tables import failures, mixed, notes, tables
+from .layer_shares import plot_layer_shares
 from .picture import Picture
 from .ratio_figures import ratio_figures
 from .run_figures import run_figures
@@ -16,7 +17,8 @@ PAGE = Path(__file__).with_name('report.html.j2')
 
 def figures(results: Results) -> list[Picture]:
     """All figures that there is data for."""
-    return [*run_figures(results), *ratio_figures(results)]
+    shares = plot_layer_shares(results)
+    return [*run_figures(results), *ratio_figures(results), *([shares] if shares else [])]
 
 
 def write_report(results: Results, folder: Path) -> Path:

@@ -20,15 +20,22 @@ class EfficientNetLite0(BaseModule):
 
     Args:
         pretrained: Whether to load these weights. A checkpoint of a trained network brings its own.
+        momentum: Weight of a batch in the running statistics of batch norm, and of the SSN that it
+            becomes. EfficientNet's authors trained with 0.01; small batches make more of it noise.
         init_cfg: mmengine's initialization, after these weights.
 
     Raises:
         ModuleNotFoundError: timm, or the package of the weights, is not installed.
     """
 
-    def __init__(self, pretrained: bool = True, init_cfg: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        pretrained: bool = True,
+        momentum: float = 0.01,
+        init_cfg: Mapping[str, Any] | None = None,
+    ) -> None:
         super().__init__(init_cfg)
-        network = _timm().create_model('tf_efficientnet_lite0')
+        network = _timm().create_model('tf_efficientnet_lite0', bn_momentum=momentum)
         if pretrained:
             names = network.state_dict()  # other names than the file's, in the same order
             network.load_state_dict(dict(zip(names, imagenet_weights().values(), strict=True)))

@@ -19,6 +19,8 @@ SMALL = dict(
 )  # fmt: skip
 OWN = dict(precision_digits=9, selectors_digits=18, selectors_search_digits=18)  # not of the paper
 OWN |= dict(contestants_resnet_digits=15, contestants_deeplab_digits=15, contestants_i3d_digits=15)
+OWN |= dict(solar_search_2=24, solar_search_16=24)
+OWN |= dict(solar_resnet_search_2=9, solar_resnet_search_16=9)
 
 
 def test_every_table_of_the_paper_has_a_suite_and_a_small_one():

@@ -4,9 +4,8 @@ from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
+from drawn_cells import draw_cells
 from mmengine.config import Config
 from mmengine.registry import DATASETS, DefaultScope
 
@@ -15,21 +14,11 @@ from ssn_mm.datasets.check.preflight import DatasetMissingError, check_datasets
 from ssn_mm.datasets.solar_cells import SUBSETS, SolarCells, parts_of, read_labels
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
-GRADES = ('0.0', '0.3333333333333333', '0.6666666666666666', '1.0')
 
 
 @pytest.fixture
 def drawn(tmp_path):
-    """A folder as the package has it: 12 cells of each grade and kind, of noise."""
-    rng, lines = np.random.default_rng(0), []
-    (tmp_path / 'images').mkdir()
-    for number in range(96):
-        grade, kind = GRADES[number % 4], ('mono', 'poly')[number // 4 % 2]
-        name = f'images/cell{number:04d}.png'
-        cv2.imwrite(str(tmp_path / name), rng.integers(0, 256, (30, 30), np.uint8))
-        lines.append(f'{name}  {grade:<20} {kind}\n')
-    (tmp_path / 'labels.csv').write_text(''.join(lines))
-    return tmp_path
+    return draw_cells(tmp_path)
 
 
 def names(dataset):

@@ -48,6 +48,7 @@ def test_every_figure_has_data_and_shows_it(results):
             'network',
             'progress',
             'trajectory',
+            'layer_shares',
         )
     ]
     for picture in pictures.values():
