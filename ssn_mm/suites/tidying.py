@@ -20,11 +20,15 @@ _SELECTORS: dict[Any, str] = {'SSN': 'sparsestmax', 'SyncSSN': 'sparsestmax', 'S
 def facts_of(cfg: Config) -> dict[str, Any]:
     """What a config says of its run: ``norm``, ``selector`` and ``batch``; None where nothing.
 
-    The norm is the contestant of the network's first ``norm_cfg``, or its ``type``. The selector is
-    its own, or the default of SSN and SN.
+    The norm is the contestant of the network's first ``norm_cfg``, or its ``type``, or what its
+    first ``convert_norms`` converts to. The selector is its own, or the default of SSN and SN.
     """
-    stated = (value for key, value in entries(cfg.get('model')) if key == 'norm_cfg')
-    norm_cfg = next((own for own in stated if isinstance(own, Mapping)), {})
+    stated = (
+        dict(type=value.get('to', 'SSN')) if key == 'convert_norms' else value
+        for key, value in entries(cfg.get('model'))
+        if key in ('norm_cfg', 'convert_norms') and isinstance(value, Mapping)
+    )
+    norm_cfg = next(stated, {})
     batch = (cfg.get('train_dataloader') or {}).get('batch_size')
     kind = norm_cfg.get('type')
     norm = None if kind is None else _name(dict(norm_cfg))

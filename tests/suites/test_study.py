@@ -97,6 +97,10 @@ def test_norm_selector_and_batch_are_those_of_the_config(norm_cfg, norm, selecto
     model = dict(backbone=dict(norm_cfg=norm_cfg))
     facts = facts_of(Config(dict(model=model, train_dataloader=dict(batch_size=4))))
     assert facts == dict(norm=norm, selector=selector, batch=4)
+    convert = [dict(to='FrozenBN'), dict(start='even')]
+    models = [dict(backbone=dict(type='X', convert_norms=own)) for own in convert]
+    found = [facts_of(Config(dict(model=model)))['norm'] for model in models]
+    assert found == ['FrozenBN', 'SSN']
     assert facts_of(Config(dict(a=1))) == dict(norm=None, selector=None, batch=None)
 
 
