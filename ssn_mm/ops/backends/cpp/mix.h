@@ -3,6 +3,7 @@
 #pragma once
 #include <algorithm>
 #include <cmath>
+#include <memory>
 #include <vector>
 
 #include "lanes.h"
@@ -58,8 +59,10 @@ template <class F> void each_group(const Recipe& q, Tile t, F f) {
 // A number for each set that LN, BN and GN measure: (N), (C) and (N, groups); 0 without them. FBN's
 // sets are BN's; averages of gradients over them are the same, and in bn whether BN is there or not.
 template <class A> struct Numbers {
-  std::vector<A> ln, bn, gn, fbn;
-  explicit Numbers(const Recipe& q) : ln(q.n), bn(q.c), gn(q.n * q.groups), fbn(q.c) {}
+  std::unique_ptr<A[]> all;  // one piece of memory, since fetching some costs as much as mixing
+  A *ln, *bn, *gn;
+  explicit Numbers(const Recipe& q)
+      : all(new A[q.c + q.n + q.n * q.groups]()), ln(all.get() + q.c), bn(all.get()), gn(ln + q.n) {}
 };
 
 // Mixing as parts that threads may share: averages over some samples, or over a strip of channels.
@@ -107,12 +110,11 @@ void average_sample(const Recipe& q, Int n, const Numbers<A>& centre, Numbers<A>
 // The moments of LN, BN and GN by Chan's formula: mean of variances + variance of means; and FBN's.
 template <class A> struct Merged {
   Numbers<A> mean, var;
+  const A *fbn, *fbn_var;  // BN's where there is no FBN, whose ratio is 0 then
 
-  Merged(const Recipe& q, const A* running_mean, const A* running_var) : mean(q), var(q) {
-    if (!running_mean) return;
-    mean.fbn.assign(running_mean, running_mean + q.c);
-    var.fbn.assign(running_var, running_var + q.c);
-  }
+  Merged(const Recipe& q, const A* running_mean, const A* running_var)
+      : mean(q), var(q), fbn(running_mean ? running_mean : mean.bn),
+        fbn_var(running_mean ? running_var : var.bn) {}
 
   void sample(const Recipe& q, Int n, const A* all_m, const A* all_v) {
     const A *m = all_m + n * q.c, *v = all_v + n * q.c;
@@ -125,7 +127,7 @@ template <class A> struct Merged {
 
   void strip(const Recipe& q, Int first, Int last, const A* m, const A* v) {
     if (!q.has(kBN)) return;
-    A *middle = mean.bn.data(), *spread = var.bn.data();
+    A *middle = mean.bn, *spread = var.bn;
     std::fill(middle + first, middle + last, A(0));
     std::fill(spread + first, spread + last, A(0));
     for (Int o = 0; o < q.n * q.c; o += q.c)
@@ -209,8 +211,7 @@ template <class A> struct Mix {
     const A in = mean.of[kIN], bn = mean.of[kBN], fbn = mean.of[kFBN];
     const A in_var = var.of[kIN], bn_var = var.of[kBN], fbn_var = var.of[kFBN];
     const A *m = s.mean + o, *v = s.var + o, *gamma = weight;
-    const A *b = merged.mean.bn.data(), *b_var = merged.var.bn.data();
-    const A *f = merged.mean.fbn.data(), *f_var = merged.var.fbn.data();
+    const A *b = merged.mean.bn, *b_var = merged.var.bn, *f = merged.fbn, *f_var = merged.fbn_var;
     A *shift = s.shift + o, *rstd = s.rstd + o, *scale = s.scale + o;
 #pragma omp simd
     for (Int i = first; i < last; ++i) {
@@ -262,10 +263,11 @@ template <class A> struct MixBackward {
       const Numbers<A>&g = row ? to_var : to_mean, &value = row ? merged.var : merged.mean;
       double dp[kKinds] = {}, z[kKinds], p[kKinds], grad[kKinds], dz[kKinds];
       for (Int n = 0; n < q.n; ++n) dp[kIN] += in[2 * n + row];
-      if (q.has(kLN)) dp[kLN] = inner(g.ln, value.ln, q.c);
-      if (q.has(kBN)) dp[kBN] = inner(g.bn, value.bn, q.n);
-      if (q.has(kFBN)) dp[kFBN] = inner(g.bn, value.fbn, q.n);
-      if (q.has(kGN)) dp[kGN] = inner(g.gn, value.gn, q.c / q.groups);
+      const A* fbn = row ? merged.fbn_var : merged.fbn;
+      if (q.has(kLN)) dp[kLN] = inner(g.ln, value.ln, q.n) * q.c;
+      if (q.has(kBN)) dp[kBN] = inner(g.bn, value.bn, q.c) * q.n;
+      if (q.has(kFBN)) dp[kFBN] = inner(g.bn, fbn, q.c) * q.n;
+      if (q.has(kGN)) dp[kGN] = inner(g.gn, value.gn, q.n * q.groups) * (q.c / q.groups);
       for (int i = 0; i < q.k; ++i) grad[i] = dp[q.kind(i)];
       std::copy(logits + row * q.k, logits + (row + 1) * q.k, z);
       std::copy(ratios + row * q.k, ratios + (row + 1) * q.k, p);
@@ -278,11 +280,11 @@ template <class A> struct MixBackward {
   }
 
  private:
-  static double inner(const std::vector<A>& a, const std::vector<A>& b, Int count) {
+  static double inner(const A* a, const A* b, Int size) {
     double sum = 0;
 #pragma omp simd reduction(+ : sum)
-    for (size_t i = 0; i < a.size(); ++i) sum += double(a[i]) * b[i];
-    return sum * count;
+    for (Int i = 0; i < size; ++i) sum += double(a[i]) * b[i];
+    return sum;
   }
 
   void sample(Int n) {
@@ -310,7 +312,7 @@ template <class A> struct MixBackward {
 
   void strip(Int first, Int last, A* dweight, A* dbias) {
     merged.strip(q, first, last, s.mean, s.var);
-    A *bn = to_mean.bn.data(), *bn_var = to_var.bn.data();
+    A *bn = to_mean.bn, *bn_var = to_var.bn;
     const A *all = total, *all_dot = dot, *rstd = s.rstd, *scale = s.scale;
     std::fill(dweight + first, dweight + last, A(0));
     std::fill(dbias + first, dbias + last, A(0));
@@ -336,8 +338,8 @@ template <class A> struct MixBackward {
     const A ln = var.of[kLN] * to_var.ln[n], ln_middle = merged.mean.ln[n];
     const A gn = var.of[kGN] * to_var.gn[g], gn_middle = merged.mean.gn[g];
     const A same = mean.of[kLN] * to_mean.ln[n] + mean.of[kGN] * to_mean.gn[g];
-    const A *bn_grad = to_mean.bn.data(), *bn_grad_var = to_var.bn.data();
-    const A *bn_middle = merged.mean.bn.data(), *m = s.mean + o;
+    const A *bn_grad = to_mean.bn, *bn_grad_var = to_var.bn;
+    const A *bn_middle = merged.mean.bn, *m = s.mean + o;
     const A *rstd = s.rstd + o, *scale = s.scale + o;
     A *offset = total + o, *slope = dot + o;
 #pragma omp simd

@@ -33,7 +33,7 @@ void forward(const Shape& map, const Recipe& recipe, const T* x, const A* logits
       affine(map, tiles[i], x, state.shift, state.scale, bias, y);
     });
   });
-  const A *mean = mix.merged.mean.bn.data(), *var = mix.merged.var.bn.data();
+  const A *mean = mix.merged.mean.bn, *var = mix.merged.var.bn;
   if (batch && recipe.has(kBN)) {
     std::copy(mean, mean + map.c, batch);
     std::copy(var, var + map.c, batch + map.c);

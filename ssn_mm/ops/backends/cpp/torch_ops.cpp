@@ -109,12 +109,18 @@ template <class F> void each_name(std::string_view names, F f) {
   }
 }
 
-// Names as bits, see Recipe; and 1 group where GN is not among them.
-struct Names {
+// What a layer computes. Names are bits as well, see Recipe; 1 group where GN is not among them.
+struct Settings : torch::CustomClassHolder {
+  const std::string source, normalizers;
+  const double eps;
+  const Int num_groups;
+  const int source_kind;
   int kinds = 0, k = 0;
   Int groups = 1;
   bool has_bn = false;
-  Names(std::string_view names, Int num_groups) {
+  Settings(std::string_view source, std::string_view names, double eps, Int num_groups)
+      : source(source), normalizers(names), eps(eps), num_groups(num_groups),
+        source_kind(source == "ratios" ? 0 : source == "logits" ? 1 : 2) {
     each_name(names, [&](Kind kind) {
       TORCH_CHECK(k < kKinds, "the C++ kernels take ", int(kKinds), " normalizers, got ", names);
       kinds |= int(kind + 1) << 4 * k++;
@@ -124,35 +130,31 @@ struct Names {
   }
 };
 
-int source_of(const std::string& name) { return name == "ratios" ? 0 : name == "logits" ? 1 : 2; }
-
 // y, ratios, state and batch as ops/backends/fused.py has them.
 std::tuple<Tensor, Tensor, Tensor, Tensor> forward(
-    const Tensor& any_x, const Tensor& any_logits, const Maybe& any_weight, const Maybe& any_bias,
-    const Maybe& radius, const Maybe& running_mean, const Maybe& running_var,
-    const std::string& source, const std::string& normalizers, double eps, Int num_groups,
+    const Settings& q, const Tensor& any_x, const Tensor& any_logits, const Maybe& any_weight,
+    const Maybe& any_bias, const Maybe& radius, const Maybe& running_mean, const Maybe& running_var,
     const Maybe& updated_mean, const Maybe& updated_var, double momentum) {
   const Tensor x = dense(any_x);
   const auto type = wide(x);
   const Tensor logits = cast(any_logits, type);
   const Maybe weight = cast(any_weight, type), bias = cast(any_bias, type);
   const Maybe used_mean = cast(running_mean, type), used_var = cast(running_var, type);
-  const Names names(normalizers, num_groups);
   const Int n = x.size(0), c = x.size(1);
-  TORCH_CHECK(logits.is_cpu() && (source == "selected" || logits.numel() == 2 * names.k),
-              "expected logits (2, ", names.k, ") on the CPU, got ", logits.sizes(), " on ",
+  TORCH_CHECK(logits.is_cpu() && (q.source == "selected" || logits.numel() == 2 * q.k),
+              "expected logits (2, ", q.k, ") on the CPU, got ", logits.sizes(), " on ",
               logits.device());
   for (const Maybe* t : {&weight, &bias, &used_mean, &used_var, &updated_mean, &updated_var})
     TORCH_CHECK(!*t || !(*t)->defined() || ((*t)->is_cpu() && (*t)->numel() == c),
                 "expected ", c, " numbers a channel on the CPU, got ", (*t)->sizes(), " on ",
                 (*t)->device());
   const auto options = at::TensorOptions(type);
-  Tensor y = at::empty_like(x), ratios = at::empty({2, names.k}, options);
+  Tensor y = at::empty_like(x), ratios = at::empty({2, q.k}, options);
   Tensor state = at::empty({5 * n * c + 5}, options);
   const bool updates = updated_mean && updated_mean->scalar_type() == type &&
                        updated_mean->is_contiguous() && updated_var->scalar_type() == type &&
                        updated_var->is_contiguous();
-  const bool measures = names.has_bn && !updates;
+  const bool measures = q.has_bn && !updates;
   Tensor batch = at::empty({2, measures ? c : 0}, options);
   void *mean = nullptr, *var = nullptr;
   if (updates) {
@@ -161,7 +163,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> forward(
     updated_mean->unsafeGetTensorImpl()->bump_version();  // who saved them must notice
     updated_var->unsafeGetTensorImpl()->bump_version();
   }
-  call(ssn_forward, x, names.groups, names.kinds, names.k, eps, source_of(source),
+  call(ssn_forward, x, q.groups, q.kinds, q.k, q.eps, q.source_kind,
        radius && radius->defined() ? radius->item<double>() : 0.0, momentum, data(x), data(logits),
        data(weight), data(bias), data(used_mean), data(used_var), mean, var, data(ratios),
        data(state), measures ? data(batch) : nullptr, data(y));
@@ -170,23 +172,39 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> forward(
 
 // The gradients for x, logits (2, K), γ and β (C,).
 std::tuple<Tensor, Tensor, Tensor, Tensor> backward(
-    const Tensor& any_dy, const Tensor& any_x, const Tensor& any_logits, const Maybe& weight,
-    const Maybe& running_mean, const Maybe& running_var, const Tensor& ratios, const Tensor& state,
-    const std::string& source, const std::string& normalizers, Int num_groups) {
+    const Settings& q, const Tensor& any_dy, const Tensor& any_x, const Tensor& any_logits,
+    const Maybe& weight, const Maybe& running_mean, const Maybe& running_var, const Tensor& ratios,
+    const Tensor& state) {
   const Tensor x = dense(any_x), dy = like(any_dy, x);
   const auto type = state.scalar_type();
   const Tensor logits = cast(any_logits, type);
   const Maybe used_mean = cast(running_mean, type), used_var = cast(running_var, type);
-  const Names names(normalizers, num_groups);
-  const int kind = source_of(source);
   Tensor dx = at::empty_like(x);
-  Tensor dlogits = kind == 2 ? at::zeros_like(logits) : at::empty_like(logits);
+  Tensor dlogits = q.source_kind == 2 ? at::zeros_like(logits) : at::empty_like(logits);
   Tensor dweight = at::empty({x.size(1)}, type), dbias = at::empty({x.size(1)}, type);
-  call(ssn_backward, x, names.groups, names.kinds, names.k, kind, data(dy), data(x), data(logits),
+  call(ssn_backward, x, q.groups, q.kinds, q.k, q.source_kind, data(dy), data(x), data(logits),
        data(used_mean), data(used_var), data(ratios), data(state), data(dlogits), data(dweight),
        data(dbias), data(dx));
   const auto given = weight && weight->defined() ? weight->scalar_type() : type;
-  return {dx, dlogits.to(any_logits.scalar_type()), dweight.to(given), dbias.to(given)};
+  return {dx, cast(dlogits, any_logits.scalar_type()), cast(dweight, given), cast(dbias, given)};
+}
+
+// Both passes as operators by themselves.
+std::tuple<Tensor, Tensor, Tensor, Tensor> forward_alone(
+    const Tensor& x, const Tensor& logits, const Maybe& weight, const Maybe& bias,
+    const Maybe& radius, const Maybe& running_mean, const Maybe& running_var,
+    const std::string& source, const std::string& normalizers, double eps, Int num_groups,
+    const Maybe& updated_mean, const Maybe& updated_var, double momentum) {
+  return forward(Settings(source, normalizers, eps, num_groups), x, logits, weight, bias, radius,
+                 running_mean, running_var, updated_mean, updated_var, momentum);
+}
+
+std::tuple<Tensor, Tensor, Tensor, Tensor> backward_alone(
+    const Tensor& dy, const Tensor& x, const Tensor& logits, const Maybe& weight,
+    const Maybe& running_mean, const Maybe& running_var, const Tensor& ratios, const Tensor& state,
+    const std::string& source, const std::string& normalizers, Int num_groups) {
+  return backward(Settings(source, normalizers, 0, num_groups), dy, x, logits, weight, running_mean,
+                  running_var, ratios, state);
 }
 
 // A frozen layer and the ReLU after it, for inference. The map is overwritten where it may be. The
@@ -210,9 +228,8 @@ Tensor mixed_norm(const Tensor& any_x, const Tensor& weight, const Tensor& bias,
 }
 
 // The gradients by plain autograd, for a second derivative or many at once; Python has the formula.
-std::vector<Tensor> differentiable_gradients(
-    const Tensor& dy, const variable_list& saved, const std::string& source,
-    const std::string& normalizers, double eps, Int num_groups) {
+std::vector<Tensor> differentiable_gradients(const Settings& q, const Tensor& dy,
+                                             const variable_list& saved) {
   static const auto op =
       c10::Dispatcher::singleton()
           .findSchemaOrThrow("ssn_mm::switch_norm_gradients", "")
@@ -221,7 +238,8 @@ std::vector<Tensor> differentiable_gradients(
                                      std::string_view, std::string_view, double, Int, bool)>();
   auto maybe = [](const Tensor& t) { return t.defined() ? Maybe(t) : Maybe(); };
   return op.call(dy, saved[0], saved[1], maybe(saved[2]), maybe(saved[3]), maybe(saved[4]),
-                 maybe(saved[5]), maybe(saved[6]), source, normalizers, eps, num_groups, false);
+                 maybe(saved[5]), maybe(saved[6]), q.source, q.normalizers, q.eps, q.num_groups,
+                 false);
 }
 
 struct Layer : torch::autograd::Function<Layer> {
@@ -231,16 +249,14 @@ struct Layer : torch::autograd::Function<Layer> {
                                const std::string& source, const std::string& normalizers,
                                double eps, Int num_groups, const Maybe& updated_mean,
                                const Maybe& updated_var, double momentum) {
+    auto settings = c10::make_intrusive<Settings>(source, normalizers, eps, num_groups);
     auto [y, ratios, state, batch] =
-        ::forward(x, logits, weight, bias, radius, running_mean, running_var, source, normalizers,
-                  eps, num_groups, updated_mean, updated_var, momentum);
+        ::forward(*settings, x, logits, weight, bias, radius, running_mean, running_var,
+                  updated_mean, updated_var, momentum);
     auto plain = [](const Maybe& t) { return t.value_or(Tensor()); };
     ctx->save_for_backward({x, logits, plain(weight), plain(bias), plain(radius),
                             plain(running_mean), plain(running_var), ratios, state});
-    ctx->saved_data["source"] = source;
-    ctx->saved_data["normalizers"] = normalizers;
-    ctx->saved_data["eps"] = eps;
-    ctx->saved_data["num_groups"] = num_groups;
+    ctx->saved_data["settings"] = c10::IValue::make_capsule(std::move(settings));
     ctx->mark_non_differentiable({ratios, batch});
     ctx->set_materialize_grads(false);
     return {y, ratios, batch};
@@ -250,20 +266,17 @@ struct Layer : torch::autograd::Function<Layer> {
     variable_list result(14);
     if (!gradients[0].defined()) return result;
     const auto saved = ctx->get_saved_variables();
-    const std::string source = ctx->saved_data["source"].toStringRef();
-    const std::string normalizers = ctx->saved_data["normalizers"].toStringRef();
-    const Int num_groups = ctx->saved_data["num_groups"].toInt();
+    const auto capsule = ctx->saved_data["settings"].toCapsule();
+    const auto& q = static_cast<const Settings&>(*capsule);
     if (at::GradMode::is_enabled() || !gradients[0].has_storage()) {  // vmap's has none
-      const double eps = ctx->saved_data["eps"].toDouble();
-      const auto found = differentiable_gradients(gradients[0], saved, source, normalizers, eps,
-                                                  num_groups);
+      const auto found = differentiable_gradients(q, gradients[0], saved);
       for (size_t i = 0; i < 4; ++i)
         if (saved[i].defined() && saved[i].requires_grad()) result[i] = found[i];
       return result;
     }
     std::tie(result[0], result[1], result[2], result[3]) =
-        ::backward(gradients[0], saved[0], saved[1], saved[2], saved[5], saved[6], saved[7],
-                   saved[8], source, normalizers, num_groups);
+        ::backward(q, gradients[0], saved[0], saved[1], saved[2], saved[5], saved[6], saved[7],
+                   saved[8]);
     for (size_t i : {2, 3})
       if (!saved[i].defined()) result[i] = Tensor();
     return result;
@@ -334,12 +347,12 @@ TORCH_LIBRARY(ssn_mm_cpp, m) {
       "affine_grad(Tensor dy, Tensor x, Tensor shift, Tensor scale, Tensor slope, Tensor offset) "
       "-> Tensor",
       &affine_grad);
-  m.def(("forward" + kGiven + "(Tensor, Tensor, Tensor, Tensor)").c_str(), &forward);
+  m.def(("forward" + kGiven + "(Tensor, Tensor, Tensor, Tensor)").c_str(), &forward_alone);
   m.def(
       "backward(Tensor dy, Tensor x, Tensor logits, Tensor? weight, Tensor? running_mean, "
       "Tensor? running_var, Tensor ratios, Tensor state, str source, str normalizers, "
       "int num_groups) -> (Tensor, Tensor, Tensor, Tensor)",
-      &backward);
+      &backward_alone);
   m.def(("layer" + kGiven + "(Tensor, Tensor, Tensor)").c_str(), &layer);
   m.def(
       "mixed_norm(Tensor(a!) x, Tensor weight, Tensor bias, Tensor running_mean, "
