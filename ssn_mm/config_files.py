@@ -9,6 +9,7 @@ from typing import Any
 from mmengine.config import Config
 
 from .commands import pip_install
+from .renamed import CONFIGS
 
 _EXTRAS = {'mmaction': 'ssn-mm[video]'}
 SUFFIXES = ('.py', '.yaml', '.yml', '.json')
@@ -37,7 +38,9 @@ def read_config(
     path = Path(path)
     if not path.is_file():
         what = ', which is a folder' if path.is_dir() else ''
-        raise FileNotFoundError(f'no {kind} {str(path)!r}{what}; see {folder} for those that ship')
+        now = CONFIGS.get(path.name)
+        hint = f'it is now {now}, see CHANGELOG.md' if now else f'see {folder} for those that ship'
+        raise FileNotFoundError(f'no {kind} {str(path)!r}{what}; {hint}')
     if path.suffix not in SUFFIXES:
         raise ValueError(
             f'a {kind.split()[0]} ends in .py, .yaml, .yml or .json, got {str(path)!r}'

@@ -39,7 +39,10 @@ PLACES = {
         'FiniteCheckHook': 'engine.hooks.finite_check_hook',
     },
     MODELS: {
-        **dict.fromkeys(('AuthorsResNet', 'PublishedResNet'), 'weights.authors'),
+        **dict.fromkeys(
+            ('AuthorsResNet', 'PublishedResNet', 'NonLocalResNet3d', 'AuthorsClsHead'),
+            'weights.authors_networks',
+        ),
         'EfficientNetLite0': 'weights.efficientnet_lite0',
     },
     DATASETS: {'SolarCells': 'datasets.solar_cells'},

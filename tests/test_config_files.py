@@ -2,11 +2,13 @@
 
 import re
 import sys
+from pathlib import Path
 
 import pytest
 from mmengine.config import Config
 
 from ssn_mm.config_files import check_parts, files_of, read_config
+from ssn_mm.renamed import CONFIGS
 
 
 @pytest.mark.parametrize(
@@ -47,6 +49,14 @@ def test_a_binary_file_is_no_config(tmp_path):
     (tmp_path / 'weights.py').write_bytes(bytes(range(256)))
     with pytest.raises(ValueError, match=r'cannot read .*weights.py: '):
         read_config(tmp_path / 'weights.py')
+
+
+def test_a_config_of_0_1_that_is_called_otherwise_is_named():
+    folder = Path(__file__).parents[1] / 'configs' / 'action_recognition'
+    for old, new in CONFIGS.items():
+        assert (folder / new).is_file()
+        with pytest.raises(FileNotFoundError, match=f'it is now {new}, see CHANGELOG.md'):
+            read_config(folder / old)
 
 
 def test_a_folder_is_no_config(tmp_path):

@@ -22,6 +22,7 @@ model = dict(
     head=dict(num_classes=10, in_channels=64, topk=(1,)),
 )
 train_dataloader = dict(batch_size=32)
+auto_scale_lr = dict(base_batch_size=32)
 optim_wrapper = dict(optimizer=dict(_delete_=True, type='AdamW', lr=0.004, weight_decay=0.05))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.02, end=75, by_epoch=False),

@@ -2,3 +2,4 @@ _base_ = ['./_primitive_imagenet_.py', '../_base_/norms/ssn.py']
 model = dict(backbone=dict(norm_cfg=_base_.norm_cfg))
 train_dataloader = dict(batch_size=2)
 optim_wrapper = dict(optimizer=dict(lr=0.00625))
+auto_scale_lr = dict(base_batch_size=16)

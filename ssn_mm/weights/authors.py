@@ -9,13 +9,10 @@ comes in two files, encoder and decoder.
 
 import logging
 import re
-import warnings
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from mmengine.logging import print_log
-from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
 
 from ..layers.state import CODES, encode
@@ -43,7 +40,8 @@ def from_authors(state: Mapping[str, Tensor], num_batches: int | None = None) ->
     """Translates the state of an authors' checkpoint; any other state comes back unchanged.
 
     SN's logits stay SN's; an SSN that loads them turns them into its own. A row that was fixed
-    becomes its vertex again: in the authors' files momentum has moved it on. Every layer gets
+    is its vertex, whatever its logits say: the authors' code puts it there and leaves it out of
+    each step, another optimizer's momentum might have moved it on. Every layer gets
     ``correction``, the unbiased variance that it was trained with.
 
     Args:
@@ -117,26 +115,6 @@ def _divide_sums(state: dict[str, Tensor], layer: str, num_batches: int) -> None
         )
     state[f'{layer}.running_mean'] = mean.float()
     state[f'{layer}.running_var'] = (square - mean.square()).float()
-
-
-def AuthorsResNet(**options: Any) -> nn.Module:  # noqa: N802, a type in configs
-    """The ResNet of the config's library with the max pooling of the authors' SSN ResNet.
-
-    That pooling does not pad and rounds up, so that features lie a pixel further; the authors' SN
-    ResNet pools as others do. ``backbone=dict(type='AuthorsResNet')`` takes all options of
-    'ResNet'.
-    """
-    scope = DefaultScope.get_current_instance()
-    name = 'ResNet' if scope is None else f'{scope.scope_name}.ResNet'
-    backbone = MODELS.build(dict(type=name, **options))
-    backbone.maxpool = nn.MaxPool2d(3, 2, padding=0, ceil_mode=True)
-    return backbone
-
-
-def PublishedResNet(**options: Any) -> nn.Module:  # noqa: N802, a type in configs of 0.1
-    """:func:`AuthorsResNet` under its name in configs of 0.1; warns."""
-    warnings.warn("type='PublishedResNet' is now 'AuthorsResNet'", stacklevel=2)
-    return AuthorsResNet(**options)
 
 
 def _renamed(key: str) -> str:

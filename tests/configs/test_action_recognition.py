@@ -18,7 +18,7 @@ from torch import nn
 from ssn_mm import SN, SSN
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
-LEAVES = sorted((CONFIGS / 'action_recognition').glob('[!_]*.py'))
+LEAVES = sorted((CONFIGS / 'action_recognition').glob('[!_]*_kinetics400.py'))
 MAIN_CONFIG = CONFIGS / 'i3d_ssn_kinetics400.py'
 NORM = {'bn': nn.BatchNorm3d, 'gn': nn.GroupNorm, 'sn': SN, 'ssn1': SSN, 'ssn2': SSN}
 LEAF = 'i3d_r50_{}_8xb{}-32x2-{}k_kinetics400'
@@ -38,7 +38,7 @@ def parts(path):
 
 
 def test_the_grid_is_table_5():
-    expected = {LEAF.format(norm, *batch) for norm in NORM for batch in ((8, 400), (4, 800))}
+    expected = {LEAF.format(norm, *batch) for norm in NORM for batch in ((8, 400), (4, 600))}
     assert {path.stem for path in LEAVES} == expected
 
 
@@ -56,34 +56,39 @@ def test_every_leaf_builds_with_its_norm_in_all_53_layers_and_the_papers_groups(
     assert all((m.weight == 1).all() for m in layers)
     rate = 0.01 * videos / 8
     names = {id(p): name for name, p in model.named_parameters()}
+    normal = {names[id(p)] for layer in layers for p in layer.parameters()}
     groups = build_optim_wrapper(model, cfg.optim_wrapper).optimizer.param_groups
     seen = [(group, names[id(p)]) for group in groups for p in group['params']]
     assert len(seen) == len(names)
     assert sum(name.endswith('ratio_logits') for _, name in seen) == 53 * ('s' in norm)
     for group, name in seen:
         ratio = name.endswith('ratio_logits')
-        expected = (rate * 0.1, 0.0) if ratio and norm != 'sn' else (rate, 1e-4)
+        decay = 0 if name in normal else 1e-4  # of γ, β and ratios
+        expected = (rate * 0.1 if ratio and norm != 'sn' else rate, decay)
         assert (group['lr'], group['weight_decay']) == pytest.approx(expected), name
-        assert group['momentum'] == 0.9
+        assert (group['momentum'], group['nesterov']) == (0.9, True)
     assert cfg.train_dataloader.batch_size == videos
     assert cfg.train_cfg.max_iters == thousands * 1000
-    assert cfg.train_cfg.max_iters * videos * 8 == 400_000 * 64
     assert not cfg.auto_scale_lr.enable
-    assert cfg.auto_scale_lr.base_batch_size == 8 * videos
+    # Non-local networks' 200 iterations of 8 GPUs, before each validation
+    assert cfg.default_hooks.precise_stats == dict(type='PreciseStatsHook', num_batches=1600)
 
 
 @pytest.mark.parametrize('path', LEAVES, **ids)
-def test_the_learning_rate_is_a_tenth_after_3_and_6_eighths_of_the_training(path):
+def test_the_learning_rate_follows_non_local_networks_schedule_for_the_batch(path):
     cfg = Config.fromfile(path)
     model = nn.Sequential(SSN(2), nn.Linear(2, 2))
     wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
     (policy,) = cfg.param_scheduler
     scheduler = PARAM_SCHEDULERS.build(policy, default_args=dict(optimizer=wrapper))
     assert not scheduler.by_epoch
-    eighth, rate = cfg.train_cfg.max_iters // 8, cfg.optim_wrapper.optimizer.lr
+    first, second, end = {8: (150_000, 300_000, 400_000), 4: (300_000, 500_000, 600_000)}[
+        parts(path)[1]
+    ]
+    assert cfg.train_cfg.max_iters == end
+    rate = cfg.optim_wrapper.optimizer.lr
     for iteration, factor in (
-        (3 * eighth - 1, 1), (3 * eighth, 0.1), (6 * eighth - 1, 0.1), (6 * eighth, 0.01),
-        (8 * eighth - 1, 0.01),
+        (first - 1, 1), (first, 0.1), (second - 1, 0.1), (second, 0.01), (end - 1, 0.01),
     ):  # fmt: skip
         scheduler.last_step = iteration - 1  # nothing happens in between
         wrapper.optimizer.step()

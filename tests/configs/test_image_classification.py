@@ -18,7 +18,7 @@ from ssn_mm.layers import ssn_layers
 from ssn_mm.ops import inscribed_radius
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
-LEAVES = sorted((CONFIGS / 'image_classification').glob('[!_]*.py'))
+LEAVES = sorted((CONFIGS / 'image_classification').glob('[!_]*_imagenet.py'))
 NORM = {
     'bn': nn.BatchNorm2d,
     'in': nn.InstanceNorm2d,

@@ -96,6 +96,12 @@ def test_the_network_is_the_papers(built, path, norm, settings):
     assert dilations == [(2, 2), (4, 4)]
     assert model.decode_head.convs[0].conv.out_channels == 512
     assert model.auxiliary_head.loss_decode.loss_weight == 0.4
+    logits, labels = torch.randn(1, settings[3], 4, 4), torch.full((1, 4, 4), 255)
+    labels[0, 0] = torch.arange(4)
+    labelled = nn.functional.cross_entropy(logits[:, :, 0], labels[:, 0])  # of the other 12, none
+    for head, weight in ((model.decode_head, 1.0), (model.auxiliary_head, 0.4)):
+        loss = head.loss_decode(logits, labels, ignore_index=255)
+        torch.testing.assert_close(loss, weight * labelled)
     assert model.decode_head.num_classes == model.auxiliary_head.num_classes == settings[3]
     assert model.test_cfg.mode == 'whole'
 

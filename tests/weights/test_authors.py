@@ -186,6 +186,20 @@ def test_statistics_that_are_no_sums_over_so_many_batches_are_refused():
         from_authors(state)
 
 
+@pytest.mark.parametrize('fixed', [None, torch.zeros(3)])
+def test_sgd_leaves_a_row_at_its_vertex_if_it_has_no_gradient_and_moves_it_if_that_is_0(fixed):
+    row = nn.Parameter(torch.ones(3))
+    optimizer = torch.optim.SGD([row], lr=0.01, momentum=0.9)
+    for step in range(300):
+        row.grad = torch.tensor([-1.0, 0.5, 0.5])
+        if step == 20:  # as the authors' layer does when it has selected
+            row.data.copy_(torch.tensor([1.0, 0, 0]))
+        if step >= 20:
+            row.grad = fixed
+        optimizer.step()
+    assert (row.tolist() == [1, 0, 0]) == (fixed is None)
+
+
 def test_rows_that_were_fixed_and_drifted_are_one_hot_again(caplog):
     norm = AuthorsNorm(4, sparse=True)
     norm.mean_fixed.fill_(1)
