@@ -22,6 +22,7 @@ model = dict(
     ),
 )
 train_dataloader = dict(batch_size=2)
+auto_scale_lr = dict(base_batch_size=2)
 optim_wrapper = dict(
     optimizer=dict(_delete_=True, type='AdamW', lr=1e-4, weight_decay=0.05, fused=True)
 )
