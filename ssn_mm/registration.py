@@ -36,6 +36,7 @@ PLACES = {
         'ReliabilityHook': 'engine.hooks.reliability_hook',
         'SyncStatisticsHook': 'engine.hooks.sync_statistics_hook',
         'PreciseStatsHook': 'engine.hooks.precise_stats_hook',
+        'RetrainHook': 'engine.hooks.retrain_hook',
         'FiniteCheckHook': 'engine.hooks.finite_check_hook',
     },
     MODELS: {

@@ -8,17 +8,18 @@ from ..ops import inscribed_radius
 Schedule = Callable[[float], float]
 
 
-def linear(progress: float, end: float = 1.0) -> float:
-    """From 0 to ``end`` linearly over the whole training (Sec. 4.1).
+def linear(progress: float, end: float = 1.0, start: float = 0.0) -> float:
+    """From ``start`` to ``end`` linearly over the whole training (Sec. 4.1).
 
     Args:
         progress: How much of the training is done, in [0, 1].
         end: Radius at the end, Euclidean distance on the simplex plane.
+        start: Radius at the start, the paper's being 0.
 
     Returns:
-        The radius; with the default end K=3 passes r_i at 41 % and r_c at 82 % of the training.
+        The radius; with the defaults K=3 passes r_i at 41 % and r_c at 82 % of the training.
     """
-    return end * progress
+    return start + (end - start) * progress
 
 
 def linear_through(
