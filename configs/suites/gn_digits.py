@@ -11,4 +11,5 @@ configs = {
     )
     for norm in ('sn', 'ssn')
 }
+recipes = 'recipes/resnet_32_digits.json'
 twin = 'gn_imagenet.py'

@@ -1,7 +1,8 @@
 # Mixed precision beside float32, not of the paper. Half precision is slow on a CPU, so pictures are
 # small and trainings a twentieth of the demo's.
-_base_ = './_resnet_digits_.py'
 title = 'Precision, ResNet-18 SSN on digits of 32x32'
+seeds = [0, 1, 2]
+metrics = ['accuracy/top1']
 options = {
     'train_dataloader.batch_size': 16,
     'train_dataloader.dataset.pipeline.1.scale': 32,

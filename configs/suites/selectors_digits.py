@@ -12,6 +12,7 @@ rates = {
 configs = {
     name: dict(
         config='../demo/resnet_ssn_digits.py',
+        recipe='SSN',
         options={
             'model.backbone.norm_cfg.selector': name,
             'custom_hooks.0.soft_metrics': True,
@@ -22,3 +23,4 @@ configs = {
 }
 del rates
 metrics = ['accuracy/top1', 'soft/accuracy/top1']
+recipes = 'recipes/resnet_32_digits.json'

@@ -1,4 +1,4 @@
-# One stage or two in small: the second is a fifth of the first, at a hundredth of its rate.
+# One stage or two in small: the second is a fifth of the first, at a hundredth of the demo's rate.
 _base_ = './_resnet_digits_.py'
 title = 'One stage or two in small, ResNet-18 on digits'
 configs = {
@@ -6,14 +6,16 @@ configs = {
     'SSN': '../demo/resnet_ssn_digits.py',
     'argmax of SN': dict(
         config='../demo/resnet_ssn_digits.py',
+        recipe='SN',
         options={
             'custom_hooks.0.schedule': 'constant',
             'optim_wrapper.optimizer.lr': 4e-5,
-            'param_scheduler': [dict(type='CosineAnnealingLR', T_max=125, by_epoch=False)],
-            'train_cfg': dict(max_epochs=1, val_interval=1),
-            'default_hooks.checkpoint': dict(interval=1),
+            'param_scheduler': [dict(type='CosineAnnealingLR', T_max=504, by_epoch=False)],
+            'train_cfg.max_epochs': 8,
+            'default_hooks.checkpoint.interval': 8,
         },
     ),
 }
 after = {'argmax of SN': 'SN'}
+recipes = 'recipes/resnet_32_digits.json'
 twin = 'stages_imagenet.py'

@@ -1,15 +1,26 @@
-# Table 2, and figure 4, in small: the learning rate falls with the batch, as in the paper.
-_base_ = './table1_digits.py'
-title = 'Table 2 in small: normalizers by batch size, ResNet-18 on digits'
+# Tables 1 and 2, and figures 3 to 6, in small: as many pictures at each batch size, a recipe for
+# each norm and size from the searches.
+_base_ = './_resnet_digits_.py'
+title = 'Tables 1 and 2 in small: normalizers by batch size, ResNet-18 on digits'
+configs = {
+    norm.upper(): f'../demo/resnet_{norm}_digits.py'
+    for norm in ('bn', 'in', 'ln', 'gn', 'sn', 'ssn')
+}
+norms = ['BatchRenorm', 'ChannelLN', 'DyT', 'EvoNorm-S0', 'FRN+TLU', 'GN+WS', 'RMSNorm']
+# networks are narrow; batch renormalization is batch norm for the first 125 steps
+norm_options = dict(num_groups=8, momentum=0.1, steps=(125, 500, 800))
 variants = {
     f'{n}': {
         'train_dataloader.batch_size': n,
-        'optim_wrapper.optimizer.lr': 0.004 * n / 32,
-        'param_scheduler.0': dict(end=75 * 32 // n),
-        'param_scheduler.1': dict(begin=75 * 32 // n, end=625 * 32 // n, T_max=550 * 32 // n),
-        'default_hooks.logger.interval': 20 * 32 // n,
+        'default_hooks.logger.interval': 640 // n,
+        'log_processor.window_size': 640 // n,
+        'log_processor.custom_cfg': [
+            dict(data_src='accuracy_top-1', method_name='mean', window_size=640 // n)
+        ],
     }
-    for n in (32, 16, 8, 4, 2)
+    for n in (32, 8, 2)
 }
 variant = 'images a batch'
+recipes = {f'{n}': f'recipes/resnet_{n}_digits.json' for n in (32, 8, 2)}
+longer = 'table2_longer_digits'
 twin = 'table2_imagenet.py'

@@ -1,19 +1,23 @@
 """What the tools in tools/analysis_tools/ do."""
 
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from ..commands import command
-from ..engine.ratios import read_ratios
+from ..engine.ratios import Ratios, read_ratios
 from ..files import check_folder, check_writes, write_atomically
 from ..suites.metafiles import render
+from ..suites.search import best_recipes
+from ..suites.suite import read_suite
 from ..suites.tables import fill_page, notes, tables
 from ..suites.unfinished import unselected
+from ..timing.tables import Table
 from ..visualization.ratio_figures import plot_layers, plot_network, plot_progress
 from ..visualization.report import write_report
 from ..visualization.trajectory import plot_trajectory
-from .results import AS_STATED, Norms, read_source, work_dir_option
+from .results import AS_STATED, WORK_DIR, Norms, read_source, work_dir_option
 
 
 def report(source: Path, work_dir: Path, out: Path | None = None, norms: Norms = AS_STATED) -> None:
@@ -68,6 +72,29 @@ def fill_tables(
     return 0
 
 
+def pick_recipes(file: Path, source: Path | None, out: Path, work_dir: Path = WORK_DIR) -> None:
+    """Writes the best variant of each label of a search as its recipe, and prints them.
+
+    Args:
+        file: The suite of the search.
+        source: File of its results; None for those of its work dir.
+        out: The JSON file that other suites name as ``recipes``.
+        work_dir: Folder of all suites.
+
+    Raises:
+        ValueError: The results are not the suite's, or a label lacks variants.
+    """
+    suite = read_suite(file)
+    results, _ = read_source(source or file, work_dir)
+    if results.name != suite.name:
+        raise ValueError(f'{source} has results of {results.name!r}, the suite is {suite.name!r}')
+    check_writes([out], [file, *([source] if source else [])])
+    found = best_recipes(results, suite.variants)
+    write_atomically(out, (json.dumps(found, indent=2) + '\n').encode())
+    lines = [[label, *list(own.values())[:2]] for label, own in found['recipes'].items()]
+    print(Table(['norm', suite.variant or 'variant', results.main_and_rule], lines))
+
+
 def make_metafiles(configs: Path, check: bool = False) -> int:
     """Renders metafiles, model index and the READMEs' tables from a folder's results.yml.
 
@@ -106,9 +133,7 @@ def plot_ratios(sources: Sequence[Path], out: Path | None = None) -> None:
     Raises:
         ValueError: Two work dirs have one name, by which pictures tell them apart.
     """
-    runs = {(p if p.is_dir() else p.parent).resolve().name: read_ratios(p) for p in sources}
-    if len(runs) < len(sources):
-        raise ValueError(f'the work dirs must have different names, got {", ".join(runs)} only')
+    runs = _ratios_of(sources)
     out = _figures(sources[0], out)
     first = next(iter(runs.values()))
     for picture in (plot_network(first), plot_progress(first), plot_layers(runs)):
@@ -118,18 +143,32 @@ def plot_ratios(sources: Sequence[Path], out: Path | None = None) -> None:
             print(f'{name}: {line}')
 
 
-def plot_paths(source: Path, layers: Sequence[str] | None = None, out: Path | None = None) -> None:
+def plot_paths(
+    sources: Sequence[Path], layers: Sequence[str] | None = None, out: Path | None = None
+) -> None:
     """Draws the paths of layers' ratios on the simplex, and prints where.
 
     Args:
-        source: Work dir of a training, or its ssn_ratios.jsonl.
+        sources: Work dirs of trainings, or their ssn_ratios.jsonl.
         layers: Names of the layers; None is five, evenly spaced.
-        out: Folder to write; None is figures/ in the work dir.
+        out: Folder to write; None is figures/ in the first work dir.
+
+    Raises:
+        ValueError: Two work dirs have one name, by which pictures tell them apart.
     """
-    out = _figures(source, out)
-    ratios = read_ratios(source)
-    picture = plot_trajectory(ratios, layers)
-    print(f'Written: {picture.write(out)[0]}', *unselected(ratios), sep='\n')
+    runs = _ratios_of(sources)
+    out = _figures(sources[0], out)
+    print(f'Written: {plot_trajectory(runs, layers).write(out)[0]}')
+    for name, run in runs.items():
+        print(*(f'{name}: {line}\n' for line in unselected(run)), sep='', end='')
+
+
+def _ratios_of(sources: Sequence[Path]) -> dict[str, Ratios]:
+    """The ratios of work dirs by their names, which must differ."""
+    runs = {(p if p.is_dir() else p.parent).resolve().name: read_ratios(p) for p in sources}
+    if len(runs) < len(sources):
+        raise ValueError(f'the work dirs must have different names, got {", ".join(runs)} only')
+    return runs
 
 
 def _figures(source: Path, out: Path | None) -> Path:

@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..commands import command
@@ -97,7 +97,8 @@ def read_source(
     """Reads results; returns them, and the folder they lie in.
 
     Args:
-        source: A training's work dir, a suite file or a file of results.
+        source: A training's work dir, a suite file or a file of results. Those of the suite that
+            has the same trainings twice as long are read, too, where they are beside these.
         work_dir: Folder of all suites.
         norms: What a suite compares.
 
@@ -108,14 +109,23 @@ def read_source(
     if source.is_dir():
         return results_of_training(source), source
     if source.suffix == '.jsonl':
-        return read_results(source), source.parent
+        results = read_results(source)
+        beside = source.absolute().parents[1] / results.longer / source.name
+        if results.longer and beside.is_file():
+            results = replace(results, twice=read_results(beside))
+        return results, source.parent
     suite = norms.read_suite(source)
     folder = work_dir / suite.name
     rows = results_of(suite, folder)
     if not rows:
         train = command('run_suite.py', source, *work_dir_option(work_dir), *norms.options())
         raise FileNotFoundError(f'no results in {folder}; train its runs first:\n    {train}')
-    return results_of_suite(suite, rows), folder
+    results = results_of_suite(suite, rows)
+    if suite.longer:
+        twice = norms.read_suite(source.with_name(f'{suite.longer}.py'))
+        if longer := results_of(twice, work_dir / twice.name):
+            results = replace(results, twice=results_of_suite(twice, longer))
+    return results, folder
 
 
 def work_dir_option(work_dir: Path) -> list[str | Path]:

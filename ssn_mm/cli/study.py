@@ -5,9 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..files import check_writes, write_atomically
-from ..shipped import OWN, shipped
 from ..suites.study import SHIPPED, StudyRun, load_results, write_study
-from ..suites.suite import Suite, read_suite
 from ..suites.tidying import study_runs
 from ..visualization.results_page import OURS, results_page
 from .results import WORK_DIR, read_source
@@ -36,7 +34,7 @@ def tidy_results(sources: Sequence[Path], out: Path, work_dir: Path = WORK_DIR) 
     runs: list[StudyRun] = []
     for source in sources:
         results, _ = read_source(source, work_dir)
-        runs += study_runs(results, _suite_of(source, results.name))
+        runs += study_runs(results)
     for number, run in enumerate(runs):
         if any((other.suite, other.run) == (run.suite, run.run) for other in runs[:number]):
             raise ValueError(f'{run.run} of {run.suite} is in two sources; name one of them')
@@ -92,15 +90,3 @@ def write_page(study: Path) -> Path:
     page = study.with_suffix('.html')
     write_atomically(page, results_page(load_results(study), others, names).encode())
     return page
-
-
-def _suite_of(source: Path, name: str) -> Suite | None:
-    """The suite that results are of: the source itself, or one that ships; None if neither."""
-    if source.suffix != '.jsonl':
-        return read_suite(source)
-    if not name.isidentifier():  # a file of results may say anything, and suites are programs
-        return None
-    try:
-        return read_suite(shipped(OWN, 'configs', f'suites/{name}.py'))
-    except FileNotFoundError:
-        return None

@@ -32,6 +32,8 @@ class Results:
         rows: One a run, see :func:`.training.read_training` and :func:`.job.train_run`.
         paper: The paper's value per metric, by :func:`.suite.row_name`.
         rule: Which of two values of the main metric is better, 'greater' or 'less'.
+        longer: Name of the suite that has the same trainings, twice as long; '' if there is none.
+        twice: The results of that suite, if there are any.
     """
 
     name: str
@@ -41,6 +43,8 @@ class Results:
     rows: Sequence[Mapping[str, Any]]
     paper: Mapping[str, Sequence[float]] = field(default_factory=dict)
     rule: str = 'greater'
+    longer: str = ''
+    twice: 'Results | None' = None
 
     @property
     def done(self) -> list[Mapping[str, Any]]:
@@ -73,6 +77,11 @@ class Results:
         """Rows of the seeds of a config that are done."""
         return [r for r in self.done if (r['label'], r['variant']) == (label, variant)]
 
+    def by_seed(self, label: str, variant: str) -> dict[Any, float]:
+        """The main metric of each seed."""
+        rows = self.of(label, variant)
+        return {r['seed']: r['metrics'][self.main] for r in rows if self.main in r['metrics']}
+
     def values(self, label: str, variant: str, metric: str | None = None) -> list[float]:
         """The metric's value per seed, the main metric's if none is named."""
         name = metric or self.main
@@ -82,7 +91,8 @@ class Results:
 def results_of_suite(suite: Suite, rows: Sequence[Mapping[str, Any]]) -> Results:
     """Joins a suite's results with what it says about them."""
     names = [METRICS.get(key, (key, 1))[0] for key in suite.metrics]
-    return Results(suite.name, suite.title, suite.variant, names, rows, suite.paper, suite.rule)
+    about = (suite.name, suite.title, suite.variant, names, rows, suite.paper, suite.rule)
+    return Results(*about, suite.longer)
 
 
 def results_of_training(work_dir: Path) -> Results:
@@ -108,6 +118,7 @@ def write_results(path: Path, results: Results) -> None:
         metrics=list(results.metrics),
         paper=dict(results.paper),
         rule=results.rule,
+        longer=results.longer,
     )
     lines = (
         json.dumps(line, allow_nan=False, ensure_ascii=False, separators=(',', ':'))
@@ -135,7 +146,8 @@ def read_results(path: Path) -> Results:
     for row in map(named_now, rows):
         row |= {key: _numbers(row[key]) for key in ('metrics', 'curves') if key in row}
     named = {key: header[key] for key in _HEADER}
-    return Results(**named, rows=rows, rule=header.get('rule', 'greater'))
+    more = dict(rule=header.get('rule', 'greater'), longer=header.get('longer', ''))
+    return Results(**named, rows=rows, **more)
 
 
 def _check_header(path: Path, line: int, header: Mapping[str, Any]) -> None:
@@ -145,6 +157,9 @@ def _check_header(path: Path, line: int, header: Mapping[str, Any]) -> None:
     lists = list(paper.values()) if isinstance(paper, dict) else [None]
     if (rule := header.get('rule', 'greater')) not in RULES:
         raise wrong(path, line, 'rule', rule, ' or '.join(map(repr, RULES)))
+    longer = header.get('longer', '')
+    if not isinstance(longer, str) or (longer and not longer.isidentifier()):
+        raise wrong(path, line, 'longer', longer, "a suite's name")
     if not all(isinstance(each, list) and all(map(_is_value, each)) for each in lists):
         raise wrong(path, line, 'paper', paper, 'a list of numbers for each row')
 

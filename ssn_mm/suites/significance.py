@@ -1,13 +1,20 @@
-"""Whether a difference between two configs is more than the scatter of their seeds."""
+"""Whether a difference between two configs is more than the scatter of their seeds.
 
-from collections.abc import Sequence
+Seeds are pairs: the same seed draws the same order of the data, and the same weights where networks
+have the same. What both sides of a pair share cancels in its difference.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import stats
 
 from ..timing.tables import Table
+from .convergence import not_converged
 from .results import Results
+from .suite import row_name
 from .training import average_ratio, unpack
 
 LEVEL = 0.05
@@ -15,29 +22,33 @@ LEVEL = 0.05
 
 @dataclass(frozen=True)
 class Difference:
-    """The difference of two means over seeds, by Welch's t-test.
+    """The mean difference of pairs of trainings, by Student's t-test of it.
 
     Attributes:
         mean: First minus second.
         low: Lower end of the 95 % confidence interval.
         high: Upper end of the 95 % confidence interval.
         p: Two-sided p-value.
+        pairs: The number of seeds that both have.
     """
 
     mean: float
     low: float
     high: float
     p: float
+    pairs: int
 
 
-def compare(first: Sequence[float], second: Sequence[float]) -> Difference | None:
-    """Compares values over seeds; None if one side has fewer than two, or neither scatters."""
-    if min(len(first), len(second)) < 2 or np.std(first) + np.std(second) == 0:
+def compare(first: Mapping[Any, float], second: Mapping[Any, float]) -> Difference | None:
+    """Compares values by seed; None if fewer than two have both, or differences do not scatter."""
+    seeds = sorted(first.keys() & second.keys())
+    own = np.array([first[seed] - second[seed] for seed in seeds])
+    if len(own) < 2 or np.ptp(own) == 0:
         return None
-    test = stats.ttest_ind(first, second, equal_var=False)
+    test = stats.ttest_1samp(own, 0)
     interval = test.confidence_interval(1 - LEVEL)
-    mean = float(np.mean(first) - np.mean(second))
-    return Difference(mean, float(interval.low), float(interval.high), float(test.pvalue))
+    ends = float(interval.low), float(interval.high)
+    return Difference(float(own.mean()), *ends, float(test.pvalue), len(own))
 
 
 def holm(p: Sequence[float]) -> list[float]:
@@ -57,7 +68,7 @@ def differences(results: Results, label: str) -> dict[tuple[str, str], Differenc
     found = {}
     for variant in results.variants():
         for other in results.labels():
-            own = compare(results.values(label, variant), results.values(other, variant))
+            own = compare(results.by_seed(label, variant), results.by_seed(other, variant))
             if other != label and own is not None:
                 found[other, variant] = own
     return found
@@ -86,24 +97,40 @@ def trend(results: Results, label: str, normalizer: str) -> tuple[float, float, 
     return float(test.statistic), float(test.pvalue), len(points)
 
 
-def difference_table(results: Results, label: str) -> Table:
-    """Differences of ``label`` to the others, with intervals and p-values.
+def reference(results: Results) -> str:
+    """The label that others are compared with: SSN, or the first one if there is none."""
+    labels = results.labels()
+    return 'SSN' if 'SSN' in labels else labels[0]
 
-    These are corrected for the number of others, each variant being an experiment of its own.
+
+def unconverged(results: Results, label: str, other: str, variant: str) -> list[str]:
+    """Which of two labels have not converged, so that they are not compared."""
+    return [name for name in (label, other) if not_converged(results, name, variant)]
+
+
+def difference_table(results: Results, label: str) -> Table:
+    """Differences of ``label`` to the others: intervals first, then p-values.
+
+    These are corrected for the number of differences in the whole table. A config that has not
+    converged is named and not compared.
     """
     found = differences(results, label)
-    corrected: dict[tuple[str, str], float] = {}
-    for variant in results.variants():
-        cases = [case for case in found if case[1] == variant]
-        corrected |= zip(cases, holm([found[case].p for case in cases]), strict=True)
-    lines = []
+    late = {case: unconverged(results, label, *case) for case in found}
+    compared = [case for case in found if not late[case]]
+    corrected = dict(zip(compared, holm([found[case].p for case in compared]), strict=True))
+    lines: list[list[object]] = []
     for (other, variant), own in found.items():
+        name = row_name(f'{label} - {other}', variant)
+        if names := late[other, variant]:
+            told = f'not compared: {" and ".join(names)} not converged'
+            lines.append([name, None, None, own.pairs, None, None, told])
+            continue
         p = corrected[other, variant]
         verdict = 'no difference shown'
         if p < LEVEL:
             verdict = f'{label} better' if results.is_better(own.mean, 0) else f'{label} worse'
-        name = f'{label} - {other}' + (f', {variant}' if variant else '')
         interval = f'{own.low:+.2f} to {own.high:+.2f}'
-        lines.append([name, f'{own.mean:+.2f}', interval, f'{own.p:.3f}', f'{p:.3f}', verdict])
-    head = [results.main_and_rule, 'difference', '95 % interval', 'p', 'p, Holm', 'at 5 %']
+        numbers = [f'{own.mean:+.2f}', interval, own.pairs, f'{own.p:.3f}', f'{p:.3f}']
+        lines.append([name, *numbers, verdict])
+    head = [results.main_and_rule, 'difference', '95 % interval', 'pairs', 'p', 'p, Holm', 'at 5 %']
     return Table(head, lines)

@@ -12,6 +12,7 @@
     variant = 'images a batch'  # what these names are
     options = {'train_cfg.max_epochs': 5}  # overrides of every run
     splits = ['train_dataloader.dataset.split']  # overrides whose value is the seed
+    recipes = {'32': 'recipes/32.json', '8': 'recipes/8.json'}  # of each norm, by variant, or FILE
     norms = ['GN+WS', 'DyT']  # contestants beside the configs, or 'all'
     norm_base = 'BN'  # the label whose config they inherit
     norm_options = dict(num_groups=8)  # for those contestants that have such options
@@ -19,14 +20,17 @@
     test = ['--tta']  # metrics are tools/test.py's with these arguments, not the validation's
     paper = {'BN, 32': 76.4}  # shown beside, as the paper's; else that of configs/results.yml
     twin = 'table2_imagenet.py'  # shows this suite's numbers of the paper
+    longer = 'table2_longer_digits'  # the suite of the same trainings, twice as long: convergence
 
 A file name of ``configs`` may hold ``{variant}``; ``dict(config=FILE, options=OVERRIDES)`` in its
-place has overrides of its own. Paths start at the suite's folder.
+place has overrides of its own, and ``recipe=LABEL`` there takes the recipe of another label, see
+:mod:`.recipes`. Later overrides win: the suite's, the variant's, the recipe's, the config's own.
+Paths start at the suite's folder.
 """
 
 import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,12 +38,14 @@ from typing import Any
 from ..config_files import read_config
 from .metafiles import read_config_results
 from .norms import chosen_norms, norm_overrides
+from .recipes import read_recipes
 
 KINDS: dict[str, Any] = dict(
     title=str, configs=dict, seeds=list, metrics=list, variants=dict, variant=str, options=dict
 )
-KINDS |= dict(rule=str, after=dict, test=list, paper=dict, twin=str, splits=list)
-KINDS |= dict(norms=(list, str), norm_base=str, norm_options=dict)
+KINDS |= dict(rule=str, after=dict, test=list, paper=dict, twin=str, longer=str, splits=list)
+KINDS |= dict(norms=(list, str), norm_base=str, norm_options=dict, recipes=(dict, str))
+CONFIG_KEYS = {'config', 'options', 'recipe'}
 NEEDED = ('title', 'configs', 'seeds', 'metrics')
 RULES = ('greater', 'less')  # as mmengine's CheckpointHook calls them
 
@@ -85,6 +91,8 @@ class Suite:
         paper: The paper's value per metric, by :func:`row_name`.
         test: Arguments of tools/test.py; None takes the last validation.
         rule: Which of two values of the main metric is better, 'greater' or 'less'.
+        variants: Overrides by the name of the variant; empty where the suite has none.
+        longer: Name of the suite that has the same trainings, twice as long; '' if there is none.
     """
 
     name: str
@@ -95,6 +103,8 @@ class Suite:
     paper: Mapping[str, Sequence[float]] = field(default_factory=dict)
     test: Sequence[str] | None = None
     rule: str = 'greater'
+    variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    longer: str = ''
 
 
 def run_name(label: str, variant: str, seed: int) -> str:
@@ -148,6 +158,8 @@ def read_suite(path: str | Path, norms: Sequence[str] | None = None) -> Suite:
         _paper(stated, path, runs),
         stated.get('test'),
         stated.get('rule', 'greater'),
+        {str(name): own for name, own in stated.get('variants', {}).items()},
+        stated.get('longer', ''),
     )
 
 
@@ -167,11 +179,11 @@ def _read(path: Path) -> dict[str, Any]:
             raise ValueError(f'{path}: {key} must be a {words}, got {value!r}')
     for label, own in stated['configs'].items():
         if not isinstance(own, str) and not (
-            isinstance(own, dict) and 'config' in own and own.keys() <= {'config', 'options'}
+            isinstance(own, dict) and 'config' in own and own.keys() <= CONFIG_KEYS
         ):
             raise ValueError(
-                f'{path}: configs[{label!r}] must be a file, or dict(config=FILE, options=...), '
-                f'got {own!r}'
+                f'{path}: configs[{label!r}] must be a file, or dict(config=FILE, options=..., '
+                f'recipe=LABEL), got {own!r}'
             )
     if stated.get('rule', 'greater') not in RULES:
         raise ValueError(
@@ -185,13 +197,15 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _grid(stated: Mapping[str, Any], folder: Path) -> Iterator[Run]:
     variants = stated.get('variants') or {'': {}}
+    recipes = _recipes(stated, folder, variants)
     known: dict[tuple[str, str], dict[str, Any]] = {}  # overrides of contestants
     for seed, (variant, own), (label, stated_config) in itertools.product(
         stated['seeds'], variants.items(), stated['configs'].items()
     ):
         about = stated_config if isinstance(stated_config, dict) else dict(config=stated_config)
         config = (folder / about['config'].replace('{variant}', str(variant))).resolve()
-        options = {**stated.get('options', {}), **own, **about.get('options', {})}
+        recipe = recipes(variant, about.get('recipe', label))
+        options = {**stated.get('options', {}), **own, **recipe, **about.get('options', {})}
         options |= dict.fromkeys(['randomness.seed', *stated.get('splits', [])], seed)
         norm = about.get('norm', '')
         if norm and (label, variant) not in known:
@@ -201,6 +215,31 @@ def _grid(stated: Mapping[str, Any], folder: Path) -> Iterator[Run]:
         first = stated.get('after', {}).get(label)
         after = run_name(first, str(variant), seed) if first else None
         yield Run(label, str(variant), seed, config, options, after, norm)
+
+
+def _recipes(
+    stated: Mapping[str, Any], folder: Path, variants: Iterable[str]
+) -> Callable[[str, str], Mapping[str, Any]]:
+    """The recipe of a variant and label; empty where the suite names no recipes."""
+    files = stated.get('recipes', {})
+    files = dict.fromkeys(variants, files) if isinstance(files, str) else files
+    if files and files.keys() != set(variants):
+        raise ValueError(
+            f'recipes are of {", ".join(files)}, the variants are {", ".join(variants)}; name a '
+            'file of recipes for each'
+        )
+    known = {variant: read_recipes(folder / file) for variant, file in files.items()}
+
+    def recipe(variant: str, label: str) -> Mapping[str, Any]:
+        own = known.get(variant, {})
+        if own and label not in own:
+            raise ValueError(
+                f'{folder / files[variant]} has no recipe for {label!r}, only for '
+                f'{", ".join(own)}; search one for it, or name a label: recipe='
+            )
+        return own.get(label, {})
+
+    return recipe
 
 
 def _paper(

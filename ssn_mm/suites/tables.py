@@ -8,9 +8,11 @@ import numpy as np
 
 from ..ops.normalizers import NORMALIZERS
 from ..timing.tables import Table
+from .agreement import agreement_table
+from .convergence import LEAST, MARK, convergence_table, mark
 from .provenance import LIBRARIES
 from .results import Results
-from .significance import difference_table, differences, trend
+from .significance import difference_table, differences, reference, trend
 from .suite import row_name
 from .training import average_ratio, unpack
 
@@ -30,15 +32,29 @@ def tables(results: Results) -> dict[str, tuple[Table, str]]:
         if results.paper:
             note += " The paper's are of its own data and network, not measured here."
         found[f'{results.main} by {results.variant or "variant"}'] = (variant_table(results), note)
-    reference = 'SSN' if 'SSN' in results.labels() else results.labels()[0]
-    if differences(results, reference):
-        found[f'{reference} against the others'] = (
-            difference_table(results, reference),
-            "Welch's t-test over the seeds; Holm's correction for the number of others, within "
-            f'each variant{less}.',
+    label = reference(results)
+    if differences(results, label):
+        found[f'{label} against the others'] = (
+            difference_table(results, label),
+            'Differences of trainings with the same seed, that is the same order of the data, with '
+            "Student's t-test of their mean; Holm's correction for all lines of the table"
+            f'{less}.',
+        )
+    if results.twice:
+        found['Convergence'] = (
+            convergence_table(results),
+            f'What the mean over the seeds gains if trainings are twice as long, in '
+            f'{results.main}; converged: less than {LEAST:g}. Elsewhere {MARK} marks what has not, '
+            '? what was not checked.',
         )
     if any(row['ratios'] for row in results.done):
         found['Average importance ratios'] = (ratio_table(results), _trends(results))
+    if (own := agreement_table(results)).cells[1:]:
+        found['Agreement of selections'] = (
+            own,
+            'Pairs of seeds that select the same normalizer at a layer, averaged over the layers; '
+            'by chance: each training has its selections dealt out to the layers anew.',
+        )
     found['All runs'] = (
         main_table(results),
         f'Mean ± standard deviation over the seeds{less}; one-hot: share of rows, per seed.',
@@ -107,7 +123,7 @@ def variant_table(results: Results) -> Table:
     """The main metric by label (lines) and variant (columns), the paper's lines below."""
     variants = results.variants()
     lines: list[list[object]] = [
-        [label, *(spread(results.values(label, variant)) for variant in variants)]
+        [label, *(_marked(results, label, variant) for variant in variants)]
         for label in results.labels()
     ]
     for label in results.labels() if results.paper else []:
@@ -115,6 +131,12 @@ def variant_table(results: Results) -> Table:
         if any(known):
             lines.append([f"{label}, the paper's", *map(_plain, known)])
     return Table([results.variant or results.main, *variants], lines)
+
+
+def _marked(results: Results, label: str, variant: str) -> str | None:
+    """Mean ± deviation of the main metric, and a mark if it has not converged."""
+    own = spread(results.values(label, variant))
+    return own and own + mark(results, label, variant)
 
 
 def ratio_table(results: Results) -> Table:

@@ -6,11 +6,10 @@ from typing import Any
 
 from mmengine.config import Config
 
-from ..config_files import entries, read_config
+from ..config_files import entries
 from ..contestants.registry import registered
 from .results import Results
 from .study import VERSION, StudyRun
-from .suite import Suite
 from .training import unpack
 
 FACTS = ('norm', 'selector', 'batch')
@@ -44,31 +43,12 @@ def _name(norm_cfg: dict[str, Any]) -> str:
     return best[0].name if best else kind
 
 
-def study_runs(results: Results, suite: Suite | None = None) -> list[StudyRun]:
-    """The runs that are done, as lines of a study.
-
-    Args:
-        results: The results of a suite.
-        suite: The suite itself, whose configs tell what results of earlier versions do not say.
-    """
-    runs = {(run.label, run.variant): run for run in suite.runs} if suite else {}
-    known: dict[tuple[str, str], Mapping[str, Any]] = {}  # seeds of one config say the same
-    found = []
-    for row in results.done:
-        case = row['label'], row['variant']
-        if 'norm' in row:
-            facts: Mapping[str, Any] = {key: row[key] for key in FACTS}
-        elif case in runs:
-            if case not in known:
-                known[case] = facts_of(read_config(runs[case].config, runs[case].options))
-            facts = known[case]
-        else:
-            facts = dict.fromkeys(FACTS)
-        found.append(_study_run(results, row, facts))
-    return found
+def study_runs(results: Results) -> list[StudyRun]:
+    """The runs of a suite that are done, as lines of a study."""
+    return [_study_run(results, row) for row in results.done]
 
 
-def _study_run(results: Results, row: Mapping[str, Any], facts: Mapping[str, Any]) -> StudyRun:
+def _study_run(results: Results, row: Mapping[str, Any]) -> StudyRun:
     metrics = {name: value for name, value in row['metrics'].items() if math.isfinite(value)}
     environment, provenance = row.get('environment', {}), row.get('provenance', {})
     curves = {
@@ -82,7 +62,7 @@ def _study_run(results: Results, row: Mapping[str, Any], facts: Mapping[str, Any
         run=row['run'],
         config=row['config'],
         label=row['label'],
-        **facts,
+        **{key: row.get(key) for key in FACTS},
         variant=row['variant'],
         seed=row['seed'],
         metric=results.main,

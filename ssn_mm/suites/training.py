@@ -18,6 +18,12 @@ METRICS = {
     'acc/top1': ('top-1', 100),
     'acc/top5': ('top-5', 100),
 }
+TRAINING = 'training '  # begins the names of curves that are of a training's own batches
+OF_BATCHES = {  # a training step's key; the same
+    'accuracy_top-1': (f'{TRAINING}top-1', 1),
+    'top1_acc': (f'{TRAINING}top-1', 100),
+    'decode.acc_seg': (f'{TRAINING}pixel accuracy', 1),
+}
 METRICS |= {f'soft/{key}': (f'soft {name}', percent) for key, (name, percent) in METRICS.items()}
 _NO_METRICS = ('step', 'epoch', 'time', 'data_time', 'memory')  # of a validation's record
 POINTS, RECORDS = 60, 40  # of a curve, and of the ratios: as many as a figure can show
@@ -35,9 +41,9 @@ def read_training(work_dir: Path, metrics: Sequence[str] = ()) -> dict[str, Any]
 
     Returns:
         ``metrics``, percent by name, of the last validation; ``curves``, lists of iterations and
-        values: the training's ``loss``, and every metric at the training's last record before a
-        validation; ``seconds_per_iteration``, the median; ``memory``, MiB at most on a GPU, or
-        None; ``ratios``, see :func:`pack`, or None.
+        values: the training's ``loss`` and accuracy, and every metric at the training's last
+        record before a validation; ``seconds_per_iteration``, the median; ``memory``, MiB at most
+        on a GPU, or None; ``ratios``, see :func:`pack`, or None.
 
     Raises:
         FileNotFoundError: Nothing was trained there.
@@ -55,6 +61,9 @@ def read_training(work_dir: Path, metrics: Sequence[str] = ()) -> dict[str, Any]
     for at, record in records:
         if 'loss' in record:
             curves.add('loss', at, record['loss'])
+        for key, (name, percent) in OF_BATCHES.items():
+            if is_number(record.get(key)):
+                curves.add(name, at, record[key] * percent)
         for key in scored:
             if is_number(record.get(key)):
                 name, percent = METRICS.get(key, (key, 1))

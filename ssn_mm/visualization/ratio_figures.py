@@ -1,5 +1,6 @@
 """Figures of ratios: how layers select, over the training and layer by layer."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,11 +11,30 @@ from matplotlib.axes import Axes
 from ..engine.ratios import Ratios
 from ..layers import block_of
 from ..ops import circumscribed_radius, inscribed_radius
+from ..suites.agreement import agreements
 from ..suites.results import Results
 from ..suites.suite import row_name
 from ..suites.training import unpack
 from .picture import COLOURS, DASHES, HATCHES, ROWS, Picture, new_figure, stack
 from .trajectory import plot_trajectory
+
+MARKS = {'after a 3x3 convolution': '■', 'in a shortcut': '▲'}  # kinds of layers, in figure 5
+
+
+def kind_of(layer: str, layers: Sequence[str]) -> str:
+    """What OpenMMLab's name of a ResNet's layer tells of its place, a key of ``MARKS``, or ''.
+
+    Args:
+        layer: Its name, such as 'backbone.layer1.0.bn2'.
+        layers: The names of all; a block that has a third layer is a bottleneck.
+    """
+    if '.downsample.' in layer:
+        return 'in a shortcut'
+    if own := re.fullmatch(r'(.*layer\d+\.\d+\.)(bn|conv)([12])(\.bn)?', layer):
+        block, word, number, end = own.groups()
+        if number == '2' or f'{block}{word}3{end or ""}' not in layers:
+            return 'after a 3x3 convolution'
+    return ''
 
 
 def plot_average_ratios(results: Results) -> Picture | None:
@@ -53,6 +73,37 @@ def plot_average_ratios(results: Results) -> Picture | None:
     return Picture('average_ratios', title, caption, figure, head, lines)
 
 
+def plot_agreement(results: Results) -> Picture | None:
+    """How often seeds select the same normalizer, layer by layer, beside chance."""
+    found = agreements(results)
+    if not found:
+        return None
+    most = max(len(layers) for layers, _ in found.values())
+    figure = new_figure(max(8.0, 0.2 * most + 1.5), 1.6 + 1.5 * len(found))
+    panels = figure.subplots(len(found), 1, squeeze=False)[:, 0]
+    lines: list[list[object]] = []
+    for axes, ((label, variant, row), (layers, own)) in zip(panels, found.items(), strict=True):
+        axes.bar(range(len(layers)), own.layers, color='0.5')
+        axes.axhline(own.layers.mean(), color='black', linewidth=1, label='average')
+        axes.axhline(own.chance, color='#D55E00', linestyle='--', linewidth=1, label='by chance')
+        axes.set(ylim=(0, 1.05), ylabel=f'{ROWS[row]}s', xticks=[])
+        if row == 0:
+            axes.set_title(row_name(label, variant))
+        lines += [
+            [label, variant, ROWS[row], layer, float(share), own.chance]
+            for layer, share in zip(layers, own.layers, strict=True)
+        ]
+    panels[-1].set_xticks(range(len(layers)), layers, rotation=90)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc='outside right upper', frameon=False)
+    head = ['label', results.variant or 'variant', 'row', 'layer', 'agreeing', 'by chance']
+    caption = (
+        'Share of the pairs of seeds that select the same normalizer at a layer; by chance: each '
+        'training has its selections dealt out to the layers anew.'
+    )
+    title = 'Agreement of selections over seeds'
+    return Picture('agreement', title, caption, figure, head, lines)
+
+
 def plot_layers(runs: Mapping[str, Ratios]) -> Picture:
     """The last ratios of every layer, a pair of lines a run (Fig. 5).
 
@@ -60,7 +111,7 @@ def plot_layers(runs: Mapping[str, Ratios]) -> Picture:
         runs: By name, such as 'SN' and 'SSN'; their layers have the same names.
     """
     layers = next(iter(runs.values())).layers
-    figure = new_figure(max(8.0, 0.2 * len(layers) + 1.5), 1.6 + 2.0 * len(runs))
+    figure = new_figure(max(8.0, 0.2 * len(layers) + 1.5), 2.2 + 2.0 * len(runs))
     panels = figure.subplots(2 * len(runs), 1)
     lines: list[list[object]] = []
     for index, (name, run) in enumerate(runs.items()):
@@ -71,14 +122,18 @@ def plot_layers(runs: Mapping[str, Ratios]) -> Picture:
             if row == 0:
                 axes.set_title(name)
             lines += [
-                [name, layer, what, normalizer, float(p)]
+                [name, layer, kind_of(layer, layers), what, normalizer, float(p)]
                 for layer, own in zip(run.layers, last, strict=True)
                 for normalizer, p in zip(run.normalizers, own, strict=True)
             ]
-    panels[-1].set_xticks(range(len(layers)), layers, rotation=90)
+    told = [f'{layer} {MARKS.get(kind_of(layer, layers), "")}' for layer in layers]
+    panels[-1].set_xticks(range(len(layers)), told, rotation=90)
     figure.legend(*panels[0].get_legend_handles_labels(), loc='outside right upper', frameon=False)
-    head = ['run', 'layer', 'row', 'normalizer', 'ratio']
-    caption = 'Ratios at the end of training, layer by layer.'
+    head = ['run', 'layer', 'kind', 'row', 'normalizer', 'ratio']
+    caption = (
+        'Ratios at the end of training, layer by layer; '
+        f'{", ".join(f"{mark}: {kind}" for kind, mark in MARKS.items())}.'
+    )
     return Picture('layers', 'Ratios of every layer (figure 5)', caption, figure, head, lines)
 
 
@@ -162,6 +217,8 @@ def ratio_figures(results: Results) -> Iterator[Picture]:
     """The figures of this module that there is data for; figures of one run show the first SSN."""
     if (averages := plot_average_ratios(results)) is not None:
         yield averages
+    if (picture := plot_agreement(results)) is not None:
+        yield picture
     first: dict[str, Mapping[str, Any]] = {}
     for row in results.done:
         if row['ratios']:
@@ -171,16 +228,13 @@ def ratio_figures(results: Results) -> Iterator[Picture]:
     runs = {_run_name(first[name]): unpack(first[name]['ratios']) for name in first}
     yield plot_layers(runs)
     shown = first.get('SSN') or next(iter(first.values()))
-    yield from single_figures(runs[_run_name(shown)], _run_name(shown))
-
-
-def single_figures(run: Ratios, name: str = '') -> Iterator[Picture]:
-    """What there is to see of one training, called ``name``, beside its layers' last ratios."""
-    pictures = [plot_network(run), plot_progress(run)]
-    if len(run.normalizers) == 3:
-        pictures.append(plot_trajectory(run))
-    for picture in pictures:
-        yield replace(picture, caption=f'{picture.caption} Of {name}.') if name else picture
+    name = _run_name(shown)
+    for picture in (plot_network(runs[name]), plot_progress(runs[name])):
+        yield replace(picture, caption=f'{picture.caption} Of {name}.')
+    beside = [_run_name(first['SN'])] if 'SN' in first and shown is not first['SN'] else []
+    paths = {own: runs[own] for own in (*beside, name)}
+    if all(len(run.normalizers) == 3 for run in paths.values()):
+        yield plot_trajectory(paths)
 
 
 def _run_name(row: Mapping[str, Any]) -> str:

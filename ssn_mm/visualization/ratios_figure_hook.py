@@ -9,7 +9,8 @@ from mmengine.runner import Runner
 
 from ..engine import read_ratios
 from ..engine.hooks import RatiosHook
-from .ratio_figures import plot_layers, single_figures
+from .ratio_figures import plot_layers, plot_network, plot_progress
+from .trajectory import plot_trajectory
 
 
 class RatiosFigureHook(Hook):
@@ -53,7 +54,10 @@ class RatiosFigureHook(Hook):
             return
         run = read_ratios(self.recorder.file)
         name = Path(runner.work_dir).name
-        for picture in (*single_figures(run), plot_layers({name: run})):
+        pictures = [plot_network(run), plot_progress(run), plot_layers({name: run})]
+        if len(run.normalizers) == 3:
+            pictures.append(plot_trajectory({name: run}))
+        for picture in pictures:
             canvas = FigureCanvasAgg(picture.figure)
             canvas.draw()
             image = np.asarray(canvas.buffer_rgba())[..., :3]

@@ -7,7 +7,9 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from ..suites.results import Results
+from ..suites.significance import differences, reference, unconverged
 from ..suites.suite import row_name
+from ..suites.training import TRAINING
 from .picture import Picture, line_style, new_figure
 
 COSTS = {
@@ -17,9 +19,12 @@ COSTS = {
 
 
 def plot_curves(results: Results) -> Picture | None:
-    """Training loss and validation over the training, mean and range over the seeds (Fig. 3)."""
+    """Loss and accuracy of training and validation, mean and range over the seeds (Fig. 3)."""
     variants, labels = results.variants(), results.labels()
-    names = [n for n in ('loss', results.main) if any(n in r['curves'] for r in results.done)]
+    there = dict.fromkeys(name for row in results.done for name in row['curves'])
+    names = ['loss'] if 'loss' in there else []
+    names += [name for name in there if name.startswith(TRAINING)]
+    names += [results.main] if results.main in there else []
     if not names:
         return None
     figure = new_figure(max(4.0, 3.2 * len(variants)) + 1, 3.0 * len(names))
@@ -34,7 +39,7 @@ def plot_curves(results: Results) -> Picture | None:
                 if not curves:
                     continue
                 at, values = _aligned(curves)
-                marker = {'marker': ''} if name == 'loss' else {}
+                marker = {} if name == results.main else {'marker': ''}
                 _draw_curve(axes, at, values, label, line_style(label, index) | marker)
                 for seed, own in enumerate(values):
                     lines += [
@@ -48,8 +53,11 @@ def plot_curves(results: Results) -> Picture | None:
             if row == 0:
                 axes.set_title(f'{results.variant} {variant}'.strip(), fontsize=10)
             if column == 0:
-                validated = f'{results.main_and_rule} in validation'
-                axes.set_ylabel('training loss' if name == 'loss' else validated)
+                told = {
+                    'loss': 'training loss',
+                    results.main: f'{results.main_and_rule} in validation',
+                }
+                axes.set_ylabel(told.get(name, name))
     handles = grid[0, 0].get_legend_handles_labels()
     figure.legend(*handles, loc='outside right upper', frameon=False, fontsize=8)
     head = ['label', results.variant or 'variant', 'run', 'curve', 'iteration', 'value']
@@ -103,6 +111,34 @@ def plot_metric(results: Results) -> Picture | None:
     return Picture('metric', title, caption, figure, head, lines)
 
 
+def plot_differences(results: Results) -> Picture | None:
+    """Differences to the reference of trainings with the same seed; None where none scatter."""
+    label = reference(results)
+    found = {
+        case: own
+        for case, own in differences(results, label).items()
+        if not unconverged(results, label, *case)
+    }
+    if not found:
+        return None
+    figure = new_figure(7, 1.4 + 0.26 * len(found))
+    axes = figure.subplots()
+    axes.axvline(0, color='0.6', linewidth=0.8)
+    labels, lines = results.labels(), list[list[object]]()
+    for place, ((other, variant), own) in enumerate(found.items()):
+        style: dict[str, Any] = line_style(other, labels.index(other)) | {'linestyle': ''}
+        ends = [[own.mean - own.low], [own.high - own.mean]]
+        axes.errorbar([own.mean], [place], xerr=ends, capsize=3, **style)
+        lines.append([label, other, variant, own.pairs, own.mean, own.low, own.high])
+    axes.set_yticks(range(len(found)), [row_name(f'{label} - {n}', v) for n, v in found])
+    axes.invert_yaxis()
+    axes.set(xlabel=f'difference in {results.main_and_rule}')
+    axes.grid(alpha=0.3, axis='x')
+    head = ['label', 'other', results.variant or 'variant', 'pairs', 'difference', 'low', 'high']
+    caption = 'Mean difference of trainings with the same seed, and its 95 % interval.'
+    return Picture('differences', f'{label} against the others', caption, figure, head, lines)
+
+
 def plot_cost(results: Results) -> Picture | None:
     """Time and memory of each run; None where neither was measured."""
     panels = {
@@ -153,7 +189,7 @@ def _aligned(curves: Sequence[Sequence[Sequence[float]]]) -> tuple[np.ndarray, n
 
 def run_figures(results: Results) -> Iterator[Picture]:
     """The figures of this module that there is data for."""
-    makers: tuple[Any, ...] = (plot_metric, plot_curves, plot_cost)
+    makers: tuple[Any, ...] = (plot_metric, plot_differences, plot_curves, plot_cost)
     for make in makers:
         if (picture := make(results)) is not None:
             yield picture

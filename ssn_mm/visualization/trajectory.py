@@ -1,60 +1,75 @@
 """Paths of layers' ratios on the simplex over a training."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import PathCollection
 
 from ..engine.ratios import Ratios
 from ..ops import inscribed_radius
 from .picture import COLOURS, ROWS, Picture, new_figure
 
 
-def plot_trajectory(run: Ratios, layers: Sequence[str] | None = None) -> Picture:
-    """Paths of some layers' ratios on the simplex (Fig. 6).
+def plot_trajectory(runs: Mapping[str, Ratios], layers: Sequence[str] | None = None) -> Picture:
+    """Paths of some layers' ratios on the simplex, a pair of lines a training (Fig. 6).
 
     Args:
-        run: The ratios of a training.
+        runs: The ratios of trainings by name, such as 'SN' and 'SSN'; the layers have the same
+            names in all.
         layers: Names of the layers; five, evenly spaced over the network, if None.
 
     Raises:
         ValueError: The layers do not have three normalizers, or a name is wrong.
     """
-    if len(run.normalizers) != 3:
-        raise ValueError(
-            f'a simplex is drawn of three normalizers, the layers have {", ".join(run.normalizers)}'
-        )
-    if wrong := [name for name in layers or () if name not in run.layers]:
-        raise ValueError(f'no layer {wrong[0]!r}; there are {", ".join(run.layers)}')
-    evenly = np.linspace(0, len(run.layers) - 1, 5).round().astype(int).tolist()
-    shown = [list(run.layers).index(name) for name in layers] if layers else sorted(set(evenly))
-    figure = new_figure(2.5 * len(shown) + 0.8, 5.6)
-    grid = figure.subplots(2, len(shown), squeeze=False)
+    for run in runs.values():
+        if len(run.normalizers) != 3:
+            raise ValueError(
+                'a simplex is drawn of three normalizers, the layers have '
+                f'{", ".join(run.normalizers)}'
+            )
+        if wrong := [name for name in layers or () if name not in run.layers]:
+            raise ValueError(f'no layer {wrong[0]!r}; there are {", ".join(run.layers)}')
+    there = next(iter(runs.values())).layers
+    evenly = np.linspace(0, len(there) - 1, 5).round().astype(int).tolist()
+    shown = list(layers) if layers else [there[i] for i in sorted(set(evenly))]
+    figure = new_figure(2.5 * len(shown) + 0.8, 4.4 * len(runs) + 0.6)
+    grid = figure.subplots(2 * len(runs), len(shown), squeeze=False)
     lines: list[list[object]] = []
-    for column, layer in enumerate(shown):
-        for row, what in enumerate(ROWS):
-            axes, path = grid[row, column], run.ratios[:, layer, row]
-            _draw_simplex(axes, run.normalizers)
-            x, y = _on_plane(path)
-            axes.plot(x, y, color='0.5', linewidth=0.8, zorder=2)
-            dots = axes.scatter(x, y, c=run.iters, cmap='viridis_r', s=14, zorder=3)
-            axes.plot(x[-1], y[-1], '*', color='black', markersize=11, zorder=4)
-            if row == 0:
-                axes.set_title(run.layers[layer], fontsize=8)
-            if column == 0:
-                axes.text(-0.25, 0.4, what, rotation=90, va='center', fontsize=9)
-            lines += [
-                [run.layers[layer], what, int(i), *map(float, p)]
-                for i, p in zip(run.iters, path, strict=True)
-            ]
-    figure.colorbar(dots, ax=grid, label='iteration', shrink=0.6)
-    head = ['layer', 'row', 'iteration', *run.normalizers]
+    for index, (name, run) in enumerate(runs.items()):
+        for column, layer in enumerate(shown):
+            for row, what in enumerate(ROWS):
+                axes = grid[2 * index + row, column]
+                path = run.ratios[:, list(run.layers).index(layer), row]
+                dots = _draw_path(axes, run, path)
+                if index == row == 0:
+                    axes.set_title(layer, fontsize=8)
+                if column == 0:
+                    told = f'{name}, {what}' if name else what
+                    axes.text(-0.25, 0.4, told, rotation=90, va='center', fontsize=9)
+                lines += [
+                    [name, layer, what, int(i), *map(float, p)]
+                    for i, p in zip(run.iters, path, strict=True)
+                ]
+    figure.colorbar(dots, ax=grid, label='part of the training', shrink=0.6)
+    head = ['run', 'layer', 'row', 'iteration', *run.normalizers]
     caption = (
         'Each dot is a record; the star is the end. Dashed: the inscribed circle, which the ratios '
-        'leave when the radius reaches r_i.'
+        'of SSN leave when the radius reaches r_i.'
     )
     title = 'Paths on the simplex (figure 6)'
     return Picture('trajectory', title, caption, figure, head, lines)
+
+
+def _draw_path(axes: Axes, run: Ratios, path: np.ndarray) -> PathCollection:
+    """Draws the ratios (T, 3) of a row over the training; returns the dots."""
+    _draw_simplex(axes, run.normalizers)
+    x, y = _on_plane(path)
+    axes.plot(x, y, color='0.5', linewidth=0.8, zorder=2)
+    done = run.iters / run.iters[-1]
+    dots = axes.scatter(x, y, c=done, cmap='viridis_r', vmin=0, vmax=1, s=14, zorder=3)
+    axes.plot(x[-1], y[-1], '*', color='black', markersize=11, zorder=4)
+    return dots
 
 
 def _on_plane(ratios: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -18,8 +18,8 @@ def test_a_difference_is_called_one_only_where_seeds_scatter_less(results):
     assert verdicts['SN - BN, 2'] == 'no difference shown'
     assert verdicts['SN - SSN, 2'] == 'SN worse'
     corrected = {line[0]: float(line[-2]) for line in difference_table(results, 'SN').cells[1:]}
-    alone = found['SN', '2'].p  # of two others in each variant, the smaller p-value counts twice
-    assert corrected['SN - SSN, 2'] == pytest.approx(2 * alone, abs=1e-3)
+    alone = found['SN', '2'].p  # of four differences in the whole table
+    assert corrected['SN - SSN, 2'] == pytest.approx(4 * alone, abs=1e-3)
 
 
 @pytest.mark.parametrize(('rule', 'better'), [('greater', 'SSN'), ('less', 'BN')])
@@ -31,12 +31,20 @@ def test_the_rule_of_the_main_metric_says_which_of_two_is_better(results, rule, 
     assert differences(results, 'SSN')['BN', '2'].mean > 0
 
 
-def test_significance_is_welchs_with_holms_correction():
-    first, second = [1.0, 2.0, 4.0], [2.0, 3.5, 4.5]
+def test_trainings_of_one_seed_are_pairs():
+    first, second = {0: 1.0, 1: 2.0, 2: 4.0, 7: 9.0}, {2: 3.5, 1: 1.0, 0: 0.5, 8: 0.0}
     own = compare(first, second)
-    assert own.p == stats.ttest_ind(first, second, equal_var=False).pvalue
-    assert compare([1.0], second) is None
-    assert compare([1.0, 1.0], [1.0, 1.0]) is None
+    assert own.pairs == 3
+    assert own.p == pytest.approx(stats.ttest_rel([1, 2, 4], [0.5, 1, 3.5]).pvalue)
+    assert own.mean == pytest.approx(2 / 3)
+    assert own.low < own.mean < own.high
+    assert compare({0: 1.0}, second) is None
+    assert compare({0: 1.0, 1: 2.0}, {0: 0.0, 1: 1.0}) is None  # nothing scatters
+    shuffled = compare(first, {0: 3.5, 1: 0.5, 2: 1.0})  # the same values in other pairs
+    assert shuffled.high - shuffled.low > own.high - own.low
+
+
+def test_p_values_are_corrected_by_holm():
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert holm([]) == []
 

@@ -14,7 +14,7 @@ from recorded import make_results
 
 from ssn_mm.suites.results import read_results, write_results
 from ssn_mm.visualization.picture import COLOURS
-from ssn_mm.visualization.ratio_figures import plot_layers, plot_network
+from ssn_mm.visualization.ratio_figures import kind_of, plot_layers, plot_network
 from ssn_mm.visualization.report import figures, write_report
 from ssn_mm.visualization.run_figures import plot_curves, plot_metric
 from ssn_mm.visualization.trajectory import plot_trajectory
@@ -41,9 +41,11 @@ def test_every_figure_has_data_and_shows_it(results):
     assert list(pictures) == [
         *(
             'metric',
+            'differences',
             'curves',
             'cost',
             'average_ratios',
+            'agreement',
             'layers',
             'network',
             'progress',
@@ -86,13 +88,33 @@ def test_layers_of_two_trainings_stand_side_by_side(make_ratios):
     assert len(picture.figure.axes) == 4
 
 
+@pytest.mark.parametrize(
+    ('layer', 'kind'),
+    [
+        ('backbone.bn1', ''),
+        ('backbone.layer1.0.bn1', ''),  # of a bottleneck, after a 1x1 convolution
+        ('backbone.layer1.0.bn2', 'after a 3x3 convolution'),
+        ('backbone.layer1.0.bn3', ''),
+        ('backbone.layer1.0.downsample.1', 'in a shortcut'),
+        ('backbone.layer2.0.bn1', 'after a 3x3 convolution'),  # of a basic block
+        ('backbone.layer3.0.conv1.bn', 'after a 3x3 convolution'),  # as videos' networks have it
+        ('backbone.layer3.0.downsample.bn', 'in a shortcut'),
+    ],
+)
+def test_figure_5_marks_layers_after_3x3_convolutions_and_shortcuts(layer, kind):
+    layers = [f'backbone.layer1.0.bn{i}' for i in (1, 2, 3)] + ['backbone.layer2.0.bn1']
+    assert kind_of(layer, layers) == kind
+
+
 def test_paths_are_drawn_of_three_normalizers_and_of_layers_that_exist(make_ratios):
-    picture = plot_trajectory(make_ratios(), ['backbone.bn1'])
-    assert {line[0] for line in picture.lines} == {'backbone.bn1'}
+    runs = {'SN': make_ratios(False), 'SSN': make_ratios()}
+    picture = plot_trajectory(runs, ['backbone.bn1'])
+    assert {tuple(line[:2]) for line in picture.lines} == {(run, 'backbone.bn1') for run in runs}
+    assert len(picture.figure.axes) == 4 + 1  # and the bar of colours
     with pytest.raises(ValueError, match=r"no layer 'neck'; there are backbone\.bn1"):
-        plot_trajectory(make_ratios(), ['neck'])
+        plot_trajectory({'SSN': make_ratios()}, ['neck'])
     with pytest.raises(ValueError, match='a simplex is drawn of three normalizers'):
-        plot_trajectory(make_ratios(names=('IN', 'BN')))
+        plot_trajectory({'SSN': make_ratios(names=('IN', 'BN'))})
 
 
 class Addresses(HTMLParser):

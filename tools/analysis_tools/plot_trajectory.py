@@ -12,17 +12,22 @@ def parse_args() -> argparse.Namespace:
         description="Draw the path of layers' ratios on the simplex over a training (the paper's "
         'figure 6), as PNG with its data as CSV. For layers of three normalizers.'
     )
-    parser.add_argument('run', type=Path, help='work dir of a training, or its ssn_ratios.jsonl')
+    parser.add_argument(
+        'runs',
+        type=Path,
+        nargs='+',
+        help='work dirs of trainings, such as of SN and SSN, or their ssn_ratios.jsonl',
+    )
     parser.add_argument(
         '--layers', nargs='+', metavar='NAME', help='layers (default: five, evenly spaced)'
     )
-    parser.add_argument('--out', type=Path, help='folder (default: figures/ in the work dir)')
+    parser.add_argument('--out', type=Path, help='folder (default: figures/ in the first work dir)')
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
-    plot_paths(args.run, args.layers, args.out)
+    plot_paths(args.runs, args.layers, args.out)
 
 
 if __name__ == '__main__':

@@ -19,5 +19,6 @@ model = dict(
         in_channels=2048,
         loss=dict(type='CrossEntropyLoss', loss_weight=1.0),
         topk=(1, 5),
+        cal_acc=True,  # figure 3 has the accuracy in training, too
     ),
 )

@@ -1,6 +1,7 @@
 """The digits dataset for image classification: its pictures, and its class for mmpretrain."""
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -20,6 +21,7 @@ def write_classification(
     num_val: int = 1000,
     size: int = 64,
     progress: bool = True,
+    tuning: bool = False,
 ) -> Path:
     """Writes the digits dataset for classification as ImageNet lies on disk, unless it is there.
 
@@ -35,6 +37,8 @@ def write_classification(
             shows.
         size: Height and width of a picture in pixels, at least 40; digits grow with it.
         progress: Whether the process that writes shows a progress bar (on stderr).
+        tuning: Whether both splits are of the training glyphs alone, for finding recipes; see
+            :func:`.drawing.split_glyphs`.
 
     Returns:
         ``root`` as a Path.
@@ -53,12 +57,15 @@ def write_classification(
         'size': checked('size', size, 40),
     }
 
+    if tuning:
+        settings['tuning'] = True  # absent else, as in folders of 0.1
+
     def fill(folder: Path) -> None:
-        glyphs = split_glyphs(seed)
+        glyphs = split_glyphs(seed, tuning)
         for name in FOLDERS.values():
             for digit in range(10):
                 (folder / name / f'digit{digit}').mkdir(parents=True)
-        for split, i, rng in draws(seed, num_train, num_val, progress):
+        for split, i, rng in draws(seed, num_train, num_val, progress, tuning):
             (images, digits), name, digit = glyphs[split], FOLDERS[split], i % 10
             image = draw_picture(rng, images[rng.choice(np.flatnonzero(digits == digit))], size)
             path = folder / name / f'digit{digit}' / f'digits_{name}_{i:08d}.JPEG'
@@ -104,6 +111,7 @@ class DigitsClsDataset(ImageNet):
         num_train: Number of training pictures.
         num_val: Number of validation pictures.
         size: Height and width of a picture in pixels.
+        tuning: Whether it is for finding recipes, of training glyphs alone.
         **kwargs: Arguments of ``ImageNet``; ``split`` is 'train' or 'val'.
     """
 
@@ -116,12 +124,15 @@ class DigitsClsDataset(ImageNet):
         num_train: int = 4000,
         num_val: int = 1000,
         size: int = 64,
+        tuning: bool = False,
         **kwargs,
     ) -> None:
-        self._settings = (seed, num_train, num_val, size)
+        self._settings: dict[str, Any] = dict(
+            seed=seed, num_train=num_train, num_val=num_val, size=size, tuning=tuning
+        )
         super().__init__(data_root=data_root, **kwargs)
 
     def load_data_list(self) -> list[dict]:
         """Writes the pictures if need be: here, so that ``lazy_init`` leaves the disk alone."""
-        write_classification(self.data_root, *self._settings)
+        write_classification(self.data_root, **self._settings)
         return super().load_data_list()

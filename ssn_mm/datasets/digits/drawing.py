@@ -28,6 +28,7 @@ def write_segmentation(
     num_val: int = 200,
     size: int = 128,
     progress: bool = True,
+    tuning: bool = False,
 ) -> Path:
     """Writes the digits dataset for segmentation in ADE20K's layout, unless it is there already.
 
@@ -43,6 +44,8 @@ def write_segmentation(
         num_val: Number of validation scenes, drawn from glyphs that no training scene shows.
         size: Height and width of a scene in pixels, at least 64; digits grow with it.
         progress: Whether the process that writes shows a progress bar (on stderr).
+        tuning: Whether both splits are of the training glyphs alone, for finding recipes; see
+            :func:`split_glyphs`.
 
     Returns:
         ``root`` as a Path.
@@ -61,12 +64,15 @@ def write_segmentation(
         'size': checked('size', size, 64),
     }
 
+    if tuning:
+        settings['tuning'] = True  # absent else, as in folders of 0.1
+
     def fill(folder: Path) -> None:
-        glyphs = split_glyphs(seed)
+        glyphs = split_glyphs(seed, tuning)
         for kind in ('images', 'annotations'):
             for split in SPLITS:
                 (folder / kind / split).mkdir(parents=True)
-        for split, i, rng in draws(seed, num_train, num_val, progress):
+        for split, i, rng in draws(seed, num_train, num_val, progress, tuning):
             image, label = draw_scene(rng, glyphs[split], size)
             stem = f'digits_{split}_{i:08d}'
             write_image(folder / 'images' / split / f'{stem}.jpg', image[..., ::-1])  # to BGR
@@ -75,8 +81,13 @@ def write_segmentation(
     return write_once(root, settings, fill)
 
 
-def split_glyphs(seed: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def split_glyphs(seed: int, tuning: bool = False) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Splits the real digits, class by class, so that no glyph is in both splits.
+
+    Args:
+        seed: The dataset's seed.
+        tuning: Whether to split the training glyphs of that seed alone, in the same proportion:
+            what is tuned on them has seen none of the glyphs that results are reported of.
 
     Returns:
         For 'training' and 'validation': glyphs (N, 8, 8), float32 in [0, 1], and digits (N,).
@@ -90,6 +101,9 @@ def split_glyphs(seed: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     for digit in range(10):
         members = rng.permutation(np.flatnonzero(data.target == digit))
         cut = round(VAL_FRACTION * len(members))
+        if tuning:
+            members = members[cut:]
+            cut = round(VAL_FRACTION * len(members))
         val.extend(members[:cut])
         train.extend(members[cut:])
     images = (data.images / 16).astype(np.float32)

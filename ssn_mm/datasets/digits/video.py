@@ -1,6 +1,7 @@
 """The digits dataset for video, where a class is a way to move, and its class for mmaction2."""
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -38,6 +39,7 @@ def write_videos(
     size: int = 64,
     frames: int = 24,
     progress: bool = True,
+    tuning: bool = False,
 ) -> Path:
     """Writes the digits dataset for video in Kinetics' layout, unless it is there already.
 
@@ -54,6 +56,8 @@ def write_videos(
         size: Height and width of a video in pixels, a multiple of 32; digits grow with it.
         frames: Number of frames of a video, at least 2.
         progress: Whether the process that writes shows a progress bar (on stderr).
+        tuning: Whether both splits are of the training glyphs alone, for finding recipes; see
+            :func:`.drawing.split_glyphs`.
 
     Returns:
         ``root`` as a Path.
@@ -75,13 +79,16 @@ def write_videos(
     if size % 32:  # decord takes some other widths, such as 48, for four channels (its issue 336)
         raise ValueError(f'size must be a multiple of 32, got {size}')
 
+    if tuning:
+        settings['tuning'] = True  # absent else, as in folders of 0.1
+
     def fill(folder: Path) -> None:
-        glyphs = split_glyphs(seed)
+        glyphs = split_glyphs(seed, tuning)
         lists: dict[str, list[str]] = {name: [] for name in FOLDERS.values()}
         for name in lists:
             for motion in MOTIONS:
                 (folder / f'videos_{name}' / motion).mkdir(parents=True)
-        for split, i, rng in draws(seed, num_train, num_val, progress):
+        for split, i, rng in draws(seed, num_train, num_val, progress, tuning):
             name, label = FOLDERS[split], i % len(MOTIONS)
             motion = list(MOTIONS)[label]
             file = f'{motion}/digits_{name}_{i:08d}.mp4'
@@ -171,6 +178,7 @@ class DigitsVideoDataset(VideoDataset):
         num_val: Number of validation videos.
         size: Height and width of a video in pixels.
         frames: Number of frames of a video.
+        tuning: Whether it is for finding recipes, of training glyphs alone.
         **kwargs: Arguments of ``VideoDataset``; ``ann_file`` and ``data_prefix`` say the split.
     """
 
@@ -184,12 +192,15 @@ class DigitsVideoDataset(VideoDataset):
         num_val: int = 400,
         size: int = 64,
         frames: int = 24,
+        tuning: bool = False,
         **kwargs,
     ) -> None:
-        self._settings = (seed, num_train, num_val, size, frames)
+        self._settings: dict[str, Any] = dict(
+            seed=seed, num_train=num_train, num_val=num_val, size=size, frames=frames, tuning=tuning
+        )
         super().__init__(data_root=data_root, **kwargs)
 
     def load_data_list(self) -> list[dict]:
         """Writes the videos if need be: here, so that ``lazy_init`` leaves the disk alone."""
-        write_videos(self.data_root, *self._settings)
+        write_videos(self.data_root, **self._settings)
         return super().load_data_list()

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import track
 
 SPLITS = {'training': 1, 'validation': 2}  # numbers in the seed; 0 is that of splitting glyphs
+TUNING = 10  # is added to these numbers for a dataset of recipes, so that no picture is the same
 VERSION = 1  # raise it when the pixels change, so that no folder of earlier ones is reused
 TASK = 'world'  # the key in meta.json, as 0.1 wrote it, whose folders are used on
 
@@ -60,9 +61,16 @@ def write_once(root: str | Path, settings: dict, fill: Callable[[Path], None]) -
 
 
 def draws(
-    seed: int, num_train: int, num_val: int, progress: bool
+    seed: int, num_train: int, num_val: int, progress: bool, tuning: bool = False
 ) -> Iterator[tuple[str, int, np.random.Generator]]:
     """Yields what each picture, or video, is drawn from, and shows a progress bar.
+
+    Args:
+        seed: The dataset's seed.
+        num_train: Number of training pictures.
+        num_val: Number of validation pictures.
+        progress: Whether to show the bar, on stderr.
+        tuning: Whether the dataset is for finding recipes, see :func:`.drawing.split_glyphs`.
 
     Yields:
         The split, 'training' or 'validation'; the number in it; and a random generator of its own.
@@ -70,7 +78,7 @@ def draws(
     jobs = [('training', i) for i in range(num_train)] + [('validation', i) for i in range(num_val)]
     console = Console(stderr=True)
     for split, i in track(jobs, 'Drawing digits', console=console, disable=not progress):
-        yield split, i, np.random.default_rng([seed, SPLITS[split], i])
+        yield split, i, np.random.default_rng([seed, SPLITS[split] + tuning * TUNING, i])
 
 
 def checked(name: str, value: int, least: int, most: int | None = None) -> int:

@@ -85,7 +85,7 @@ def test_scenes_show_only_glyphs_of_their_split(monkeypatch, tmp_path):
             ('validation', split['validation'][1] >= 5),
         ]
     )
-    monkeypatch.setattr(digits, 'split_glyphs', lambda _: {'training': low, 'validation': high})
+    monkeypatch.setattr(digits, 'split_glyphs', lambda *_: {'training': low, 'validation': high})
     root = write_segmentation(tmp_path / 'ade', **TINY)
     train, val = (set(np.unique(read(root / 'annotations' / name))) for name in digits.SPLITS)
     assert {0, 1} < train <= {0, 1, *range(2, 7)}

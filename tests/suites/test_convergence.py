@@ -1,0 +1,55 @@
+"""What trainings gain at twice the length, and that what has not converged is not compared."""
+
+from dataclasses import replace
+
+import pytest
+
+from ssn_mm.suites.convergence import convergence_table, gain
+from ssn_mm.suites.significance import difference_table
+from ssn_mm.suites.tables import tables, variant_table
+
+
+def longer(results, **gains):
+    """Results of the same trainings, twice as long, of the first two seeds."""
+    rows = [
+        row | dict(metrics={'top-1': row['metrics']['top-1'] + gains.get(row['label'], 0.5)})
+        for row in results.rows
+        if row['seed'] < 2
+    ]
+    return replace(results, longer='grid_longer', twice=replace(results, rows=rows))
+
+
+def test_a_gain_is_of_the_seeds_that_both_lengths_have(results):
+    own = gain(longer(results, BN=3), 'BN', '2')
+    assert (own.mean, own.seeds, own.converged) == (pytest.approx(3), 2, False)
+    assert gain(longer(results), 'SSN', '2').converged
+    assert gain(longer(results, SSN=-4), 'SSN', '2').converged  # it has nothing to gain
+    assert gain(results, 'BN', '2') is None
+
+
+def test_less_of_a_loss_is_a_gain(results):
+    assert gain(replace(longer(results, BN=-3), rule='less'), 'BN', '2').mean == pytest.approx(3)
+
+
+def test_what_has_not_converged_is_marked_and_not_compared(results):
+    found = longer(results, BN=3)
+    cells = {line[0]: line[1:] for line in variant_table(found).cells[1:]}
+    assert all(cell.endswith(' *') for cell in cells['BN'])
+    assert not any('*' in cell or '?' in cell for cell in cells['SSN'])
+    lines = {line[0]: line[1:] for line in difference_table(found, 'SSN').cells[1:]}
+    assert lines['SSN - BN, 2'][-1] == 'not compared: BN not converged'
+    assert lines['SSN - BN, 2'][0] == '-'
+    assert lines['SSN - SN, 2'][-1] == 'SSN better'
+    (bn, _, ssn) = (line[-1] for line in convergence_table(found).cells[1:])
+    assert (bn, ssn) == ('no', 'yes')
+    assert 'Convergence' in tables(found)
+
+
+def test_what_was_not_trained_longer_is_told(results):
+    found = longer(results)
+    rows = [row for row in found.twice.rows if row['label'] != 'SN']
+    found = replace(found, twice=replace(found.twice, rows=rows))
+    cells = {line[0]: line[1:] for line in variant_table(found).cells[1:]}
+    assert all(cell.endswith(' ?') for cell in cells['SN'])
+    assert convergence_table(found).cells[2][-1] == 'not checked'
+    assert 'Convergence' not in tables(results)

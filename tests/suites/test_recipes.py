@@ -1,0 +1,78 @@
+"""Recipes: searched by a suite, picked into a file, and taken from there by other suites."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from suites_of_text import go
+
+from ssn_mm.suites.recipes import read_recipes
+from ssn_mm.suites.results import results_of_suite, write_results
+from ssn_mm.suites.suite import read_suite
+
+ROOT = Path(__file__).parents[2]
+SEARCH = dict(seeds=[1], variants={'slow': {'more': 1}, 'fast': {'more': 3}, 'mad': {'more': -9}})
+
+
+@pytest.fixture
+def picked(suite, tmp_path, run_tool):
+    """A search that was trained, and the file that the tool has picked of it."""
+    search = suite(**SEARCH)
+    results = results_of_suite(search, go(search, tmp_path))
+    write_results(tmp_path / 'results.jsonl', results)
+    tool = [sys.executable, ROOT / 'tools/analysis_tools/pick_recipes.py', 'grid.py']
+    tool += ['--results', 'results.jsonl', '--out', 'recipes.json']
+    return run_tool(*tool)
+
+
+def test_the_best_variant_of_a_search_is_the_recipe_of_other_suites(picked, suite, tmp_path):
+    code, output = picked
+    assert code == 0
+    assert 'fast' in output
+    found = json.loads((tmp_path / 'recipes.json').read_text())
+    assert found['search'] == 'grid'
+    assert found['recipes']['SSN'] == dict(name='fast', value=24, options={'more': 3})
+    (run, *_) = suite(recipes='recipes.json').runs
+    assert run.options['more'] == 3
+    own = dict(config='bn.py', recipe='SSN', options={'more': 5})
+    table = suite(
+        configs=dict(mine=own),
+        variants={'2': {}, '8': {}},
+        recipes={'2': 'recipes.json', '8': 'recipes.json'},
+    )
+    assert table.runs[0].options['more'] == 5  # its own override wins
+
+
+def test_a_recipe_that_is_not_there_is_told(picked, suite, tmp_path):
+    with pytest.raises(ValueError, match="has no recipe for 'IN', only for BN, SSN"):
+        suite(recipes='recipes.json', configs=dict(IN='bn.py'))
+    with pytest.raises(ValueError, match='recipes are of 2, the variants are 2, 8'):
+        suite(recipes={'2': 'recipes.json'}, variants={'2': {}, '8': {}})
+    with pytest.raises(FileNotFoundError, match=r'no recipes at .*gone\.json; train the search'):
+        suite(recipes='gone.json')
+    (tmp_path / 'bad.json').write_text('{"recipes": {"BN": {"name": "a"}}}')
+    with pytest.raises(ValueError, match='the recipe of BN must have name, value, options'):
+        suite(recipes='bad.json')
+    (tmp_path / 'bad.json').write_text('[')
+    with pytest.raises(ValueError, match='holds no recipes'):
+        read_recipes(tmp_path / 'bad.json')
+
+
+def test_a_search_that_is_not_complete_is_refused(suite, tmp_path, run_tool):
+    search = suite(**SEARCH)
+    rows = [row for row in go(search, tmp_path) if row['run'] != 'BN-mad-seed1']
+    write_results(tmp_path / 'results.jsonl', results_of_suite(search, rows))
+    tool = [sys.executable, ROOT / 'tools/analysis_tools/pick_recipes.py', 'grid.py']
+    code, output = run_tool(*tool, '--results', 'results.jsonl', '--out', 'recipes.json')
+    assert code == 2
+    assert 'BN has no result with mad; train the rest of grid' in output
+    assert not (tmp_path / 'recipes.json').exists()
+
+
+def test_the_committed_recipes_are_variants_of_their_searches():
+    for file in (ROOT / 'configs/suites/recipes').glob('*.json'):
+        content = json.loads(file.read_text())
+        search = read_suite(ROOT / f'configs/suites/{content["search"]}.py')
+        for own in content['recipes'].values():
+            assert own['options'] == search.variants[own['name']]
