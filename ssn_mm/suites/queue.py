@@ -132,11 +132,12 @@ def _portions(machine: Machine, commands: Commands) -> list[dict[str, str]]:
     jobs = machine.jobs
     if machine.cluster == 'slurm':
         return [{} for _ in range(jobs)]
-    threads = str(max(1, (os.cpu_count() or 1) // jobs))
+    processes = int(commands.gpus[0]) if commands.gpus else 1  # of each job, which share its cores
+    threads = str(max(1, (os.cpu_count() or 1) // (jobs * processes)))
     portions = [dict(OMP_NUM_THREADS=threads) for _ in range(jobs)]
     shown = os.environ.get('CUDA_VISIBLE_DEVICES')
     gpus = shown.split(',') if shown else [str(i) for i in range(torch.cuda.device_count())]
-    each = min(len(gpus), int(commands.gpus[0]) if commands.gpus else 1)
+    each = min(len(gpus), processes)
     for job, portion in enumerate(portions if gpus else ()):
         own = [gpus[(job * each + i) % len(gpus)] for i in range(each)]
         portion['CUDA_VISIBLE_DEVICES'] = ','.join(own)

@@ -168,7 +168,7 @@ def test_results_of_another_provenance_are_refused_rerun_or_told(suite, tmp_path
 @pytest.mark.parametrize(
     ('gpus', 'jobs', 'portions'),
     [
-        ('2', 2, {'6 4,5', '6 6,7'}),
+        ('2', 2, {'3 4,5', '3 6,7'}),
         pytest.param('1', 1, {'12 4'}, marks=pytest.mark.long),
     ],
 )
