@@ -17,8 +17,15 @@ from .suite import row_name
 from .training import average_ratio, unpack
 
 
-def tables(results: Results) -> dict[str, tuple[Table, str]]:
+AGAINST = ' against the others'  # ends the title of a label's table of differences
+
+
+def tables(results: Results, against: Iterable[str] = ()) -> dict[str, tuple[Table, str]]:
     """All tables that there is data for, each with a note about it, by title.
+
+    Args:
+        results: The results.
+        against: Labels to compare with all others, beside :func:`.significance.reference`.
 
     Raises:
         ValueError: No run is done.
@@ -32,9 +39,10 @@ def tables(results: Results) -> dict[str, tuple[Table, str]]:
         if results.paper:
             note += " The paper's are of its own data and network, not measured here."
         found[f'{results.main} by {results.variant or "variant"}'] = (variant_table(results), note)
-    label = reference(results)
-    if differences(results, label):
-        found[f'{label} against the others'] = (
+    for label in dict.fromkeys((reference(results), *against)):
+        if not differences(results, label):
+            continue
+        found[f'{label}{AGAINST}'] = (
             difference_table(results, label),
             'Differences of trainings with the same seed, that is the same order of the data, with '
             "Student's t-test of their mean; Holm's correction for all lines of the table"
@@ -70,13 +78,14 @@ def fill_page(page: str, results: Results) -> str:
         results: Those whose tables are put in, NAME being theirs.
 
     Raises:
-        ValueError: A title is none of :func:`tables`, or the page has no place for these results.
+        ValueError: A title is none of :func:`tables`, where any label may be compared with the
+            others, or the page has no place for these results.
     """
-    known = tables(results)
     places = re.compile(
         rf'(<!-- {re.escape(results.name)}: (.+?) -->\n).*?(<!-- end -->)', re.DOTALL
     )
     asked = [title for _, title, _ in places.findall(page)]
+    known = tables(results, [own for own in results.labels() if f'{own}{AGAINST}' in asked])
     if wrong := [title for title in asked if title not in known]:
         raise ValueError(f'no table {wrong[0]!r}; there are {", ".join(known)}')
     if not asked:

@@ -44,6 +44,18 @@ def test_tables_go_into_a_page_where_it_asks_for_them(results):
         fill_page('empty', results)
 
 
+def test_a_page_may_compare_any_label_with_the_others(results):
+    title = 'BN against the others'
+    assert title not in tables(results)
+    filled = fill_page(f'<!-- grid: {title} -->\n<!-- end -->\n', results)
+    assert [line[0] for line in tables(results, ['BN'])[title][0].cells[1:]] == [
+        *('BN - SN, 2', 'BN - SSN, 2', 'BN - SN, 32', 'BN - SSN, 32')
+    ]
+    assert '| BN - SSN, 32 |' in filled
+    with pytest.raises(ValueError, match="no table 'GN against the others'"):
+        fill_page(filled.replace(title, 'GN against the others'), results)
+
+
 def test_rows_of_different_provenance_are_told(results):
     assert mixed(results) == []
     other = [dict(row) for row in results.rows]
