@@ -57,8 +57,17 @@ def input_size(cfg: Config, model: nn.Module) -> tuple[int, ...] | None:
     size = preprocessor.get('size')  # segmentation pads to it
     size = size or (cfg.model.get('test_cfg') or {}).get('crop_size') or cfg.get('crop_size')
     crops = (step.get('crop_size') for name, step in steps.items() if name.endswith('Crop'))
-    size = size or next((crop for crop in crops if crop), None)
+    size = size or next((crop for crop in crops if crop), None) or _resized(cfg, steps)
     frames = [_sampler(steps).get('clip_len')] if takes_clips(model) else []
     if size is None or None in frames:
         return None
     return (*frames, *((size, size) if isinstance(size, int) else size))
+
+
+def _resized(cfg: Config, steps: Mapping[str, Mapping]) -> tuple[int, int] | None:
+    """Height and width that pictures are resized to, where their aspect is not kept."""
+    step = steps.get('Resize') or {}
+    scale = step.get('scale')  # a number, or width and height
+    if scale is None or step.get('keep_ratio') or task_of(cfg) == 'action':
+        return None
+    return (scale, scale) if isinstance(scale, int) else (scale[1], scale[0])

@@ -16,7 +16,6 @@ from .significance import difference_table, differences, reference, trend
 from .suite import row_name
 from .training import average_ratio, unpack
 
-
 AGAINST = ' against the others'  # ends the title of a label's table of differences
 
 

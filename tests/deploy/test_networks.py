@@ -1,5 +1,7 @@
 """Whatever network deploys, its ONNX file infers, and says what the checkpoint says."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -14,8 +16,10 @@ from torch.nn import functional as F
 from ssn_mm.apis import Predictor
 from ssn_mm.cli.deploy import Wanted, deploy
 from ssn_mm.cli.infer import infer
+from ssn_mm.deploy.example_inputs import input_size
 from ssn_mm.deploy.networks import build_network, check_program, task_of
 
+CONFIGS = Path(__file__).parents[2] / 'configs'
 TWO = dict(num_classes=2, out_channels=1, threshold=0.4)
 BINARY = dict(HEAD, **TWO)
 DANET = dict(HEAD, type='DAHead', pam_channels=4)
@@ -259,3 +263,18 @@ def test_folders_of_frames_are_inputs_where_the_config_reads_them(tmp_path):
     (tmp_path / 'none').mkdir()
     with pytest.raises(ValueError, match='holds no folder of frames, the first of them 0001'):
         infer(predictor, [str(tmp_path / 'none')], tmp_path / 'out')
+
+
+@pytest.mark.parametrize(
+    ('step', 'size'),
+    [
+        (dict(type='Resize', scale=48), (48, 48)),
+        (dict(type='mmpretrain.Resize', scale=(64, 32)), (32, 64)),  # width first
+        (dict(type='Resize', scale=48, keep_ratio=True), None),
+        (dict(type='ResizeEdge', scale=48), None),
+    ],
+)
+def test_pictures_that_are_resized_without_a_crop_tell_the_size(step, size):
+    cfg = Config.fromfile(CONFIGS / 'demo/resnet_bn_digits.py')
+    cfg.test_dataloader.dataset.pipeline = [dict(type='LoadImageFromFile'), step]
+    assert input_size(cfg, build_network(cfg)) == size
