@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ..ops.dispatch import get_backend
 from ..ops.norm import Logits, Norm, PerChannel
 from ..ops.running_stats import Update
+from ..ops.selected_norm import is_faster_in_torch
 from ..ops.switch_norm import implementation
 from ..ops.tracing import is_recomputing, is_traced
 from .selection import selected_names
@@ -25,13 +26,17 @@ class KnownStep(NamedTuple):
         shape: Shape of the map.
         dtype: Its type.
         backend: What ``get_backend`` returned.
-        norm: The description of the normalization.
+        settings: The layer's, as the description of a normalization whose ratios compete.
+        names: The normalizers of mean and variance where both are selected, else None.
+        norm: The description of the normalization that was computed.
         kernel: What computes it.
     """
 
     shape: torch.Size
     dtype: torch.dtype
     backend: str
+    settings: Norm
+    names: tuple[str, str] | None
     norm: Norm
     kernel: Callable[..., tuple[Tensor, Tensor]]
 
@@ -40,8 +45,16 @@ def known_step(layer: Any, x: Tensor) -> KnownStep | None:
     """What is known after a call of an SSN; None where the next one has to look at all again."""
     if is_traced(x) or not (_is_plain(layer) and x.is_cpu and layer.has_area):
         return None
-    norm = _norm_of(layer)
-    return KnownStep(x.shape, x.dtype, get_backend(), norm, implementation(x, norm))
+    norm = settings = _settings_of(layer)
+    names = _selected(layer)
+    if names is not None:
+        mean, var = names
+        if mean == var and is_faster_in_torch(mean, x):
+            return None
+        own = (mean,) if mean == var else names
+        norm = Norm(own, settings.eps, settings.num_groups, source='selected')
+    kernel = implementation(x, norm)
+    return KnownStep(x.shape, x.dtype, get_backend(), settings, names, norm, kernel)
 
 
 def repeat_step(layer: Any, x: Tensor) -> Tensor | None:
@@ -56,24 +69,23 @@ def repeat_step(layer: Any, x: Tensor) -> Tensor | None:
         or not (x.is_cpu and _is_plain(layer))
         or is_recomputing()
         or get_backend() != known.backend
-        or _norm_of(layer) != known.norm
+        or _settings_of(layer) != known.settings
+        or _selected(layer) != known.names
     ):
         return None
     parameters, buffers = layer._parameters, layer._buffers
-    logits = parameters['ratio_logits']
-    if selected_names(logits.tolist(), layer.normalizers) is not None:
-        return None
+    logits, selected = parameters['ratio_logits'], known.names is not None
     mean, update = buffers['running_mean'], None
     if mean is not None:
         buffers['num_batches_tracked'].add_(1)
-        if 'BN' in layer.normalizers:
-            column = layer.normalizers.index('BN')
+        if 'BN' in known.norm.normalizers:
+            column = None if selected else layer.normalizers.index('BN')
             update = Update(mean, buffers['running_var'], layer.momentum, column)
     channels = PerChannel(parameters['weight'], parameters['bias'])
-    given = Logits(logits, buffers['radius'])
+    given = Logits(logits, None if selected else buffers['radius'])
     y, ratios = known.kernel(x, given, known.norm, channels, update)
     if torch.is_grad_enabled() and logits.is_leaf:
-        layer.selection.note_run(logits, ratios, None)
+        layer.selection.note_run(logits, None if selected else ratios, known.names)
     return y
 
 
@@ -92,5 +104,9 @@ def _is_plain(layer: Any) -> bool:
     )
 
 
-def _norm_of(layer: Any) -> Norm:
+def _selected(layer: Any) -> tuple[str, str] | None:
+    return selected_names(layer._parameters['ratio_logits'].tolist(), layer.normalizers)
+
+
+def _settings_of(layer: Any) -> Norm:
     return Norm(layer.normalizers, layer._eps, layer.num_groups, source='logits')

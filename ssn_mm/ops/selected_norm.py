@@ -60,7 +60,7 @@ def selected_norm(
         and isinstance(momentum, float)
         and _fits_torch(mean, x, channels)
         and not _may_be_misread(x)
-        and _is_faster_in_torch(mean, x)
+        and is_faster_in_torch(mean, x)
     ):
         weight = channels.weight
         if weight is None:
@@ -116,7 +116,7 @@ class _KeepInGraph(torch.autograd.Function):
         return g, torch.zeros_like(logits)
 
 
-def _is_faster_in_torch(normalizer: str, x: Tensor) -> bool:
+def is_faster_in_torch(normalizer: str, x: Tensor) -> bool:
     """Whether torch's own layer beats the backend for ``x`` where one normalizer is selected."""
     name = get_backend()
     if name == 'reference' or is_transformed() or not (name or is_kernels_best(x, True)):

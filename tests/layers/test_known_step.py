@@ -53,6 +53,25 @@ def test_a_repeated_step_is_the_step(options, repeated):
     assert repeated == [False, False, True, False, True, False]
 
 
+@pytest.mark.parametrize('names', [('BN', 'BN'), ('IN', 'BN'), ('LN', 'IN'), ('LN', 'LN')])
+def test_a_repeated_step_of_what_was_selected_is_the_step(names, repeated):
+    ssn, forgetful = layer(), layer()
+    for one in (ssn, forgetful):
+        one.ratio_logits.data.copy_(torch.eye(3)[[one.normalizers.index(name) for name in names]])
+        keep_selected(one)
+    for seed in range(3):
+        forgetful.selection.step = None
+        for own, wanted in zip(step(ssn, seed=seed), step(forgetful, seed=seed), strict=True):
+            assert torch.equal(own, wanted)
+        for one in (ssn, forgetful):
+            with torch.no_grad():
+                one.ratio_logits.mul_(0.9)  # an optimizer's work
+            keep_selected(one)
+            assert one.selected == names
+    in_torch = names == ('LN', 'LN')  # whose group norm is the faster one
+    assert repeated == [False, False, not in_torch, False, not in_torch, False]
+
+
 def change_eps(ssn):
     ssn.eps = 0.5
 
