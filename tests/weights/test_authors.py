@@ -19,7 +19,7 @@ from ssn_mm.weights.authors import from_authors
 ROOT = Path(__file__).parents[2]
 IMAGENET = {
     'SN': ROOT / 'configs/image_classification/resnet50_sn_8xb32-100e_imagenet.py',
-    'SSN': ROOT / 'configs/resnet50_ssn_imagenet.py',
+    'SSN': ROOT / 'configs/image_classification/resnet50_ssn_8xb32-100e_imagenet_authors.py',
 }
 KINETICS = ROOT / 'configs/action_recognition/i3d_r50_sn_8xb8-32x2-400k_kinetics400.py'
 ADE20K = ROOT / 'configs/semantic_segmentation/deeplab_r50_sn_8xb2-100k_ade20k-450x450.py'
@@ -83,11 +83,10 @@ def test_a_converted_network_computes_what_the_authors_does(tmp_path, kind, dept
     sparse = kind != 'SN'
     net = authors_resnet(depth, sparse)
     select(net, KINDS[kind])
-    options = {'model.backbone.depth': depth}
-    if sparse:
-        options['model.backbone.type'] = 'AuthorsResNet'
     source = save(net, tmp_path / 'authors.pth')
-    model, report = converted(IMAGENET[kind.split()[0]], [source], tmp_path, options)
+    model, report = converted(
+        IMAGENET[kind.split()[0]], [source], tmp_path, {'model.backbone.depth': depth}
+    )
     assert not report.ignored
     assert not report.mismatched
     x = torch.randn(2, 3, 96, 96).double()  # maps of 3x3 at the end
@@ -122,8 +121,7 @@ def test_an_encoder_and_a_decoder_become_one_network(tmp_path):
         save(encoder, tmp_path / 'encoder.pth', ''),
         save(decoder, tmp_path / 'decoder.pth', ''),
     ]
-    options = {'model.auxiliary_head.channels': 512, 'model.backbone.contract_dilation': True}
-    model, report = converted(ADE20K, files, tmp_path, options)
+    model, report = converted(ADE20K.with_stem(f'{ADE20K.stem}_authors'), files, tmp_path)
     assert {name.rpartition('.')[2] for name in report.initial} == {'num_batches_tracked'}
     assert not report.ignored
     assert not report.mismatched
