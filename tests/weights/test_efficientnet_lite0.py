@@ -1,5 +1,6 @@
 """EfficientNet-Lite0 of a package's weights, as a backbone of mmpretrain."""
 
+import io
 import sys
 
 import pytest
@@ -9,7 +10,7 @@ from torch import nn
 
 from ssn_mm.contestants.norms.frozen_batch_norm import FrozenBN
 from ssn_mm.layers import ssn_layers
-from ssn_mm.weights.efficientnet_lite0 import EfficientNetLite0, imagenet_weights
+from ssn_mm.weights.efficientnet_lite0 import EfficientNetLite0, SameConv2d, imagenet_weights
 
 pytest.importorskip('timm')
 
@@ -41,10 +42,11 @@ def test_it_computes_what_timms_network_does(pretrained):
     network.load_state_dict(
         dict(zip(network.state_dict(), imagenet_weights().values(), strict=True))
     )
-    x = torch.randn(1, 3, 64, 64)
-    (y,) = pretrained.backbone(x)
-    assert y.shape == (1, 1280, 2, 2)
-    torch.testing.assert_close(y, network.forward_features(x))
+    for size, found in (((64, 64), (2, 2)), ((75, 46), (3, 2))):  # any, odd ones, too
+        x = torch.randn(1, 3, *size)
+        (y,) = pretrained.backbone(x)
+        assert y.shape == (1, 1280, *found)
+        torch.testing.assert_close(y, network.forward_features(x))
 
 
 @torch.no_grad()
@@ -75,3 +77,19 @@ def test_a_package_that_lacks_is_told_with_the_command_that_installs_it(monkeypa
     monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ModuleNotFoundError, match=rf'needs {name}: .*ssn-mm\[solar\]'):
         EfficientNetLite0()
+
+
+def test_a_convolution_that_rounds_up_is_exported_for_any_size():
+    torch.manual_seed(0)
+    layer = SameConv2d(2, 3, 5, 2)
+    sizes = {2: torch.export.Dim.AUTO, 3: torch.export.Dim.AUTO}
+    program = torch.export.export(layer, (torch.randn(1, 2, 8, 10),), dynamic_shapes=(sizes,))
+    file = io.BytesIO()
+    torch.export.save(program, file)
+    file.seek(0)
+    for size in ((8, 10), (7, 9), (13, 6)):
+        x = torch.randn(1, 2, *size)
+        y = torch.export.load(file).module()(x)
+        file.seek(0)
+        assert y.shape == (1, 3, *((length + 1) // 2 for length in size))
+        torch.testing.assert_close(y, layer(x))
