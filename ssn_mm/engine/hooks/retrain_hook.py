@@ -28,7 +28,7 @@ class RetrainHook(Hook):
         self.shuffled = shuffled
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Leaves the ratio logits alone in what is about to be loaded; not if it is resumed."""
+        """Leaves what makes a selection in what is about to be loaded; all if it is resumed."""
         if runner._resume:
             return
         state = checkpoint.get('state_dict', checkpoint)
@@ -44,7 +44,8 @@ class RetrainHook(Hook):
         if self.shuffled:
             order = torch.randperm(len(names), generator=torch.Generator().manual_seed(runner.seed))
             logits = {name: logits[names[i]] for name, i in zip(names, order.tolist(), strict=True)}
-        checkpoint['state_dict'] = logits
+        radii = {name: own for name, own in state.items() if name.split('.')[-1] == 'radius'}
+        checkpoint['state_dict'] = logits | radii
         told = 'shuffled over the layers' if self.shuffled else 'layer by layer'
         print_log(
             f'Takes the selection of {len(names)} layers, {told}, and no weights',

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from ssn_mm import SSN
+from ssn_mm import SSN, set_radius
 from ssn_mm.engine.hooks.retrain_hook import RetrainHook
+from ssn_mm.layers import check_selected
 
 VERTICES = torch.eye(3)
 
@@ -16,6 +17,8 @@ def network(selections=()):
     layers = nn.Sequential(*(m for _ in range(6) for m in (nn.Conv2d(4, 4, 1), SSN(4))))
     for layer, (mean, var) in zip(layers[1::2], selections, strict=bool(selections)):
         layer.ratio_logits.data.copy_(VERTICES[[mean, var]])
+    if selections:
+        set_radius(layers, 1.0)
     return layers
 
 
@@ -38,6 +41,7 @@ def test_the_selection_is_taken_and_no_weight():
     before = [conv.weight.clone() for conv in model[::2]]
     assert not load(RetrainHook(), model, network(TRAINED)).unexpected_keys
     assert selected(model) == TRAINED
+    check_selected(model)  # as SSNRadiusHook(selection='fix') does
     assert all(torch.equal(own, conv.weight) for own, conv in zip(before, model[::2], strict=True))
 
 
