@@ -1,4 +1,4 @@
-"""Train and compare a grid of configs: python tools/run_suite.py configs/suites/table4_digits.py"""
+"""Train and compare a grid of configs: python tools/run_suite.py configs/suites/table2_digits.py"""
 
 import argparse
 from pathlib import Path

@@ -5,4 +5,4 @@ configs = dict(
     SSN='../image_classification/resnet50_ssn-gn_8xb32-100e_imagenet.py',
 )
 seeds = [0]
-metrics = ['accuracy/top1']
+metrics = ['accuracy/top1', 'accuracy/top5']

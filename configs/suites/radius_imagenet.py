@@ -7,4 +7,4 @@ configs = {
     for epoch in (40, 50, 60, 70)
 }
 seeds = [0]
-metrics = ['accuracy/top1']
+metrics = ['accuracy/top1', 'accuracy/top5']

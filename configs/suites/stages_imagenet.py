@@ -7,4 +7,4 @@ configs = {
 }
 after = {'argmax of SN': 'SN'}
 seeds = [0]
-metrics = ['accuracy/top1']
+metrics = ['accuracy/top1', 'accuracy/top5']

@@ -5,4 +5,4 @@ configs = {
     for norm in ('bn', 'in', 'ln', 'gn', 'sn', 'ssn')
 }
 seeds = [0]
-metrics = ['accuracy/top1']
+metrics = ['accuracy/top1', 'accuracy/top5']

@@ -7,4 +7,4 @@ configs = {
 variants = {'32': {}, '16': {}, '8': {}, '4': {}, '2': {}}
 variant = 'images a GPU'
 seeds = [0]
-metrics = ['accuracy/top1']
+metrics = ['accuracy/top1', 'accuracy/top5']

@@ -1,9 +1,6 @@
-# Table 4 in small: batches of 16 scenes, as long as the demo's training.
-title = 'Table 4 in small: normalizers, DeepLab on scenes of digits'
-configs = {
-    norm.upper(): f'../demo/deeplab_{norm}_digits.py'
-    for norm in ('bn', 'in', 'ln', 'gn', 'sn', 'ssn')
-}
-seeds = [0, 1, 2]
-metrics = ['mIoU']
+# Table 4 in small: batches of 16 scenes, a recipe for each norm from its search.
+_base_ = './_deeplab_digits_.py'
+title = 'Table 4 in small: normalizers, DeepLab on 1600 scenes of digits'
+recipes = 'recipes/deeplab_digits.json'
+longer = 'table4_longer_digits'
 twin = 'table4_ade20k.py'

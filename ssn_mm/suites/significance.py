@@ -6,7 +6,7 @@ have the same. What both sides of a pair share cancels in its difference.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import stats
@@ -108,24 +108,44 @@ def unconverged(results: Results, label: str, other: str, variant: str) -> list[
     return [name for name in (label, other) if not_converged(results, name, variant)]
 
 
+class Compared(NamedTuple):
+    """A difference of a table.
+
+    Attributes:
+        difference: What was found.
+        late: Which of the two have not converged, so that they are not compared.
+        p: The p-value corrected by Holm for all that are compared in the table; 1 if not compared.
+    """
+
+    difference: Difference
+    late: Sequence[str]
+    p: float
+
+
+def compared(results: Results, label: str) -> dict[tuple[str, str], Compared]:
+    """All differences of ``label`` to the others, by label and variant."""
+    found = differences(results, label)
+    late = {case: unconverged(results, label, *case) for case in found}
+    fit = [case for case in found if not late[case]]
+    corrected = dict(zip(fit, holm([found[case].p for case in fit]), strict=True))
+    return {
+        case: Compared(own, late[case], corrected.get(case, 1.0)) for case, own in found.items()
+    }
+
+
 def difference_table(results: Results, label: str) -> Table:
     """Differences of ``label`` to the others: intervals first, then p-values.
 
     These are corrected for the number of differences in the whole table. A config that has not
     converged is named and not compared.
     """
-    found = differences(results, label)
-    late = {case: unconverged(results, label, *case) for case in found}
-    compared = [case for case in found if not late[case]]
-    corrected = dict(zip(compared, holm([found[case].p for case in compared]), strict=True))
     lines: list[list[object]] = []
-    for (other, variant), own in found.items():
+    for (other, variant), (own, late, p) in compared(results, label).items():
         name = row_name(f'{label} - {other}', variant)
-        if names := late[other, variant]:
-            told = f'not compared: {" and ".join(names)} not converged'
+        if late:
+            told = f'not compared: {" and ".join(late)} not converged'
             lines.append([name, None, None, own.pairs, None, None, told])
             continue
-        p = corrected[other, variant]
         verdict = 'no difference shown'
         if p < LEVEL:
             verdict = f'{label} better' if results.is_better(own.mean, 0) else f'{label} worse'
@@ -134,3 +154,27 @@ def difference_table(results: Results, label: str) -> Table:
         lines.append([name, *numbers, verdict])
     head = [results.main_and_rule, 'difference', '95 % interval', 'pairs', 'p', 'p, Holm', 'at 5 %']
     return Table(head, lines)
+
+
+def difference_grid(results: Results, label: str) -> Table:
+    """The same differences in short: a line for each other label, a column for each variant."""
+    found = compared(results, label)
+    variants = list(dict.fromkeys(variant for _, variant in found))
+    lines: list[list[object]] = []
+    for other in dict.fromkeys(other for other, _ in found):
+        cells: list[object] = []
+        for variant in variants:
+            own, late, p = found.get((other, variant), (None, (), 1.0))
+            if own is None or late:
+                cells.append('not converged' if late else None)
+                continue
+            mean = f'{own.mean:+.1f}'
+            bold = f'**{mean}**' if p < LEVEL else mean
+            cells.append(f'{bold} ({own.low:+.1f} to {own.high:+.1f})')
+        lines.append([f'{label} - {other}', *cells])
+    pairs = {own.difference.pairs for own in found.values()}
+    seeds = f'{min(pairs)} to {max(pairs)} seeds' if len(pairs) > 1 else f'{min(pairs)} seeds'
+    told = f'{results.title}, {seeds}'
+    return Table(
+        [told, *(f'{v} {results.variant}' if v else results.main for v in variants)], lines
+    )

@@ -12,7 +12,13 @@ from .agreement import agreement_table
 from .convergence import LEAST, MARK, convergence_table, mark
 from .provenance import LIBRARIES
 from .results import Results
-from .significance import difference_table, differences, reference, trend
+from .significance import (
+    difference_grid,
+    difference_table,
+    differences,
+    reference,
+    trend,
+)
 from .suite import row_name
 from .training import average_ratio, unpack
 
@@ -46,6 +52,12 @@ def tables(results: Results, against: Iterable[str] = ()) -> dict[str, tuple[Tab
             'Differences of trainings with the same seed, that is the same order of the data, with '
             "Student's t-test of their mean; Holm's correction for all lines of the table"
             f'{less}.',
+        )
+        found[f'{label} minus the others'] = (
+            difference_grid(results, label),
+            f'Mean differences in {results.main} of trainings with the same seed, and 95 % '
+            'intervals. Bold passes at 5 %, corrected by Holm for the whole table; what has not '
+            f'converged is not compared{less}.',
         )
     if results.twice:
         found['Convergence'] = (
@@ -105,12 +117,13 @@ def spread(values: Sequence[float]) -> str | None:
 
 def main_table(results: Results) -> Table:
     """Metrics, mean ± standard deviation over the seeds, beside the paper's; costs, selection."""
-    paper = [f"the paper's {name}" for name in results.metrics] if results.paper else []
+    reported = max(map(len, results.paper.values()), default=0)
+    paper = [f"the paper's {name}" for name in results.metrics[:reported]]
     head = ['', *results.metrics, *paper, 'seeds', 'ms/iteration', 'MiB', 'minutes', 'one-hot']
     lines = []
     for label, variant in _pairs(results):
         own, name = results.of(label, variant), row_name(label, variant)
-        known = results.paper.get(name, [None] * len(results.metrics)) if paper else []
+        known = results.paper.get(name, [None] * reported)
         ratios = [unpack(row['ratios']) for row in own if row['ratios']]
         lines.append(
             [

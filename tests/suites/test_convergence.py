@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from ssn_mm.suites.convergence import convergence_table, gain
-from ssn_mm.suites.significance import difference_table
+from ssn_mm.suites.significance import difference_grid, difference_table
 from ssn_mm.suites.tables import tables, variant_table
 
 
@@ -40,6 +40,7 @@ def test_what_has_not_converged_is_marked_and_not_compared(results):
     assert lines['SSN - BN, 2'][-1] == 'not compared: BN not converged'
     assert lines['SSN - BN, 2'][0] == '-'
     assert lines['SSN - SN, 2'][-1] == 'SSN better'
+    assert difference_grid(found, 'SSN').cells[1][1] == 'not converged'
     (bn, _, ssn) = (line[-1] for line in convergence_table(found).cells[1:])
     assert (bn, ssn) == ('no', 'yes')
     assert 'Convergence' in tables(found)

@@ -5,7 +5,14 @@ from dataclasses import replace
 import pytest
 from scipy import stats
 
-from ssn_mm.suites.significance import compare, difference_table, differences, holm, trend
+from ssn_mm.suites.significance import (
+    compare,
+    difference_grid,
+    difference_table,
+    differences,
+    holm,
+    trend,
+)
 from ssn_mm.suites.tables import ratio_table, tables
 from ssn_mm.suites.training import pack, unpack
 
@@ -29,6 +36,16 @@ def test_the_rule_of_the_main_metric_says_which_of_two_is_better(results, rule, 
     verdicts = {line[0]: line[-1] for line in lines}
     assert verdicts['SSN - BN, 2'] == ('SSN better' if better == 'SSN' else 'SSN worse')
     assert differences(results, 'SSN')['BN', '2'].mean > 0
+
+
+def test_the_short_table_says_seeds_intervals_and_what_passes(results):
+    head, bn, _ = difference_grid(results, 'SSN').cells
+    assert head == ['A grid, 3 seeds', '2 images', '32 images']
+    assert bn[0] == 'SSN - BN'
+    assert bn[1].startswith('**+5.0** (+4.3 to +5.7')
+    weak = replace(results, rows=[row for row in results.rows if row['seed'] < 2])
+    assert '**' not in difference_grid(weak, 'SN').cells[1][1]
+    assert difference_grid(weak, 'SN').cells[0][0] == 'A grid, 2 seeds'
 
 
 def test_trainings_of_one_seed_are_pairs():

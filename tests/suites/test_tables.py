@@ -27,7 +27,7 @@ def test_notes_say_where_less_is_better(results):
     assert not any('better' in note for note in notes)
     told = {title: note for title, (_, note) in tables(replace(results, rule='less')).items()}
     assert {title for title, note in told.items() if '; less top-1 is better' in note} == {
-        *('top-1 by images', 'SSN against the others', 'All runs')
+        *('top-1 by images', 'SSN against the others', 'SSN minus the others', 'All runs')
     }
 
 
