@@ -1,0 +1,80 @@
+"""README claims only what experiments of five seeds show, with their size in the same table."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from recorded import make_results
+
+from ssn_mm.suites.results import read_results
+from ssn_mm.suites.significance import compared, reference
+from ssn_mm.suites.tables import fill_page
+
+ROOT = Path(__file__).parents[1]
+SEEDS = 5
+ALLOWED = ("the paper's", 'time of', 'speed of')  # numbers that are no result of a training here
+
+
+def wrong_claims(page, results_of):
+    """What a page claims without five seeds, in words.
+
+    Args:
+        page: Markdown.
+        results_of: Gives the results of a suite by its name.
+    """
+    found = []
+    blocks = re.findall(r'<!-- (\w+): (.+?) -->\n(.*?)<!-- end -->', page, re.DOTALL)
+    for name, title, text in blocks:
+        results = results_of(name)
+        if 'minus the others' not in title:
+            found.append(f'{name}: {title} says neither seeds nor size')
+        if fill_page(page, results) != page:
+            found.append(f'{name}: {title} is not what the results say')
+        for (other, variant), own in compared(results, reference(results)).items():
+            if own.difference.pairs < SEEDS and other in text:
+                found.append(f'{name}: {other}, {variant} has {own.difference.pairs} seeds')
+    by_hand = re.sub(r'<!-- (\w+): .*?<!-- end -->', '', page, flags=re.DOTALL)
+    for line in re.findall(r'^\|.*\|$', by_hand, re.M):
+        _, first, *cells = line.split('|')
+        numbers = [cell for cell in cells if re.search(r'\d\.\d', cell)]
+        if numbers and not any(words in first for words in ALLOWED):
+            found.append(f'{first.strip()}: numbers that no command has written')
+    return found
+
+
+def test_readme_claims_what_five_seeds_show():
+    page = (ROOT / 'README.md').read_text(encoding='utf-8')
+    assert 'What to expect' in page
+    assert not wrong_claims(
+        page, lambda name: read_results(ROOT / f'docs/study/{name}/results.jsonl')
+    )
+
+
+@pytest.fixture
+def claim():
+    """A page with a claim, and the results of five seeds behind it."""
+    results = make_results()
+    more = [dict(row, seed=row['seed'] + 3) for row in results.rows if row['seed'] < 2]
+    results = replace(results, rows=[*results.rows, *more])
+    page = "<!-- grid: SSN minus the others -->\n<!-- end -->\n| mIoU, *the paper's* | 7.5 |\n"
+    return fill_page(page, results), results
+
+
+def test_a_claim_says_its_size_and_seeds(claim):
+    page, results = claim
+    assert 'A grid, 5 seeds' in page
+    assert wrong_claims(page, lambda name: results) == []
+
+
+def test_a_claim_of_three_seeds_or_by_hand_is_found(claim):
+    page, results = claim
+    few = make_results()
+    found = wrong_claims(fill_page(page, few), lambda name: few)
+    assert 'grid: BN, 2 has 3 seeds' in found
+    (told,) = wrong_claims(page + '| top-1 on digits | 91.3 |\n', lambda name: results)
+    assert told == 'top-1 on digits: numbers that no command has written'
+    (told,) = wrong_claims(page.replace('**+', '**+1', 1), lambda name: results)
+    assert 'is not what the results say' in told
+    other = page.replace('SSN minus the others', 'SSN against the others')
+    assert any('neither seeds nor size' in t for t in wrong_claims(other, lambda name: results))
