@@ -30,3 +30,19 @@ def test_packed_ratios_are_the_ratios(results):
     assert again == packed
     assert sum(selected(unpack(packed)).values()) == 8
     assert np.isnan(unpack(results.of('SN', '2')[0]['ratios']).radius).all()
+
+
+@pytest.mark.parametrize(
+    ('key', 'value', 'name'),
+    [
+        ('accuracy_top-1', 62.5, 'training top-1'),  # mmpretrain's, mmaction2's and mmseg's
+        ('top1_acc', 0.625, 'training top-1'),
+        ('decode.acc_seg', 62.5, 'training pixel accuracy'),
+    ],
+)
+def test_the_accuracy_in_training_is_a_curve_of_its_own(tmp_path, key, value, name):
+    records = [{'loss': 1.0, key: value, 'step': 10}, {'acc/top1': 0.5, 'step': 1}]
+    log(tmp_path, records)
+    row = read_training(tmp_path)
+    assert row['metrics'] == {'top-1': 50}
+    assert row['curves'][name] == [[10], [62.5]]
