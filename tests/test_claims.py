@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from recorded import make_results
 
-from ssn_mm.suites.results import read_results
+from ssn_mm.cli.results import read_source
 from ssn_mm.suites.significance import compared, reference
 from ssn_mm.suites.tables import fill_page
 
@@ -47,7 +47,7 @@ def test_readme_claims_what_five_seeds_show():
     page = (ROOT / 'README.md').read_text(encoding='utf-8')
     assert 'What to expect' in page
     assert not wrong_claims(
-        page, lambda name: read_results(ROOT / f'docs/study/{name}/results.jsonl')
+        page, lambda name: read_source(ROOT / f'docs/study/{name}/results.jsonl')[0]
     )
 
 

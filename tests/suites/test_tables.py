@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ssn_mm.suites.results import read_results, write_results
+from ssn_mm.cli.results import read_source
+from ssn_mm.suites.results import write_results
 from ssn_mm.suites.tables import fill_page, mixed, tables, variant_table
 
 ROOT = Path(__file__).parents[2]
@@ -93,4 +94,4 @@ def test_the_committed_pages_are_of_the_committed_results():
         showing = [page for page in pages if f'<!-- {file.parent.name}: ' in page]
         assert showing, file
         for page in showing:
-            assert fill_page(page, read_results(file)) == page, file
+            assert fill_page(page, read_source(file)[0]) == page, file

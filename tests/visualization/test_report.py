@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 from recorded import make_results
 
-from ssn_mm.suites.results import read_results, write_results
+from ssn_mm.cli.results import read_source
+from ssn_mm.suites.results import write_results
 from ssn_mm.visualization.picture import COLOURS
 from ssn_mm.visualization.ratio_figures import kind_of, plot_layers, plot_network
 from ssn_mm.visualization.report import figures, write_report
@@ -214,7 +215,9 @@ def test_the_committed_figures_are_of_the_committed_results():
     files = sorted((ROOT / 'docs/study').rglob('*.png'))
     assert files
     for file in files:
-        pictures = {own.name: own for own in figures(read_results(file.with_name('results.jsonl')))}
+        pictures = {
+            own.name: own for own in figures(read_source(file.with_name('results.jsonl'))[0])
+        }
         assert Image.open(file).text['data'] == pictures[file.stem].digest, file
         place = file.relative_to(ROOT / 'docs').as_posix()
         assert any(f'({place})' in page for page in pages), f'no page shows {place}'
