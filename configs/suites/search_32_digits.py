@@ -1,4 +1,4 @@
-# A recipe for each norm at 32 images a batch, by the same four trials: rates that rise over the
+# A recipe for each norm at 32 images a batch, by the same five trials: rates that rise over the
 # first two epochs or, 'at once', are whole from the start.
 _base_ = './_search_resnet_digits_.py'
 title = 'A search of recipes at 32 images a batch, ResNet-18 on digits'
@@ -10,7 +10,7 @@ variants = {
         'param_scheduler.0.start_factor': start,
     }
     for rate, how, start in (
-        *((rate, '', 0.02) for rate in (0.002, 0.006, 0.018)),
+        *((rate, '', 0.02) for rate in (0.002, 0.006, 0.018, 0.054)),
         (0.006, ' at once', 1),
     )
 }
