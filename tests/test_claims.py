@@ -34,6 +34,8 @@ def wrong_claims(page, results_of):
         for (other, variant), own in compared(results, reference(results)).items():
             if own.difference.pairs < SEEDS and other in text:
                 found.append(f'{name}: {other}, {variant} has {own.difference.pairs} seeds')
+            if own.doubt and other in text:
+                found.append(f'{name}: convergence of {other}, {variant} was not checked')
     by_hand = re.sub(r'<!-- (\w+): .*?<!-- end -->', '', page, flags=re.DOTALL)
     for line in re.findall(r'^\|.*\|$', by_hand, re.M):
         _, first, *cells = line.split('|')
@@ -78,3 +80,12 @@ def test_a_claim_of_three_seeds_or_by_hand_is_found(claim):
     assert 'is not what the results say' in told
     other = page.replace('SSN minus the others', 'SSN against the others')
     assert any('neither seeds nor size' in t for t in wrong_claims(other, lambda name: results))
+
+
+def test_a_claim_whose_convergence_was_not_checked_is_found(claim):
+    page, results = claim
+    unchecked = replace(results, longer='grid_longer')
+    filled = fill_page(page, unchecked)
+    assert ' ? |' in filled
+    found = wrong_claims(filled, lambda name: unchecked)
+    assert 'grid: convergence of BN, 2 was not checked' in found

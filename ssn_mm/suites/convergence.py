@@ -11,8 +11,9 @@ import numpy as np
 from ..timing.tables import Table
 from .results import Results
 
-LEAST = 1.0  # gain of the mean over the seeds, in the metric's units, that is too much
+LEAST = 1.0  # gain of the mean over the seeds, in points of the metric, that is too much
 MARK = '*'  # beside the number of what has not converged
+UNCHECKED = '?'  # beside the number of what was not trained longer
 
 
 class Gain(NamedTuple):
@@ -20,15 +21,23 @@ class Gain(NamedTuple):
 
     Attributes:
         mean: Mean over the seeds that were trained at both lengths, positive for better.
+        low: The least of these seeds.
+        high: The most of them.
         seeds: How many these are.
     """
 
     mean: float
+    low: float
+    high: float
     seeds: int
 
     @property
     def converged(self) -> bool:
-        """Whether the gain is below a point; losing is no gain."""
+        """Whether the mean gain is below a point of the metric; losing is no gain.
+
+        That suits a metric in percent. Of a loss, or of a metric between 0 and 1, a point is so
+        much that this says little.
+        """
         return self.mean < LEAST
 
 
@@ -39,7 +48,9 @@ def gain(results: Results, label: str, variant: str) -> Gain | None:
     short, long = results.by_seed(label, variant), results.twice.by_seed(label, variant)
     sign = -1 if results.rule == 'less' else 1
     gains = [sign * (long[seed] - short[seed]) for seed in short.keys() & long.keys()]
-    return Gain(float(np.mean(gains)), len(gains)) if gains else None
+    if not gains:
+        return None
+    return Gain(float(np.mean(gains)), min(gains), max(gains), len(gains))
 
 
 def mark(results: Results, label: str, variant: str) -> str:
@@ -47,30 +58,33 @@ def mark(results: Results, label: str, variant: str) -> str:
     if not results.longer:
         return ''
     own = gain(results, label, variant)
-    return ' ?' if own is None else '' if own.converged else f' {MARK}'
-
-
-def not_converged(results: Results, label: str, variant: str) -> bool:
-    """Whether a config is known not to have converged."""
-    own = gain(results, label, variant)
-    return own is not None and not own.converged
+    return f' {UNCHECKED}' if own is None else '' if own.converged else f' {MARK}'
 
 
 def convergence_table(results: Results) -> Table:
-    """What each label gains at twice the length, by variant, and whether it has converged."""
+    """What each label gains at twice the length, by variant, and whether it has converged.
+
+    Cells have the mean over the seeds and their range. A label has converged where its mean gain is
+    below :data:`LEAST`, in points of the metric; variants of which that is not so, or not checked,
+    are named.
+    """
     variants = results.variants()
     lines = []
     for label in results.labels():
-        gains = {v: own for v in variants if (own := gain(results, label, v))}
-        cells = [
-            f'{gains[v].mean:+.2f} ({gains[v].seeds} seeds)' if v in gains else None
-            for v in variants
-        ]
+        there = [v for v in variants if results.of(label, v)]
+        gains = {v: own for v in there if (own := gain(results, label, v))}
         late = [v for v, own in gains.items() if not own.converged]
-        told = f'not {", ".join(late)}' if late else 'yes'
-        if len(gains) < len(variants):
-            told = 'not checked'
-        elif len(late) == len(variants):
-            told = 'no'
-        lines.append([label, *cells, told])
+        unchecked = [v for v in there if v not in gains]
+        told = []
+        if late:
+            told.append(f'not {", ".join(late)}' if late != there else 'no')
+        if unchecked:
+            told.append(f'not checked {", ".join(unchecked)}' if gains else 'not checked')
+        cells = [_gained(gains[v]) if v in gains else None for v in variants]
+        lines.append([label, *cells, '; '.join(told) or 'yes'])
     return Table([results.variant or 'gain', *variants, 'converged'], lines)
+
+
+def _gained(own: Gain) -> str:
+    """'+0.30 (-0.10 to +0.70, 3 seeds)'."""
+    return f'{own.mean:+.2f} ({own.low:+.2f} to {own.high:+.2f}, {own.seeds} seeds)'

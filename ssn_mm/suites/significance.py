@@ -12,12 +12,13 @@ import numpy as np
 from scipy import stats
 
 from ..timing.tables import Table
-from .convergence import not_converged
+from .convergence import UNCHECKED, gain
 from .results import Results
 from .suite import row_name
 from .training import average_ratio, unpack
 
 LEVEL = 0.05
+EQUAL = 1e-9  # differences that are no farther apart are the same number, rounded
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Difference:
         mean: First minus second.
         low: Lower end of the 95 % confidence interval.
         high: Upper end of the 95 % confidence interval.
-        p: Two-sided p-value.
+        p: Two-sided p-value; 1 where the differences do not scatter, so that nothing tests them.
         pairs: The number of seeds that both have.
     """
 
@@ -38,17 +39,28 @@ class Difference:
     p: float
     pairs: int
 
+    @property
+    def scatters(self) -> bool:
+        """Whether the pairs have different differences."""
+        return self.low < self.high
+
 
 def compare(first: Mapping[Any, float], second: Mapping[Any, float]) -> Difference | None:
-    """Compares values by seed; None if fewer than two have both, or differences do not scatter."""
+    """Compares values by seed; None if fewer than two have both.
+
+    Of differences that are all the same, or not all numbers, both ends are the mean.
+    """
     seeds = sorted(first.keys() & second.keys())
     own = np.array([first[seed] - second[seed] for seed in seeds])
-    if len(own) < 2 or np.ptp(own) == 0:
+    if len(own) < 2:
         return None
+    mean = float(own.mean())
+    if not np.isfinite(own).all() or np.ptp(own) < EQUAL:
+        return Difference(mean, mean, mean, 1.0, len(own))
     test = stats.ttest_1samp(own, 0)
     interval = test.confidence_interval(1 - LEVEL)
     ends = float(interval.low), float(interval.high)
-    return Difference(float(own.mean()), *ends, float(test.pvalue), len(own))
+    return Difference(mean, *ends, float(test.pvalue), len(own))
 
 
 def holm(p: Sequence[float]) -> list[float]:
@@ -103,9 +115,22 @@ def reference(results: Results) -> str:
     return 'SSN' if 'SSN' in labels else labels[0]
 
 
-def unconverged(results: Results, label: str, other: str, variant: str) -> list[str]:
-    """Which of two labels have not converged, so that they are not compared."""
-    return [name for name in (label, other) if not_converged(results, name, variant)]
+def hindrances(results: Results, label: str, other: str, variant: str) -> dict[str, str]:
+    """Which of two labels are not fit for comparison, and why: {'BN': 'not converged'}."""
+    found = {}
+    for name in (label, other):
+        own = gain(results, name, variant)
+        if not np.isfinite(list(results.by_seed(name, variant).values())).all():
+            found[name] = 'not finite'
+        elif own is not None and not own.converged:
+            found[name] = 'not converged'
+    return found
+
+
+def doubt(results: Results, label: str, other: str, variant: str) -> str:
+    """' ?' where a suite is named as ``longer``, but has not trained one of two labels; else ''."""
+    unchecked = results.longer and any(gain(results, n, variant) is None for n in (label, other))
+    return f' {UNCHECKED}' if unchecked else ''
 
 
 class Compared(NamedTuple):
@@ -113,23 +138,26 @@ class Compared(NamedTuple):
 
     Attributes:
         difference: What was found.
-        late: Which of the two have not converged, so that they are not compared.
+        hindrances: Which of the two are not compared, and why, see :func:`hindrances`.
         p: The p-value corrected by Holm for all that are compared in the table; 1 if not compared.
+        doubt: What stands behind it, see :func:`doubt`.
     """
 
     difference: Difference
-    late: Sequence[str]
+    hindrances: Mapping[str, str]
     p: float
+    doubt: str
 
 
 def compared(results: Results, label: str) -> dict[tuple[str, str], Compared]:
     """All differences of ``label`` to the others, by label and variant."""
     found = differences(results, label)
-    late = {case: unconverged(results, label, *case) for case in found}
-    fit = [case for case in found if not late[case]]
+    wrong = {case: hindrances(results, label, *case) for case in found}
+    fit = [case for case in found if not wrong[case]]
     corrected = dict(zip(fit, holm([found[case].p for case in fit]), strict=True))
     return {
-        case: Compared(own, late[case], corrected.get(case, 1.0)) for case, own in found.items()
+        case: Compared(own, wrong[case], corrected.get(case, 1.0), doubt(results, label, *case))
+        for case, own in found.items()
     }
 
 
@@ -137,44 +165,50 @@ def difference_table(results: Results, label: str) -> Table:
     """Differences of ``label`` to the others: intervals first, then p-values.
 
     These are corrected for the number of differences in the whole table. A config that has not
-    converged is named and not compared.
+    converged, or has values that are no finite numbers, is named and not compared; '?' marks what
+    was not checked for convergence.
     """
     lines: list[list[object]] = []
-    for (other, variant), (own, late, p) in compared(results, label).items():
+    for (other, variant), (own, wrong, p, doubtful) in compared(results, label).items():
         name = row_name(f'{label} - {other}', variant)
-        if late:
-            told = f'not compared: {" and ".join(late)} not converged'
-            lines.append([name, None, None, own.pairs, None, None, told])
+        if wrong:
+            told = ', '.join(f'{who} {why}' for who, why in wrong.items())
+            lines.append([name, None, None, own.pairs, None, None, f'not compared: {told}'])
             continue
-        verdict = 'no difference shown'
+        verdict = 'no difference shown' if own.scatters else 'the same in all pairs, not tested'
         if p < LEVEL:
             verdict = f'{label} better' if results.is_better(own.mean, 0) else f'{label} worse'
         interval = f'{own.low:+.2f} to {own.high:+.2f}'
         numbers = [f'{own.mean:+.2f}', interval, own.pairs, f'{own.p:.3f}', f'{p:.3f}']
-        lines.append([name, *numbers, verdict])
+        lines.append([name, *numbers, verdict + doubtful])
     head = [results.main_and_rule, 'difference', '95 % interval', 'pairs', 'p', 'p, Holm', 'at 5 %']
     return Table(head, lines)
 
 
 def difference_grid(results: Results, label: str) -> Table:
-    """The same differences in short: a line for each other label, a column for each variant."""
+    """The same differences in short: a line for each other label, a column for each variant.
+
+    Cells of fewer seeds than others say so.
+    """
     found = compared(results, label)
     variants = list(dict.fromkeys(variant for _, variant in found))
+    pairs = {own.difference.pairs for own in found.values()}
     lines: list[list[object]] = []
     for other in dict.fromkeys(other for other, _ in found):
-        cells: list[object] = []
-        for variant in variants:
-            own, late, p = found.get((other, variant), (None, (), 1.0))
-            if own is None or late:
-                cells.append('not converged' if late else None)
-                continue
-            mean = f'{own.mean:+.1f}'
-            bold = f'**{mean}**' if p < LEVEL else mean
-            cells.append(f'{bold} ({own.low:+.1f} to {own.high:+.1f})')
-        lines.append([f'{label} - {other}', *cells])
-    pairs = {own.difference.pairs for own in found.values()}
+        own = [found.get((other, variant)) for variant in variants]
+        lines.append([f'{label} - {other}', *(each and _cell(each, max(pairs)) for each in own)])
     seeds = f'{min(pairs)} to {max(pairs)} seeds' if len(pairs) > 1 else f'{min(pairs)} seeds'
     told = f'{results.title}, {seeds}'
     return Table(
         [told, *(f'{v} {results.variant}' if v else results.main for v in variants)], lines
     )
+
+
+def _cell(compared: Compared, most: int) -> str:
+    """'**+5.0** (+4.3 to +5.7)', with the number of pairs where others have more."""
+    own, wrong, p, doubtful = compared
+    if wrong:
+        return ', '.join(dict.fromkeys(wrong.values()))
+    mean = f'**{own.mean:+.1f}**' if p < LEVEL else f'{own.mean:+.1f}'
+    few = f', {own.pairs} seeds' if own.pairs < most else ''
+    return f'{mean} ({own.low:+.1f} to {own.high:+.1f}{few}){doubtful}'

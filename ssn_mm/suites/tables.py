@@ -9,7 +9,7 @@ import numpy as np
 from ..ops.normalizers import NORMALIZERS
 from ..timing.tables import Table
 from .agreement import agreement_table
-from .convergence import LEAST, MARK, convergence_table, mark
+from .convergence import LEAST, MARK, UNCHECKED, convergence_table, mark
 from .provenance import LIBRARIES
 from .results import Results
 from .significance import (
@@ -39,6 +39,7 @@ def tables(results: Results, against: Iterable[str] = ()) -> dict[str, tuple[Tab
         raise ValueError(f'no run of {results.name} is done, there is nothing to show')
     found = {}
     less = f'; less {results.main} is better' if results.rule == 'less' else ''
+    unchecked = f'; {UNCHECKED}: convergence was not checked' if results.longer else ''
     if len(results.variants()) > 1:
         note = f'Mean ± standard deviation over the seeds{less}.'
         if results.paper:
@@ -51,20 +52,20 @@ def tables(results: Results, against: Iterable[str] = ()) -> dict[str, tuple[Tab
             difference_table(results, label),
             'Differences of trainings with the same seed, that is the same order of the data, with '
             "Student's t-test of their mean; Holm's correction for all lines of the table"
-            f'{less}.',
+            f'{unchecked}{less}.',
         )
         found[f'{label} minus the others'] = (
             difference_grid(results, label),
             f'Mean differences in {results.main} of trainings with the same seed, and 95 % '
             'intervals. Bold passes at 5 %, corrected by Holm for the whole table; what has not '
-            f'converged is not compared{less}.',
+            f'converged is not compared{unchecked}{less}.',
         )
     if results.twice:
         found['Convergence'] = (
             convergence_table(results),
-            f'What the mean over the seeds gains if trainings are twice as long, in '
-            f'{results.main}; converged: less than {LEAST:g}. Elsewhere {MARK} marks what has not, '
-            '? what was not checked.',
+            'What the mean over the seeds gains if trainings are twice as long, in points of '
+            f'{results.main}, and the range of the seeds; converged: less than {LEAST:g}. '
+            f'Elsewhere {MARK} marks what has not, {UNCHECKED} what was not checked.',
         )
     if any(row['ratios'] for row in results.done):
         found['Average importance ratios'] = (ratio_table(results), _trends(results))
@@ -116,7 +117,10 @@ def spread(values: Sequence[float]) -> str | None:
 
 
 def main_table(results: Results) -> Table:
-    """Metrics, mean ± standard deviation over the seeds, beside the paper's; costs, selection."""
+    """Metrics, mean ± standard deviation over the seeds, beside the paper's; costs, selection.
+
+    The main metric has a mark if it has not converged.
+    """
     reported = max(map(len, results.paper.values()), default=0)
     paper = [f"the paper's {name}" for name in results.metrics[:reported]]
     head = ['', *results.metrics, *paper, 'seeds', 'ms/iteration', 'MiB', 'minutes', 'one-hot']
@@ -128,7 +132,7 @@ def main_table(results: Results) -> Table:
         lines.append(
             [
                 name,
-                *(spread(results.values(label, variant, metric)) for metric in results.metrics),
+                *(_marked(results, label, variant, metric) for metric in results.metrics),
                 *map(_plain, known),
                 len(own),
                 _mean([row['seconds_per_iteration'] for row in own], 1e3),
@@ -144,7 +148,7 @@ def variant_table(results: Results) -> Table:
     """The main metric by label (lines) and variant (columns), the paper's lines below."""
     variants = results.variants()
     lines: list[list[object]] = [
-        [label, *(_marked(results, label, variant) for variant in variants)]
+        [label, *(_marked(results, label, variant, results.main) for variant in variants)]
         for label in results.labels()
     ]
     for label in results.labels() if results.paper else []:
@@ -154,10 +158,10 @@ def variant_table(results: Results) -> Table:
     return Table([results.variant or results.main, *variants], lines)
 
 
-def _marked(results: Results, label: str, variant: str) -> str | None:
-    """Mean ± deviation of the main metric, and a mark if it has not converged."""
-    own = spread(results.values(label, variant))
-    return own and own + mark(results, label, variant)
+def _marked(results: Results, label: str, variant: str, metric: str) -> str | None:
+    """Mean ± deviation of a metric, and a mark if it is the main one and has not converged."""
+    own = spread(results.values(label, variant, metric))
+    return own and own + (mark(results, label, variant) if metric == results.main else '')
 
 
 def ratio_table(results: Results) -> Table:

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from ..suites.results import Results
-from ..suites.significance import differences, reference, unconverged
+from ..suites.significance import differences, doubt, hindrances, reference
 from ..suites.suite import row_name
 from ..suites.training import TRAINING
 from .picture import Picture, line_style, new_figure
@@ -112,12 +112,12 @@ def plot_metric(results: Results) -> Picture | None:
 
 
 def plot_differences(results: Results) -> Picture | None:
-    """Differences to the reference of trainings with the same seed; None where none scatter."""
+    """Differences to the reference, seed by seed; None where nothing is compared."""
     label = reference(results)
     found = {
         case: own
         for case, own in differences(results, label).items()
-        if not unconverged(results, label, *case)
+        if not hindrances(results, label, *case)
     }
     if not found:
         return None
@@ -130,12 +130,15 @@ def plot_differences(results: Results) -> Picture | None:
         ends = [[own.mean - own.low], [own.high - own.mean]]
         axes.errorbar([own.mean], [place], xerr=ends, capsize=3, **style)
         lines.append([label, other, variant, own.pairs, own.mean, own.low, own.high])
-    axes.set_yticks(range(len(found)), [row_name(f'{label} - {n}', v) for n, v in found])
+    names = [row_name(f'{label} - {n}', v) + doubt(results, label, n, v) for n, v in found]
+    axes.set_yticks(range(len(found)), names)
     axes.invert_yaxis()
     axes.set(xlabel=f'difference in {results.main_and_rule}')
     axes.grid(alpha=0.3, axis='x')
     head = ['label', 'other', results.variant or 'variant', 'pairs', 'difference', 'low', 'high']
     caption = 'Mean difference of trainings with the same seed, and its 95 % interval.'
+    if any(doubt(results, label, *case) for case in found):
+        caption += ' ?: convergence was not checked.'
     return Picture('differences', f'{label} against the others', caption, figure, head, lines)
 
 

@@ -6,7 +6,8 @@ import pytest
 
 from ssn_mm.suites.convergence import convergence_table, gain
 from ssn_mm.suites.significance import difference_grid, difference_table
-from ssn_mm.suites.tables import tables, variant_table
+from ssn_mm.suites.tables import main_table, tables, variant_table
+from ssn_mm.visualization.run_figures import plot_differences
 
 
 def longer(results, **gains):
@@ -54,3 +55,29 @@ def test_what_was_not_trained_longer_is_told(results):
     assert all(cell.endswith(' ?') for cell in cells['SN'])
     assert convergence_table(found).cells[2][-1] == 'not checked'
     assert 'Convergence' not in tables(results)
+    lines = {line[0]: line[1:] for line in difference_table(found, 'SSN').cells[1:]}
+    assert lines['SSN - SN, 2'][-1] == 'SSN better ?'
+    assert lines['SSN - BN, 2'][-1] == 'SSN better'
+    bn, sn = difference_grid(found, 'SSN').cells[1:]
+    assert not any(cell.endswith(' ?') for cell in bn)
+    assert all(cell.endswith(' ?') for cell in sn[1:])
+    assert tables(found)['SSN minus the others'][1].endswith('; ?: convergence was not checked.')
+    (axes,) = plot_differences(found).figure.axes
+    ticks = [tick.get_text() for tick in axes.get_yticklabels()]
+    assert ticks[:2] == ['SSN - BN, 2', 'SSN - SN, 2 ?']
+    alone = replace(results, longer='grid_longer')  # whose results are not there
+    assert all(cell.endswith(' ?') for cell in difference_grid(alone, 'SSN').cells[1][1:])
+
+
+def test_convergence_names_what_is_late_and_what_was_not_checked(results):
+    found = longer(results, BN=3)
+    rows = [row for row in found.twice.rows if (row['label'], row['variant']) != ('BN', '32')]
+    found = replace(found, twice=replace(found.twice, rows=rows))
+    bn, *_ = convergence_table(found).cells[1:]
+    assert bn[1:] == ['+3.00 (+3.00 to +3.00, 2 seeds)', '-', 'not 2; not checked 32']
+
+
+def test_a_suite_of_one_variant_is_marked_in_its_table_of_runs(results):
+    one = replace(results, rows=[dict(r, variant='') for r in results.rows if r['variant'] == '2'])
+    (bn, *_, ssn) = main_table(longer(one, BN=3)).cells[1:]
+    assert (bn[1][-2:], ssn[1]) == (' *', '56.00 ± 1.30')

@@ -56,9 +56,49 @@ def test_trainings_of_one_seed_are_pairs():
     assert own.mean == pytest.approx(2 / 3)
     assert own.low < own.mean < own.high
     assert compare({0: 1.0}, second) is None
-    assert compare({0: 1.0, 1: 2.0}, {0: 0.0, 1: 1.0}) is None  # nothing scatters
+    same = compare({0: 91.3, 1: 92.4, 2: 90.1}, {0: 90.2, 1: 91.3, 2: 89.0})  # but for rounding
+    assert (same.low, same.high, same.p, same.scatters) == (same.mean, same.mean, 1, False)
+    assert same.mean == pytest.approx(1.1)
     shuffled = compare(first, {0: 3.5, 1: 0.5, 2: 1.0})  # the same values in other pairs
     assert shuffled.high - shuffled.low > own.high - own.low
+
+
+def changed(results, label, variant, values):
+    """Results with other values of the seeds of one config."""
+    own = iter(values)
+    rows = [
+        row | dict(metrics={'top-1': next(own)})
+        if (row['label'], row['variant']) == (label, variant)
+        else row
+        for row in results.rows
+    ]
+    return replace(results, rows=rows)
+
+
+def test_a_difference_without_scatter_keeps_its_line_and_its_place_in_the_correction(results):
+    found = changed(results, 'SN', '2', [v - 2 for v in results.values('SSN', '2')])
+    lines = {line[0]: line[1:] for line in difference_table(found, 'SSN').cells[1:]}
+    assert len(lines) == 4
+    assert lines['SSN - SN, 2'] == [
+        *('+2.00', '+2.00 to +2.00', '3', '1.000', '1.000', 'the same in all pairs, not tested')
+    ]
+    assert difference_grid(found, 'SSN').cells[2][1] == '+2.0 (+2.0 to +2.0)'
+
+
+def test_a_network_that_diverged_is_named_and_not_compared(results):
+    found = changed(results, 'BN', '2', [50, float('nan'), 52])
+    lines = {line[0]: line[1:] for line in difference_table(found, 'SSN').cells[1:]}
+    assert lines['SSN - BN, 2'][-1] == 'not compared: BN not finite'
+    assert lines['SSN - BN, 32'][-1] == 'SSN better'
+    assert difference_grid(found, 'SSN').cells[1][1] == 'not finite'
+
+
+def test_a_cell_of_fewer_seeds_says_so(results):
+    gone = [r for r in results.rows if (r['label'], r['variant'], r['seed']) != ('BN', '2', 2)]
+    head, bn, sn = difference_grid(replace(results, rows=gone), 'SSN').cells
+    assert head[0] == 'A grid, 2 to 3 seeds'
+    assert bn[1].endswith(', 2 seeds)')
+    assert not any('seeds' in cell for cell in (bn[2], *sn[1:]))
 
 
 def test_p_values_are_corrected_by_holm():
