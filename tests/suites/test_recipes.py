@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from suites_of_text import go
 
 from ssn_mm.suites.recipes import read_recipes
 from ssn_mm.suites.results import results_of_suite, write_results
+from ssn_mm.suites.search import best_recipes
 from ssn_mm.suites.suite import read_suite
 
 ROOT = Path(__file__).parents[2]
@@ -68,6 +70,22 @@ def test_a_search_that_is_not_complete_is_refused(suite, tmp_path, run_tool):
     assert code == 2
     assert 'BN has no result with mad; train the rest of grid' in output
     assert not (tmp_path / 'recipes.json').exists()
+
+
+@pytest.mark.parametrize('rule', ['greater', 'less'])
+def test_a_trial_that_failed_or_diverged_is_the_worst(results, rule):
+    rows = [dict(row, variant='a') for row in results.of('BN', '2')]
+    failed = dict(label='BN', variant='b', seed=0, status='failed')
+    nan = [dict(row, variant='c', metrics={'top-1': float('nan')}) for row in rows]
+    search = replace(results, rule=rule)
+    variants = dict(c={'more': 3}, b={'more': 2}, a={'more': 1})
+    found = best_recipes(replace(search, rows=[*nan, failed, *rows]), variants)
+    assert found['recipes']['BN'] == dict(name='a', value=51, options={'more': 1})
+    with pytest.raises(ValueError, match=r'BN has no result with b; train the rest of grid'):
+        best_recipes(replace(search, rows=[*nan, *rows]), variants)
+    bad = [failed, dict(failed, variant='a'), *nan]
+    with pytest.raises(ValueError, match='no training of BN in grid reached a finite top-1 with'):
+        best_recipes(replace(search, rows=bad), variants)
 
 
 def test_the_committed_recipes_are_variants_of_their_searches():
