@@ -34,6 +34,8 @@ class Results:
         rule: Which of two values of the main metric is better, 'greater' or 'less'.
         longer: Name of the suite that has the same trainings, twice as long; '' if there is none.
         twice: The results of that suite, if there are any.
+        splits: In how many parts seeds split the data, each testing on its own and training on all
+            others; 0 if all seeds have the same.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Results:
     rule: str = 'greater'
     longer: str = ''
     twice: 'Results | None' = None
+    splits: int = 0
 
     @property
     def done(self) -> list[Mapping[str, Any]]:
@@ -60,6 +63,11 @@ class Results:
     def main_and_rule(self) -> str:
         """Name of the main metric, with a remark if less of it is better."""
         return f'{self.main} (less is better)' if self.rule == 'less' else self.main
+
+    @property
+    def interval(self) -> str:
+        """What intervals of differences are, see :func:`.significance.of_splits`."""
+        return f'95 % interval{", Nadeau-Bengio" if self.splits else ""}'
 
     def is_better(self, first: float, second: float) -> bool:
         """Whether the first value of the main metric is better than the second."""
@@ -92,7 +100,7 @@ def results_of_suite(suite: Suite, rows: Sequence[Mapping[str, Any]]) -> Results
     """Joins a suite's results with what it says about them."""
     names = [METRICS.get(key, (key, 1))[0] for key in suite.metrics]
     about = (suite.name, suite.title, suite.variant, names, rows, suite.paper, suite.rule)
-    return Results(*about, suite.longer)
+    return Results(*about, suite.longer, splits=suite.splits)
 
 
 def results_of_training(work_dir: Path) -> Results:
@@ -119,6 +127,7 @@ def write_results(path: Path, results: Results) -> None:
         paper=dict(results.paper),
         rule=results.rule,
         longer=results.longer,
+        splits=results.splits,
     )
     lines = (
         json.dumps(line, allow_nan=False, ensure_ascii=False, separators=(',', ':'))
@@ -147,6 +156,7 @@ def read_results(path: Path) -> Results:
         row |= {key: _numbers(row[key]) for key in ('metrics', 'curves') if key in row}
     named = {key: header[key] for key in _HEADER}
     more = dict(rule=header.get('rule', 'greater'), longer=header.get('longer', ''))
+    more |= dict(splits=header.get('splits', 0))
     return Results(**named, rows=rows, **more)
 
 
@@ -160,6 +170,9 @@ def _check_header(path: Path, line: int, header: Mapping[str, Any]) -> None:
     longer = header.get('longer', '')
     if not isinstance(longer, str) or (longer and not longer.isidentifier()):
         raise wrong(path, line, 'longer', longer, "a suite's name")
+    splits = header.get('splits', 0)
+    if type(splits) is not int or splits < 0:
+        raise wrong(path, line, 'splits', splits, 'how many there are')
     if not all(isinstance(each, list) and all(map(_is_value, each)) for each in lists):
         raise wrong(path, line, 'paper', paper, 'a list of numbers for each row')
 

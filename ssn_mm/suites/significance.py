@@ -4,8 +4,9 @@ Seeds are pairs: the same seed draws the same order of the data, and the same we
 have the same. What both sides of a pair share cancels in its difference.
 """
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -63,6 +64,18 @@ def compare(first: Mapping[Any, float], second: Mapping[Any, float]) -> Differen
     return Difference(mean, *ends, float(test.pvalue), len(own))
 
 
+def of_splits(own: Difference, splits: int) -> Difference:
+    """A difference whose pairs are splits of one data set, which train on much of the same.
+
+    Nadeau and Bengio (Machine Learning 52, 2003) add the ratio of test to training data to 1/n in
+    the variance of a mean of n: here 1/(splits - 1), since each split tests on one part.
+    """
+    wider = math.sqrt(1 + own.pairs / (splits - 1))
+    low, high = (own.mean + wider * (end - own.mean) for end in (own.low, own.high))
+    t = stats.t.isf(own.p / 2, own.pairs - 1) / wider
+    return replace(own, low=low, high=high, p=float(2 * stats.t.sf(t, own.pairs - 1)))
+
+
 def holm(p: Sequence[float]) -> list[float]:
     """p-values corrected for their number by Holm's method.
 
@@ -82,7 +95,7 @@ def differences(results: Results, label: str) -> dict[tuple[str, str], Differenc
         for other in results.labels():
             own = compare(results.by_seed(label, variant), results.by_seed(other, variant))
             if other != label and own is not None:
-                found[other, variant] = own
+                found[other, variant] = of_splits(own, results.splits) if results.splits else own
     return found
 
 
@@ -181,7 +194,8 @@ def difference_table(results: Results, label: str) -> Table:
         interval = f'{own.low:+.2f} to {own.high:+.2f}'
         numbers = [f'{own.mean:+.2f}', interval, own.pairs, f'{own.p:.3f}', f'{p:.3f}']
         lines.append([name, *numbers, verdict + doubtful])
-    head = [results.main_and_rule, 'difference', '95 % interval', 'pairs', 'p', 'p, Holm', 'at 5 %']
+    interval = results.interval
+    head = [results.main_and_rule, 'difference', interval, 'pairs', 'p', 'p, Holm', 'at 5 %']
     return Table(head, lines)
 
 
@@ -198,7 +212,7 @@ def difference_grid(results: Results, label: str) -> Table:
         own = [found.get((other, variant)) for variant in variants]
         lines.append([f'{label} - {other}', *(each and _cell(each, max(pairs)) for each in own)])
     seeds = f'{min(pairs)} to {max(pairs)} seeds' if len(pairs) > 1 else f'{min(pairs)} seeds'
-    told = f'{results.title}, {seeds}'
+    told = f'{results.title}, {seeds}' + (', Nadeau-Bengio' if results.splits else '')
     return Table(
         [told, *(f'{v} {results.variant}' if v else results.main for v in variants)], lines
     )

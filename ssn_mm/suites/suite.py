@@ -11,7 +11,8 @@
     variants = {'32': {}, '8': {'train_dataloader.batch_size': 8}}  # overrides, by name
     variant = 'images a batch'  # what these names are
     options = {'train_cfg.max_epochs': 5}  # overrides of every run
-    splits = ['train_dataloader.dataset.split']  # overrides whose value is the seed
+    splits = ['train_dataloader.dataset.split']  # overrides whose value is the seed: each tests on
+    #   one part of the data and trains on those of all others, as tables of differences know
     recipes = {'32': 'recipes/32.json', '8': 'recipes/8.json'}  # of each norm, by variant, or FILE
     norms = ['GN+WS', 'DyT']  # contestants beside the configs, or 'all'
     norm_base = 'BN'  # the label whose config they inherit
@@ -93,6 +94,7 @@ class Suite:
         rule: Which of two values of the main metric is better, 'greater' or 'less'.
         variants: Overrides by the name of the variant; empty where the suite has none.
         longer: Name of the suite that has the same trainings, twice as long; '' if there is none.
+        splits: In how many parts seeds split the data; 0 if all seeds have the same.
     """
 
     name: str
@@ -105,6 +107,7 @@ class Suite:
     rule: str = 'greater'
     variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     longer: str = ''
+    splits: int = 0
 
 
 def run_name(label: str, variant: str, seed: int) -> str:
@@ -149,6 +152,7 @@ def read_suite(path: str | Path, norms: Sequence[str] | None = None) -> Suite:
                 f'{path}: after={{{label!r}: {first!r}}}; both must be labels of configs '
                 f'({", ".join(stated["configs"])}), and {first!r} must come after nothing itself'
             )
+    longer = stated.get('longer', '')
     return Suite(
         path.stem,
         stated['title'],
@@ -159,7 +163,8 @@ def read_suite(path: str | Path, norms: Sequence[str] | None = None) -> Suite:
         stated.get('test'),
         stated.get('rule', 'greater'),
         {str(name): own for name, own in stated.get('variants', {}).items()},
-        stated.get('longer', ''),
+        '' if longer == path.stem else longer,  # which it has inherited
+        len(stated['seeds']) if 'splits' in stated else 0,
     )
 
 

@@ -60,7 +60,7 @@ def tables(results: Results, against: Iterable[str] = ()) -> dict[str, tuple[Tab
             'intervals. Bold passes at 5 %, corrected by Holm for the whole table; what has not '
             f'converged is not compared{unchecked}{less}.',
         )
-    if results.twice:
+    if results.longer:
         found['Convergence'] = (
             convergence_table(results),
             'What the mean over the seeds gains if trainings are twice as long, in points of '

@@ -136,7 +136,7 @@ def plot_differences(results: Results) -> Picture | None:
     axes.set(xlabel=f'difference in {results.main_and_rule}')
     axes.grid(alpha=0.3, axis='x')
     head = ['label', 'other', results.variant or 'variant', 'pairs', 'difference', 'low', 'high']
-    caption = 'Mean difference of trainings with the same seed, and its 95 % interval.'
+    caption = f'Mean difference of trainings with the same seed, and its {results.interval}.'
     if any(doubt(results, label, *case) for case in found):
         caption += ' ?: convergence was not checked.'
     return Picture('differences', f'{label} against the others', caption, figure, head, lines)

@@ -42,7 +42,7 @@ def read(monkeypatch):
     ('name', 'splits', 'batches', 'epochs'),
     [
         ('solar_cells', 5, {2, 4, 16}, 2),
-        ('solar_cells_longer', 2, {2, 16}, 4),
+        ('solar_cells_longer', 5, {2, 4, 16}, 4),
         ('solar_resnet', 5, {2, 4, 16}, 10),
         ('solar_sync', 5, {2}, 2),
     ],
@@ -61,6 +61,9 @@ def test_a_seed_is_a_split_and_every_batch_sees_as_many_pictures(
         assert cfg.train_cfg.max_epochs == epochs
         assert cfg.optim_wrapper.optimizer.lr == 0.123
         assert all(own.convert_to_iter_based for own in cfg.param_scheduler)
+        assert cfg.train_dataloader.drop_last  # no batch of one picture
+        for own in cfg.get('custom_hooks', []):
+            assert own.schedule == dict(type='linear', end=2)
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,8 @@ def test_what_was_not_trained_longer_is_told(results):
     assert ticks[:2] == ['SSN - BN, 2', 'SSN - SN, 2 ?']
     alone = replace(results, longer='grid_longer')  # whose results are not there
     assert all(cell.endswith(' ?') for cell in difference_grid(alone, 'SSN').cells[1][1:])
+    table, _ = tables(replace(found, twice=None))['Convergence']  # before it is trained longer
+    assert {line[-1] for line in table.cells[1:]} == {'not checked'}
 
 
 def test_convergence_names_what_is_late_and_what_was_not_checked(results):
@@ -81,3 +83,8 @@ def test_a_suite_of_one_variant_is_marked_in_its_table_of_runs(results):
     one = replace(results, rows=[dict(r, variant='') for r in results.rows if r['variant'] == '2'])
     (bn, *_, ssn) = main_table(longer(one, BN=3)).cells[1:]
     assert (bn[1][-2:], ssn[1]) == (' *', '56.00 ± 1.30')
+
+
+def test_a_suite_that_is_the_longer_one_inherits_no_check_of_itself(suite):
+    assert suite(longer='grid').longer == ''
+    assert suite(longer='grid_longer').longer == 'grid_longer'

@@ -30,6 +30,18 @@ def test_results_carry_the_rule_and_those_without_have_the_default(results, tmp_
         read_results(path)
 
 
+def test_results_carry_the_number_of_splits(results, tmp_path):
+    path = tmp_path / 'results.jsonl'
+    write_results(path, replace(results, splits=5))
+    text = path.read_text()
+    assert read_results(path).splits == 5
+    path.write_text(text.replace(',"splits":5', ''))
+    assert read_results(path).splits == 0
+    path.write_text(text.replace('"splits":5', '"splits":-1'))
+    with pytest.raises(ValueError, match='line 1: splits is -1, expected how many there are'):
+        read_results(path)
+
+
 @pytest.mark.parametrize(
     ('change', 'message'),
     [

@@ -101,6 +101,20 @@ def test_a_cell_of_fewer_seeds_says_so(results):
     assert not any('seeds' in cell for cell in (bn[2], *sn[1:]))
 
 
+def test_splits_that_train_on_the_same_have_wider_intervals(results):
+    plain, own = differences(results, 'SSN'), differences(replace(results, splits=5), 'SSN')
+    first, wide = plain['BN', '2'], own['BN', '2']
+    factor = ((1 / 3 + 1 / 4) / (1 / 3)) ** 0.5  # three of five splits were trained
+    assert wide.high - wide.mean == pytest.approx(factor * (first.high - first.mean))
+    assert wide.mean - wide.low == pytest.approx(factor * (first.mean - first.low))
+    values = results.by_seed('SSN', '2'), results.by_seed('BN', '2')
+    t = stats.ttest_rel(*([of[seed] for seed in range(3)] for of in values)).statistic / factor
+    assert wide.p == pytest.approx(2 * stats.t.sf(t, 2))
+    split = replace(results, splits=5)
+    assert difference_table(split, 'SSN').cells[0][2] == '95 % interval, Nadeau-Bengio'
+    assert difference_grid(split, 'SSN').cells[0][0] == 'A grid, 3 seeds, Nadeau-Bengio'
+
+
 def test_p_values_are_corrected_by_holm():
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert holm([]) == []

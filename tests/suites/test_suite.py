@@ -31,7 +31,9 @@ def test_a_wrong_suite_is_refused(suite, changes, message):
 
 
 def test_overrides_that_are_splits_have_the_seed_as_value(suite):
-    runs = suite(splits=['base', 'more'], seeds=[0, 3]).runs
+    split = suite(splits=['base', 'more'], seeds=[0, 3])
+    assert (split.splits, suite().splits) == (2, 0)
+    runs = split.runs
     assert {(run.seed, run.options['base'], run.options['more']) for run in runs} == {
         (0, 0, 0), (3, 3, 3)
     }  # fmt: skip

@@ -14,6 +14,7 @@ test_pipeline = [
 ]
 train_dataloader = dict(
     num_workers=0,  # a picture takes 2 ms
+    drop_last=True,  # 1,749 cells would leave a batch of one, whose statistics are of one picture
     sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(**cells, subset='train', pipeline=train_pipeline),
 )
