@@ -2,13 +2,9 @@
 # first two epochs or, 'at once', are whole from the start.
 _base_ = './_search_resnet_digits_.py'
 title = 'A search of recipes at 32 images a batch, ResNet-18 on digits'
+options = {'train_dataloader.batch_size': 32, 'default_hooks.logger.interval': 20}
 variants = {
-    f'{rate}{how}': {
-        'train_dataloader.batch_size': 32,
-        'default_hooks.logger.interval': 20,
-        'optim_wrapper.optimizer.lr': rate,
-        'param_scheduler.0.start_factor': start,
-    }
+    f'{rate}{how}': {'optim_wrapper.optimizer.lr': rate, 'param_scheduler.0.start_factor': start}
     for rate, how, start in (
         *((rate, '', 0.02) for rate in (0.002, 0.006, 0.018, 0.054)),
         (0.006, ' at once', 1),

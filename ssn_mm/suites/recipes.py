@@ -26,9 +26,13 @@ def read_recipes(path: Path) -> dict[str, Mapping[str, Any]]:
         FileNotFoundError: There is no such file.
         ValueError: It is none of recipes.
     """
-    pick = command('analysis_tools/pick_recipes.py', 'SEARCH.py', '--out', path)
+    search = search_of(path)
+    pick = command('analysis_tools/pick_recipes.py', search, '--out', path)
     if not path.is_file():
-        raise FileNotFoundError(f'no recipes at {path}; train the search of them, then\n    {pick}')
+        train = command('run_suite.py', search)
+        raise FileNotFoundError(
+            f'no recipes at {path}; train its search and pick them:\n    {train}\n    {pick}'
+        )
     try:
         recipes = json.loads(path.read_bytes())['recipes']
         wrong = [label for label, own in recipes.items() if set(own) != set(KEYS)]
@@ -39,3 +43,16 @@ def read_recipes(path: Path) -> dict[str, Mapping[str, Any]]:
     if wrong:
         raise ValueError(f'{path}: the recipe of {wrong[0]} must have {", ".join(KEYS)}')
     return {label: own['options'] for label, own in recipes.items()}
+
+
+def search_of(path: Path) -> Path:
+    """The suite that searches a file's recipes, by its name.
+
+    It lies in the folder above and is called by words of the file's name and 'search', as many as
+    there are: that of ``recipes/resnet_32_digits.json`` is ``search_32_digits.py``. Where there is
+    none, it is ``SEARCH.py``, for a name to put in.
+    """
+    words = {*path.stem.split('_'), 'search'}
+    suites = path.parent.parent.glob('*search*.py')
+    fit = [suite for suite in suites if words.issuperset(suite.stem.split('_'))]
+    return max(fit, key=lambda suite: len(suite.stem), default=Path('SEARCH.py'))

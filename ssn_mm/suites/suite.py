@@ -210,6 +210,12 @@ def _grid(stated: Mapping[str, Any], folder: Path) -> Iterator[Run]:
         about = stated_config if isinstance(stated_config, dict) else dict(config=stated_config)
         config = (folder / about['config'].replace('{variant}', str(variant))).resolve()
         recipe = recipes(variant, about.get('recipe', label))
+        if both := sorted(own.keys() & recipe.keys()):
+            raise ValueError(
+                f'the recipe of {label!r} says {", ".join(both)}, which is what the variant '
+                f'{variant!r} is about; a search states what all of its trials share as options, '
+                'not in its variants'
+            )
         options = {**stated.get('options', {}), **own, **recipe, **about.get('options', {})}
         options |= dict.fromkeys(['randomness.seed', *stated.get('splits', [])], seed)
         norm = about.get('norm', '')

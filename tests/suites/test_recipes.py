@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from suites_of_text import go
 
-from ssn_mm.suites.recipes import read_recipes
+from ssn_mm.suites.recipes import read_recipes, search_of
 from ssn_mm.suites.results import results_of_suite, write_results
 from ssn_mm.suites.search import best_recipes
 from ssn_mm.suites.suite import read_suite
@@ -44,6 +44,8 @@ def test_the_best_variant_of_a_search_is_the_recipe_of_other_suites(picked, suit
         recipes={'2': 'recipes.json', '8': 'recipes.json'},
     )
     assert table.runs[0].options['more'] == 5  # its own override wins
+    with pytest.raises(ValueError, match=r"recipe of 'BN' says more, .* variant '2' is about"):
+        suite(variants={'2': {'more': 2}}, recipes={'2': 'recipes.json'})
 
 
 def test_a_recipe_that_is_not_there_is_told(picked, suite, tmp_path):
@@ -51,7 +53,7 @@ def test_a_recipe_that_is_not_there_is_told(picked, suite, tmp_path):
         suite(recipes='recipes.json', configs=dict(IN='bn.py'))
     with pytest.raises(ValueError, match='recipes are of 2, the variants are 2, 8'):
         suite(recipes={'2': 'recipes.json'}, variants={'2': {}, '8': {}})
-    with pytest.raises(FileNotFoundError, match=r'no recipes at .*gone\.json; train the search'):
+    with pytest.raises(FileNotFoundError, match=r'no recipes at .*gone\.json; train its search'):
         suite(recipes='gone.json')
     (tmp_path / 'bad.json').write_text('{"recipes": {"BN": {"name": "a"}}}')
     with pytest.raises(ValueError, match='the recipe of BN must have name, value, options'):
@@ -59,6 +61,23 @@ def test_a_recipe_that_is_not_there_is_told(picked, suite, tmp_path):
     (tmp_path / 'bad.json').write_text('[')
     with pytest.raises(ValueError, match='holds no recipes'):
         read_recipes(tmp_path / 'bad.json')
+
+
+@pytest.mark.parametrize(
+    ('recipes', 'search'),
+    [
+        *((f'resnet_{n}_digits', f'search_{n}_digits') for n in (2, 8, 32)),
+        ('deeplab_digits', 'search_deeplab_digits'),
+        ('i3d_digits', 'search_i3d_digits'),
+        *((f'solar_cells_{n}', f'solar_search_{n}') for n in (2, 16)),
+        *((f'solar_resnet_{n}', f'solar_resnet_search_{n}') for n in (2, 16)),
+    ],
+)
+def test_recipes_that_are_not_there_are_told_with_the_search_that_finds_them(recipes, search):
+    suites = ROOT / 'configs/suites'
+    own = search_of(suites / f'recipes/{recipes}.json')
+    assert own == suites / f'{search}.py'
+    assert own.is_file()
 
 
 def test_a_search_that_is_not_complete_is_refused(suite, tmp_path, run_tool):
