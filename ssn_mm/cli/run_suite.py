@@ -1,7 +1,9 @@
 """What tools/run_suite.py does."""
 
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -10,7 +12,7 @@ from ..files import check_folder, check_writes
 from ..shipped import OWN, shipped
 from ..suites.job import Commands
 from ..suites.norms import check_norms
-from ..suites.plan import results_of, take_over
+from ..suites.plan import beside_others, results_of, take_over
 from ..suites.progress import Board
 from ..suites.queue import Machine, States
 from ..suites.results import Results, read_results, results_of_suite, write_results
@@ -38,7 +40,7 @@ def run_suite(
             :func:`ssn_mm.suites.runs.run_suite`.
         work_dir: Folder of all suites.
         out: File that has the results, too, after every run; results that it has already, and
-            the work dir has not, count as done.
+            the work dir has not, count as done; those of other norms than asked for stay in it.
         norms: What the suite compares.
 
     Returns:
@@ -55,18 +57,23 @@ def run_suite(
     check_folder(work_dir)
     check_norms(suite.runs)
     folder = (work_dir / suite.name).resolve()
-    if out and out.is_file():
-        take_over(suite, folder, read_results(out))
+    before = read_results(out) if out and out.is_file() else None
+    if before:
+        take_over(suite, folder, before)
+
+    def write(rows: Sequence[Mapping[str, Any]]) -> None:
+        if out:
+            write_results(out, results_of_suite(suite, beside_others(suite, rows, before)))
+
     with Board(suite, Console(stderr=True)) as board:
 
         def tell(states: States) -> None:
-            if board.show(states) and out:
-                write_results(out, results_of_suite(suite, results_of(suite, folder)))
+            if board.show(states):
+                write(results_of(suite, folder))
 
         rows = train_runs(suite, folder, _commands(gpus), machine, stale, tell)
+    write(rows)
     results = results_of_suite(suite, rows)
-    if out:
-        write_results(out, results)
     _print_results(results)
     if results.done:
         words = [file, *work_dir_option(work_dir), *norms.options()]

@@ -1,13 +1,14 @@
 """Which runs of a suite are to be trained, by the results that its folder holds."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..config_files import read_config
 from .job import Result, check_own, read_result, write_result
 from .provenance import differences, provenance_of
 from .results import Results
-from .suite import Run, Suite
+from .suite import Run, Suite, run_name
 
 
 class Stale(NamedTuple):
@@ -70,6 +71,27 @@ def stale_results(suite: Suite, folder: Path) -> list[Stale]:
 def results_of(suite: Suite, folder: Path) -> list[Result]:
     """Results of all runs that have one, in the order of the suite."""
     return [result for run in suite.runs if (result := read_result(folder / run.name))]
+
+
+def beside_others(
+    suite: Suite, rows: Sequence[Mapping[str, Any]], before: Results | None
+) -> list[Mapping[str, Any]]:
+    """Rows of a suite with those that a file has of other runs, such as of other norms.
+
+    Args:
+        suite: The suite, perhaps with some of its norms alone.
+        rows: Its rows.
+        before: What an earlier call wrote, whose order is kept; None if there is no file.
+    """
+    own = {run.name for run in suite.runs}
+    named = {
+        run_name(r['label'], r['variant'], r['seed']): r for r in (before.rows if before else ())
+    }
+    if named.keys() <= own:
+        return list(rows)
+    new = {run_name(row['label'], row['variant'], row['seed']): row for row in rows}
+    kept = {name: row for name, row in named.items() if name in new or name not in own}
+    return list((kept | new).values())
 
 
 def take_over(suite: Suite, folder: Path, results: Results) -> None:

@@ -1,17 +1,19 @@
 import io
 import os
+import shutil
 import sys
 
 import pytest
 from rich.console import Console
 from suites_of_text import HERE, TRAINER, go, reached
 
+from ssn_mm.cli.results import Norms
 from ssn_mm.cli.run_suite import run_suite as run_suite_tool
 from ssn_mm.suites.job import Commands, read_result
 from ssn_mm.suites.plan import plan
 from ssn_mm.suites.progress import Board
 from ssn_mm.suites.queue import Machine
-from ssn_mm.suites.results import results_of_suite
+from ssn_mm.suites.results import read_results, results_of_suite
 from ssn_mm.suites.runs import run_suite
 from ssn_mm.suites.tables import failures, main_table, mixed, variant_table
 
@@ -137,6 +139,23 @@ def test_where_all_runs_fail_the_tool_says_why(suite, tmp_path, monkeypatch, cap
     assert 'BN-seed0 failed, training ended with exit code 1' in printed.err
     assert 'RuntimeError: the loss is NaN' in printed.err
     assert 'report.py' not in printed.out
+
+
+def test_some_norms_of_a_suite_leave_the_others_in_the_file(suite, tmp_path, monkeypatch):
+    suite(seeds=[0, 1])
+    commands = Commands((sys.executable, tmp_path / 'train.py'), ())
+    monkeypatch.setattr('ssn_mm.cli.run_suite._commands', lambda gpus: commands)
+    places = dict(work_dir=tmp_path / 'suites', out=tmp_path / 'results.jsonl')
+    assert run_suite_tool(tmp_path / 'grid.py', HERE, **places) == 0
+    before = places['out'].read_text()
+    shutil.rmtree(tmp_path / 'suites/grid/SSN-seed1')
+    (tmp_path / 'ssn.py').write_text('base = 40\n')
+    some = Norms(['SSN'])
+    assert run_suite_tool(tmp_path / 'grid.py', HERE, stale='rerun', norms=some, **places) == 0
+    rows = read_results(places['out']).rows
+    assert [row['run'] for row in rows] == ['BN-seed0', 'SSN-seed0', 'BN-seed1', 'SSN-seed1']
+    assert [row['metrics']['acc'] for row in rows] == [10, 40, 11, 41]
+    assert before.splitlines()[1] in places['out'].read_text()
 
 
 def test_a_training_finds_modules_of_the_current_folder(suite, tmp_path, monkeypatch):
