@@ -11,7 +11,6 @@ from suites_of_text import go
 from ssn_mm.suites.recipes import read_recipes, search_of
 from ssn_mm.suites.results import results_of_suite, write_results
 from ssn_mm.suites.search import best_recipes
-from ssn_mm.suites.suite import read_suite
 
 ROOT = Path(__file__).parents[2]
 SEARCH = dict(seeds=[1], variants={'slow': {'more': 1}, 'fast': {'more': 3}, 'mad': {'more': -9}})
@@ -105,11 +104,3 @@ def test_a_trial_that_failed_or_diverged_is_the_worst(results, rule):
     bad = [failed, dict(failed, variant='a'), *nan]
     with pytest.raises(ValueError, match='no training of BN in grid reached a finite top-1 with'):
         best_recipes(replace(search, rows=bad), variants)
-
-
-def test_the_committed_recipes_are_variants_of_their_searches():
-    for file in (ROOT / 'configs/suites/recipes').glob('*.json'):
-        content = json.loads(file.read_text())
-        search = read_suite(ROOT / f'configs/suites/{content["search"]}.py')
-        for own in content['recipes'].values():
-            assert own['options'] == search.variants[own['name']]
