@@ -10,4 +10,5 @@ options = {
     'train_cfg.val_interval': 16,
     'default_hooks.checkpoint.interval': 80,
 }
+norm_options = dict(steps=(250, 1000, 1600))  # of batch renormalization, stretched, too
 seeds = [0, 1, 2]

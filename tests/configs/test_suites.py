@@ -91,6 +91,25 @@ def test_a_longer_suite_is_the_same_twice_as_long(name, length):
             assert cfg.param_scheduler[0].end == cfg.param_scheduler[1].begin == 120 * end // length
 
 
+def test_batch_renormalization_is_stretched_with_its_training():
+    short, long = (
+        Config.fromfile(SUITES / f'{name}.py').norm_options
+        for name in ('table2_digits', 'table2_longer_digits')
+    )
+    assert dict(long) == dict(short, steps=tuple(2 * step for step in short['steps']))
+
+
+def test_the_second_stage_has_a_hundredth_of_the_rate_of_the_first():
+    first, _, second = (
+        read_config(run.config, run.options) for run in read('stages_digits').runs[:3]
+    )
+    assert second.optim_wrapper.optimizer.lr == first.optim_wrapper.optimizer.lr
+    assert second.param_scheduler[0] == dict(type='ConstantLR', factor=0.01, by_epoch=False)
+    batches = 2000 // second.train_dataloader.batch_size + 1  # the last one is smaller
+    assert second.param_scheduler[1].T_max == second.train_cfg.max_epochs * batches
+    assert len(second.param_scheduler) == 2
+
+
 @pytest.mark.parametrize('size', [32, 8, 2, 'deeplab', 'i3d'])
 def test_searches_have_the_same_trials_for_every_norm_on_pictures_of_their_own(size):
     suite = read_suite(SUITES / f'search_{size}_digits.py')
