@@ -23,11 +23,13 @@ class Agreement(NamedTuple):
         chance: What the average over the layers would be if each training dealt its own selections
             out to the layers by chance.
         p: How often such dealing reaches at least the average that was found.
+        seeds: The number of trainings.
     """
 
     layers: np.ndarray
     chance: float
     p: float
+    seeds: int
 
 
 def agreement(selected: np.ndarray, seed: int = 0) -> Agreement:
@@ -43,7 +45,8 @@ def agreement(selected: np.ndarray, seed: int = 0) -> Agreement:
     dealt = np.random.default_rng(seed).permuted(many, axis=-1)
     by_chance = (dealt[:, first] == dealt[:, second]).mean((1, 2))
     reached = int((by_chance >= layers.mean() - 1e-12).sum())  # of equal ones some are rounded down
-    return Agreement(layers, float(by_chance.mean()), (1 + reached) / (1 + SHUFFLES))
+    p = (1 + reached) / (1 + SHUFFLES)
+    return Agreement(layers, float(by_chance.mean()), p, len(selected))
 
 
 def agreements(results: Results) -> dict[tuple[str, str, int], tuple[Sequence[str], Agreement]]:
@@ -66,14 +69,15 @@ def agreements(results: Results) -> dict[tuple[str, str, int], tuple[Sequence[st
 
 
 def agreement_table(results: Results) -> Table:
-    """Agreement over the seeds beside chance, in percent."""
+    """Agreement over the seeds beside chance, in percent, and how many of the seeds selected."""
     lines = [
         [
             f'{row_name(label, variant)}, {ROWS[row]}',
             f'{100 * own.layers.mean():.1f}',
             f'{100 * own.chance:.1f}',
             f'{own.p:.4f}',
+            f'{own.seeds} of {len(results.of(label, variant))}',
         ]
         for (label, variant, row), (_, own) in agreements(results).items()
     ]
-    return Table(['percent of pairs of seeds', 'select the same', 'by chance', 'p'], lines)
+    return Table(['percent of pairs of seeds', 'select the same', 'by chance', 'p', 'seeds'], lines)

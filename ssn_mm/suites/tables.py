@@ -73,7 +73,8 @@ def tables(results: Results, against: Iterable[str] = ()) -> dict[str, tuple[Tab
         found['Agreement of selections'] = (
             own,
             'Pairs of seeds that select the same normalizer at a layer, averaged over the layers; '
-            'by chance: each training has its selections dealt out to the layers anew.',
+            'by chance: each training has its selections dealt out to the layers anew. Those that '
+            'have not selected everywhere are left out.',
         )
     found['All runs'] = (
         main_table(results),

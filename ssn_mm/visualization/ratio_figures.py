@@ -1,5 +1,6 @@
 """Figures of ratios: how layers select, over the training and layer by layer."""
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -74,27 +75,40 @@ def plot_average_ratios(results: Results) -> Picture | None:
 
 
 def plot_agreement(results: Results) -> Picture | None:
-    """How often seeds select the same normalizer, layer by layer, beside chance."""
+    """How often seeds select the same normalizer, layer by layer, beside chance.
+
+    Each label and variant has a pair of panels; pairs lie in a grid that is about as wide as high.
+    """
     found = agreements(results)
     if not found:
         return None
-    most = max(len(layers) for layers, _ in found.values())
-    figure = new_figure(max(8.0, 0.2 * most + 1.5), 1.6 + 1.5 * len(found))
-    panels = figure.subplots(len(found), 1, squeeze=False)[:, 0]
+    cases, height = len(found) // 2, 3.0  # inches of a pair
+    width = max(4.0, 0.2 * max(len(layers) for layers, _ in found.values()) + 0.5)
+    columns = max(1, round(math.sqrt(cases * height / width)))
+    deep = math.ceil(cases / columns)
+    figure = new_figure(max(8.0, columns * width + 1.5), 1.6 + height * deep)
+    grid = figure.subplots(2 * deep, columns, squeeze=False)
     lines: list[list[object]] = []
-    for axes, ((label, variant, row), (layers, own)) in zip(panels, found.items(), strict=True):
+    for index, ((label, variant, row), (layers, own)) in enumerate(found.items()):
+        case = index // 2
+        axes = grid[2 * (case // columns) + row, case % columns]
         axes.bar(range(len(layers)), own.layers, color='0.5')
         axes.axhline(own.layers.mean(), color='black', linewidth=1, label='average')
         axes.axhline(own.chance, color='#D55E00', linestyle='--', linewidth=1, label='by chance')
         axes.set(ylim=(0, 1.05), ylabel=f'{ROWS[row]}s', xticks=[])
         if row == 0:
             axes.set_title(row_name(label, variant))
+        elif case + columns >= cases:  # there is none below
+            axes.set_xticks(range(len(layers)), layers, rotation=90)
         lines += [
             [label, variant, ROWS[row], layer, float(share), own.chance]
             for layer, share in zip(layers, own.layers, strict=True)
         ]
-    panels[-1].set_xticks(range(len(layers)), layers, rotation=90)
-    figure.legend(*panels[0].get_legend_handles_labels(), loc='outside right upper', frameon=False)
+    for axes in grid.flat:
+        if not axes.has_data():
+            axes.remove()
+    handles = grid[0, 0].get_legend_handles_labels()
+    figure.legend(*handles, loc='outside right upper', frameon=False)
     head = ['label', results.variant or 'variant', 'row', 'layer', 'agreeing', 'by chance']
     caption = (
         'Share of the pairs of seeds that select the same normalizer at a layer; by chance: each '
