@@ -218,9 +218,9 @@ def difference_grid(results: Results, label: str) -> Table:
     )
 
 
-def _cell(compared: Compared, most: int) -> str:
+def _cell(case: Compared, most: int) -> str:
     """'**+5.0** (+4.3 to +5.7)', with the number of pairs where others have more."""
-    own, wrong, p, doubtful = compared
+    own, wrong, p, doubtful = case
     if wrong:
         return ', '.join(dict.fromkeys(wrong.values()))
     mean = f'**{own.mean:+.1f}**' if p < LEVEL else f'{own.mean:+.1f}'
