@@ -144,13 +144,12 @@ def test_onnxruntime_is_asked_for_convolutions_before_anything_is_exported(tmp_p
 
 def test_a_processor_without_bfloat16_is_refused_and_one_without_float16_told(monkeypatch):
     form_of('xml')
-    import openvino
 
     class Core:
         def get_property(self, device, name):
             return {'OPTIMIZATION_CAPABILITIES': ['FP32'], 'FULL_DEVICE_NAME': 'Old '}[name]
 
-    monkeypatch.setattr(openvino, 'Core', Core)
+    monkeypatch.setattr(openvino_program, 'openvino_core', Core)
     with pytest.raises(ValueError, match='no bfloat16 on this processor, Old,'):
         openvino_program.require_openvino('bfloat16')
     openvino_program.require_openvino('float16')
