@@ -132,7 +132,7 @@ def plot_differences(results: Results) -> Picture | None:
         lines.append([label, other, variant, own.pairs, own.mean, own.low, own.high])
     names = [row_name(f'{label} - {n}', v) + doubt(results, label, n, v) for n, v in found]
     axes.set_yticks(range(len(found)), names)
-    axes.invert_yaxis()
+    axes.set_ylim(len(found) - 0.5, -0.5)
     axes.set(xlabel=f'difference in {results.main_and_rule}')
     axes.grid(alpha=0.3, axis='x')
     head = ['label', 'other', results.variant or 'variant', 'pairs', 'difference', 'low', 'high']
