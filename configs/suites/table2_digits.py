@@ -1,14 +1,7 @@
 # Tables 1 and 2, and figures 3 to 6, in small: as many pictures at each batch size, a recipe for
 # each norm and size from the searches.
-_base_ = './_resnet_digits_.py'
+_base_ = './_resnet_norms_digits_.py'
 title = 'Tables 1 and 2 in small: normalizers by batch size, ResNet-18 on 2000 pictures of digits'
-configs = {
-    norm.upper(): f'../demo/resnet_{norm}_digits.py'
-    for norm in ('bn', 'in', 'ln', 'gn', 'sn', 'ssn')
-}
-norms = ['BatchRenorm', 'ChannelLN', 'DyT', 'EvoNorm-S0', 'FRN+TLU', 'GN+WS', 'RMSNorm']
-# networks are narrow; batch renormalization is batch norm for the first 125 steps
-norm_options = dict(num_groups=8, momentum=0.1, steps=(125, 500, 800))
 variants = {
     f'{n}': {
         'train_dataloader.batch_size': n,
