@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from ..suites.results import Results
-from ..suites.significance import differences, doubt, hindrances, reference
+from ..suites.significance import compared, reference
 from ..suites.suite import row_name
 from ..suites.training import TRAINING
 from .picture import Picture, line_style, new_figure
@@ -114,30 +114,27 @@ def plot_metric(results: Results) -> Picture | None:
 def plot_differences(results: Results) -> Picture | None:
     """Differences to the reference, seed by seed; None where nothing is compared."""
     label = reference(results)
-    found = {
-        case: own
-        for case, own in differences(results, label).items()
-        if not hindrances(results, label, *case)
-    }
+    found = {case: own for case, own in compared(results, label).items() if not own.hindrances}
     if not found:
         return None
     figure = new_figure(7, 1.4 + 0.26 * len(found))
     axes = figure.subplots()
     axes.axvline(0, color='0.6', linewidth=0.8)
     labels, lines = results.labels(), list[list[object]]()
-    for place, ((other, variant), own) in enumerate(found.items()):
+    for place, ((other, variant), case) in enumerate(found.items()):
+        own = case.difference
         style: dict[str, Any] = line_style(other, labels.index(other)) | {'linestyle': ''}
         ends = [[own.mean - own.low], [own.high - own.mean]]
         axes.errorbar([own.mean], [place], xerr=ends, capsize=3, **style)
         lines.append([label, other, variant, own.pairs, own.mean, own.low, own.high])
-    names = [row_name(f'{label} - {n}', v) + doubt(results, label, n, v) for n, v in found]
+    names = [row_name(f'{label} - {n}', v) + own.doubt for (n, v), own in found.items()]
     axes.set_yticks(range(len(found)), names)
     axes.set_ylim(len(found) - 0.5, -0.5)
     axes.set(xlabel=f'difference in {results.main_and_rule}')
     axes.grid(alpha=0.3, axis='x')
     head = ['label', 'other', results.variant or 'variant', 'pairs', 'difference', 'low', 'high']
     caption = f'Mean difference of trainings with the same seed, and its {results.interval}.'
-    if any(doubt(results, label, *case) for case in found):
+    if any(own.doubt for own in found.values()):
         caption += ' ?: convergence was not checked.'
     return Picture('differences', f'{label} against the others', caption, figure, head, lines)
 
