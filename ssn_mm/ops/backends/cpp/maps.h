@@ -15,6 +15,7 @@
 #endif
 
 constexpr Int kBlock = 2048;  // numbers of a row that stay in the first cache and sum exactly
+constexpr Int kShort = 256;   // numbers of a row that one look is enough for
 constexpr Int kPixels = 32;   // pixels of a map in channels last that do
 
 struct Shape {
@@ -85,9 +86,20 @@ template <class T, class A> inline Pair<A> centred(const T* row, Int count) {
   return {mean, square};
 }
 
-// Mean and variance of a row. Blocks are centred on their own mean and merged by Chan's formula:
-// exact at any mean.
+// Mean and variance of a row, at any mean. Blocks are centred on their own mean and merged by Chan's
+// formula. A short row is centred on its first number, whose square distance from the mean is at
+// most count times the variance: that many roundings are the most that the difference costs.
 template <class T, class A> inline Pair<A> row_moments(const T* row, Int count) {
+  if (count <= kShort) {
+    const A first = A(row[0]);
+    const Pair<A> sums = sums_of<A>(count, [=](auto at, auto& a, auto& b) {
+      auto d = at(row) - first;
+      a += d;
+      b += d * d;
+    });
+    const A mean = sums.first / count;
+    return {first + mean, sums.second / count - mean * mean};
+  }
   Pair<A> all = centred<T, A>(row, std::min(kBlock, count));
   for (Int i = kBlock; i < count; i += kBlock) {
     const Int k = std::min(kBlock, count - i);

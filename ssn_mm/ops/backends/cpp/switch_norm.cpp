@@ -27,7 +27,7 @@ void forward(const Shape& map, const Recipe& recipe, const T* x, const A* logits
     member.each(measures ? tiles.count() : 0,
                 [&](Int i) { moments(map, tiles[i], x, state.mean, state.var); });
     member.each(mix.parts.count(), [&](Int i) { mix.merge(i); });
-    member.each(tiles.count(), [&](Int i) {
+    member.each_backwards(tiles.count(), [&](Int i) {
       mix.factors(tiles[i]);
       populate(map, y, i, tiles.count());
       affine(map, tiles[i], x, state.shift, state.scale, bias, y);
@@ -60,7 +60,7 @@ void backward(const Shape& map, const Recipe& recipe, Source source, const T* dy
     member.each(tiles.count(),
                 [&](Int i) { sums(map, tiles[i], dy, x, state.shift, total, dot); });
     member.each(mix.parts.count(), [&](Int i) { mix.average(i, dweight, dbias); });
-    member.each(tiles.count(), [&](Int i) {
+    member.each_backwards(tiles.count(), [&](Int i) {
       mix.slopes(tiles[i], map.s);
       populate(map, dx, i, tiles.count());
       if (recipe.measures())

@@ -10,18 +10,18 @@
 #include "switch_norm.h"
 
 // A phase is a number of parts that any thread may take. Each begins with its own share, which it
-// has in its cache from the phase before, then takes what is left of the others'. A phase is over
-// when its parts are done, not when all threads have come: who is kept from its core holds nobody
-// up but for the part it is at.
+// has in its cache from the phase before, the last parts best, so that it may go backwards; then it
+// takes what is left of the others'. A phase is over when its parts are done, not when all threads
+// have come: who is kept from its core holds nobody up but for the part it is at.
 class Team {
  public:
   Team(int threads, int phases)
       : threads_(threads), queues_(threads > 1 ? new Counter[threads * phases] : nullptr),
         done_(threads > 1 ? new Counter[phases] : nullptr) {}
 
-  template <class F> void share(int phase, int me, Int parts, F f) {
+  template <class F> void share(int phase, int me, Int parts, bool backwards, F f) {
     if (threads_ == 1) {
-      for (Int i = 0; i < parts; ++i) f(i);
+      for (Int i = 0; i < parts; ++i) f(backwards ? parts - 1 - i : i);
       return;
     }
     const Int each = (parts + threads_ - 1) / threads_;
@@ -33,7 +33,7 @@ class Team {
       while (next.load(std::memory_order_relaxed) < count) {
         const Int part = next.fetch_add(1, std::memory_order_relaxed);
         if (part >= count) break;
-        f(first + part);
+        f(first + (backwards ? count - 1 - part : part));
         ++mine;
       }
     }
@@ -70,7 +70,11 @@ class Member {
  public:
   Member(Team& team, int me) : team_(team), me_(me) {}
   // Calls f(part) for all parts, in all threads together, and returns when all are done.
-  template <class F> void each(Int parts, F f) { team_.share(phase_++, me_, parts, f); }
+  template <class F> void each(Int parts, F f) { team_.share(phase_++, me_, parts, false, f); }
+  // The same, from each thread's last part to its first.
+  template <class F> void each_backwards(Int parts, F f) {
+    team_.share(phase_++, me_, parts, true, f);
+  }
 
  private:
   Team& team_;
