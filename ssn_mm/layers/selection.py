@@ -84,11 +84,13 @@ class Selection:
             kept = self.kept
             same = kept is not None and kept[0] is logits and self.names == names
             ratios = kept[3] if kept is not None and same else logits.detach().clone()
-        if not torch.compiler.is_compiling() and self.is_stepped(logits):
-            before = self.ran[2].to(ratios)  # type: ignore[index]
+        version, earlier = _version(logits), self.ran
+        stepped = earlier is not None and earlier[0] is logits and earlier[1] != version
+        if earlier is not None and stepped and not torch.compiler.is_compiling():
+            before = earlier[2].to(ratios)
             held = (before == 1).any(-1, keepdim=True) & _is_near(logits.detach(), before)
             ratios = before.where(held, ratios)
-        self.ran = (logits, _version(logits), ratios)
+        self.ran = (logits, version, ratios)
 
     def note_kept(self, logits: Tensor, vertices: Tensor) -> None:
         """Notes what ``keep_selected``, or loading, has left: vertices (2, K), 0 in other rows."""

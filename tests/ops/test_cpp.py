@@ -47,6 +47,19 @@ def test_rows_of_every_length_are_normalized_whole(count, dtype):
         torch.testing.assert_close(own.double() / size, wanted / size, **bound)
 
 
+@pytest.mark.parametrize('mean', [0.0, 1e4, -1e4])
+@pytest.mark.parametrize('outlier', [0.0, 1.0, 1e3])
+@pytest.mark.parametrize('count', [2, 15, 49, 196, 256, 257, 5000])
+def test_a_row_is_measured_at_any_mean_and_whatever_its_first_number_is(count, outlier, mean):
+    generator = torch.Generator().manual_seed(count)
+    x = torch.randn(3, 8, count, generator=generator) * (0.01 if outlier else 1) + mean
+    x[..., 0] += outlier
+    found = torch.ops.ssn_mm_cpp.moments(x)
+    wanted = torch.var_mean(x.double(), 2, correction=0)[::-1]
+    for own, right in zip(found, wanted, strict=True):
+        torch.testing.assert_close(own.double(), right, rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize('layout', [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize(
     'shape', [(2, 128, 14, 14), (200, 8, 7, 7), (3, 6, 64, 64), (1, 2, 99, 99)]
@@ -70,3 +83,39 @@ def test_more_threads_than_work_leave_nothing_out_and_wait_for_nothing():
     torch.set_num_threads(1)
     one = outcome('cpp', x, dy, ('IN', 'BN'))
     assert all(torch.equal(a, b) for a, b in zip(many, one, strict=True))
+
+
+def layer_of_leaves():
+    leaves = [torch.randn(2, 4, 9), torch.eye(2, 3), torch.ones(4), torch.zeros(4)]
+    for leaf in leaves:
+        leaf.requires_grad_()
+    set_backend('cpp')
+    kept = leaves[0] * 1  # no leaf, so that it may be written to
+    y = switch_norm(kept, leaves[1], ('IN', 'LN', 'BN'), *leaves[2:], training=True)
+    return leaves, kept, y
+
+
+def test_a_graph_is_walked_once_unless_it_is_retained():
+    leaves, _, y = layer_of_leaves()
+    first = torch.autograd.grad(y.sum(), leaves, retain_graph=True)
+    again = torch.autograd.grad(y.sum(), leaves)
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    with pytest.raises(RuntimeError, match='second time'):
+        torch.autograd.grad(y.sum(), leaves)
+
+
+def test_a_map_that_was_written_to_has_no_gradient():
+    leaves, kept, y = layer_of_leaves()
+    with torch.no_grad():
+        kept.mul_(2)
+    with pytest.raises(RuntimeError, match='modified by an inplace operation'):
+        torch.autograd.grad(y.sum(), leaves)
+
+
+def test_only_what_needs_a_gradient_gets_one():
+    leaves, _, y = layer_of_leaves()
+    (alone,) = torch.autograd.grad(y.sum(), leaves[2:3])
+    assert alone.shape == (4,)
+    with torch.no_grad():
+        assert not layer_of_leaves()[-1].requires_grad
+    assert y.grad_fn.name() == 'SwitchNormBackward'

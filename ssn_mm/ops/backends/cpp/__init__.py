@@ -168,7 +168,7 @@ def switch_norm(
     values, radius = logits
     weight, bias, running_mean, running_var = channels
     given = (x, values, weight, bias, radius, running_mean, running_var)
-    options = (norm.source, norm.names, norm.eps, norm.num_groups)
+    options = (norm.source, _joined(norm.normalizers), norm.eps, norm.num_groups)
     layer = torch.ops.ssn_mm_cpp.layer.default
     if update is None:
         return layer(*given, *options, None, None, 0.0)[:2]

@@ -1,4 +1,4 @@
-// The kernels as PyTorch operators; `layer` and `sparsestmax` are nodes of the autograd graph by
+// The kernels as PyTorch operators; `layer` and `sparsestmax` make nodes of the autograd graph by
 // themselves, since a node in Python costs more than the kernels on a small map.
 #include <ATen/Parallel.h>
 #include <ATen/core/dispatch/Dispatcher.h>
@@ -6,10 +6,14 @@
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/zeros_like.h>
 #include <torch/csrc/autograd/custom_function.h>
+#include <torch/csrc/autograd/functions/utils.h>
+#include <torch/csrc/autograd/saved_variable.h>
 #include <torch/library.h>
 
 #include <algorithm>
+#include <array>
 #include <iterator>
+#include <mutex>
 #include <string_view>
 
 #include "keep_selected.h"
@@ -66,6 +70,13 @@ Tensor cast(const Tensor& t, at::ScalarType type) {
 }
 Maybe cast(const Maybe& t, at::ScalarType type) {
   return t && t->defined() ? Maybe(cast(*t, type)) : Maybe();
+}
+
+// The number that a tensor on the CPU holds, without a call of PyTorch; 0 of none.
+double number(const Maybe& t) {
+  if (!t || !t->defined()) return 0;
+  if (t->is_cpu() && t->scalar_type() == at::kFloat) return *t->const_data_ptr<float>();
+  return t->item<double>();
 }
 
 std::tuple<Tensor, Tensor> moments(const Tensor& x) {
@@ -164,7 +175,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> forward(
     updated_var->unsafeGetTensorImpl()->bump_version();
   }
   call(ssn_forward, x, q.groups, q.kinds, q.k, q.eps, q.source_kind,
-       radius && radius->defined() ? radius->item<double>() : 0.0, momentum, data(x), data(logits),
+       number(radius), momentum, data(x), data(logits),
        data(weight), data(bias), data(used_mean), data(used_var), mean, var, data(ratios),
        data(state), measures ? data(batch) : nullptr, data(y));
   return {y, ratios, state, batch};
@@ -242,45 +253,50 @@ std::vector<Tensor> differentiable_gradients(const Settings& q, const Tensor& dy
                  false);
 }
 
-struct Layer : torch::autograd::Function<Layer> {
-  static variable_list forward(AutogradContext* ctx, const Tensor& x, const Tensor& logits,
-                               const Maybe& weight, const Maybe& bias, const Maybe& radius,
-                               const Maybe& running_mean, const Maybe& running_var,
-                               const std::string& source, const std::string& normalizers,
-                               double eps, Int num_groups, const Maybe& updated_mean,
-                               const Maybe& updated_var, double momentum) {
-    auto settings = c10::make_intrusive<Settings>(source, normalizers, eps, num_groups);
-    auto [y, ratios, state, batch] =
-        ::forward(*settings, x, logits, weight, bias, radius, running_mean, running_var,
-                  updated_mean, updated_var, momentum);
-    auto plain = [](const Maybe& t) { return t.value_or(Tensor()); };
-    ctx->save_for_backward({x, logits, plain(weight), plain(bias), plain(radius),
-                            plain(running_mean), plain(running_var), ratios, state});
-    ctx->saved_data["settings"] = c10::IValue::make_capsule(std::move(settings));
-    ctx->mark_non_differentiable({ratios, batch});
-    ctx->set_materialize_grads(false);
-    return {y, ratios, batch};
+using torch::autograd::Node;
+using torch::autograd::SavedVariable;
+
+// How PyTorch holds a node: a shared pointer, or, from 2.1x on, its own.
+template <class N> auto make_node() {
+  if constexpr (std::is_same_v<decltype(torch::autograd::Edge::function), std::shared_ptr<Node>>)
+    return std::shared_ptr<N>(new N, [](N* node) { deleteNode(node); });
+  else
+    return c10::make_intrusive<N>();
+}
+
+// The node of a layer. torch::autograd::Function would make lists and sets of all arguments, which
+// takes as long as the kernels do on a small map.
+struct LayerBackward : Node {
+  c10::intrusive_ptr<Settings> settings;
+  std::array<SavedVariable, 9> saved;
+
+  variable_list apply(variable_list&& gradients) override {
+    std::lock_guard<std::mutex> lock(mutex_);
+    variable_list found(4);
+    const Tensor& dy = gradients[0];
+    if (!dy.defined()) return found;
+    variable_list given(saved.size());
+    for (size_t i = 0; i < saved.size(); ++i) given[i] = saved[i].unpack();
+    if (at::GradMode::is_enabled() || !dy.has_storage()) {  // vmap's has none
+      const auto all = differentiable_gradients(*settings, dy, given);
+      for (size_t i = 0; i < found.size(); ++i)
+        if (given[i].defined() && given[i].requires_grad()) found[i] = all[i];
+      return found;
+    }
+    std::tie(found[0], found[1], found[2], found[3]) =
+        ::backward(*settings, dy, given[0], given[1], given[2], given[5], given[6], given[7],
+                   given[8]);
+    for (size_t i : {2, 3})
+      if (!given[i].defined()) found[i] = Tensor();
+    return found;
   }
 
-  static variable_list backward(AutogradContext* ctx, variable_list gradients) {
-    variable_list result(14);
-    if (!gradients[0].defined()) return result;
-    const auto saved = ctx->get_saved_variables();
-    const auto capsule = ctx->saved_data["settings"].toCapsule();
-    const auto& q = static_cast<const Settings&>(*capsule);
-    if (at::GradMode::is_enabled() || !gradients[0].has_storage()) {  // vmap's has none
-      const auto found = differentiable_gradients(q, gradients[0], saved);
-      for (size_t i = 0; i < 4; ++i)
-        if (saved[i].defined() && saved[i].requires_grad()) result[i] = found[i];
-      return result;
-    }
-    std::tie(result[0], result[1], result[2], result[3]) =
-        ::backward(q, gradients[0], saved[0], saved[1], saved[2], saved[5], saved[6], saved[7],
-                   saved[8]);
-    for (size_t i : {2, 3})
-      if (!saved[i].defined()) result[i] = Tensor();
-    return result;
+  void release_variables() override {
+    std::lock_guard<std::mutex> lock(mutex_);
+    for (SavedVariable& one : saved) one.reset_data();
   }
+
+  std::string name() const override { return "SwitchNormBackward"; }
 };
 
 std::tuple<Tensor, Tensor, Tensor> layer(
@@ -288,9 +304,24 @@ std::tuple<Tensor, Tensor, Tensor> layer(
     const Maybe& radius, const Maybe& running_mean, const Maybe& running_var,
     const std::string& source, const std::string& normalizers, double eps, Int num_groups,
     const Maybe& updated_mean, const Maybe& updated_var, double momentum) {
-  auto out = Layer::apply(x, logits, weight, bias, radius, running_mean, running_var, source,
-                          normalizers, eps, num_groups, updated_mean, updated_var, momentum);
-  return {out[0], out[1], out[2]};
+  auto settings = c10::make_intrusive<Settings>(source, normalizers, eps, num_groups);
+  Tensor y, ratios, state, batch;
+  {
+    const at::AutoDispatchBelowADInplaceOrView without_autograd;
+    std::tie(y, ratios, state, batch) =
+        forward(*settings, x, logits, weight, bias, radius, running_mean, running_var,
+                updated_mean, updated_var, momentum);
+  }
+  if (torch::autograd::compute_requires_grad(x, logits, weight, bias)) {
+    auto node = make_node<LayerBackward>();
+    node->set_next_edges(torch::autograd::collect_next_edges(x, logits, weight, bias));
+    node->settings = std::move(settings);
+    auto kept = [](const Maybe& t) { return SavedVariable(t.value_or(Tensor()), false); };
+    node->saved = {kept(x), kept(logits), kept(weight), kept(bias), kept(radius),
+                   kept(running_mean), kept(running_var), kept(ratios), kept(state)};
+    torch::autograd::set_history(y, node);
+  }
+  return {y, ratios, batch};
 }
 
 struct SparsestMax : torch::autograd::Function<SparsestMax> {
