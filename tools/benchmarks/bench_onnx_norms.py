@@ -28,16 +28,23 @@ def parse_args() -> argparse.Namespace:
         'is what folded batch norm leaves. ssn_mm/deploy/onnx_norms.py takes the fastest form.'
     )
     parser.add_argument(
-        '--shapes', nargs='+', default=SHAPES, metavar='N,C,H,W', help='maps (default: %(default)s)'
+        '--shapes',
+        nargs='+',
+        default=SHAPES,
+        metavar='SHAPE',
+        help='maps, N,C,H,W or N,C,T,H,W (default: %(default)s)',
     )
     parser.add_argument('--runtimes', nargs='+', default=list(RUNTIMES), choices=RUNTIMES)
-    smoke = dict(shapes=['2,16,8,8'])
+    smoke = dict(shapes=['2,16,8,8', '1,16,4,6,6'])
     args = parse(parser, rounds=5, seconds=3.0, smoke=smoke, layers=False)
     check_positive(parser, args, 'threads')
+    given = ' '.join(args.shapes)
     try:
         args.shapes = [[int(size) for size in text.split(',')] for text in args.shapes]
     except ValueError:
-        parser.error(f'--shapes takes N,C,H,W, got {" ".join(args.shapes)}')
+        args.shapes = [[]]
+    if not all(len(shape) in (4, 5) and min(shape) > 0 for shape in args.shapes):
+        parser.error(f'--shapes takes N,C,H,W and N,C,T,H,W, got {given}')
     return args
 
 
@@ -46,10 +53,13 @@ class Graph:
 
     Args:
         channels: Of every map.
+        rank: Number of spatial dimensions.
     """
 
-    def __init__(self, channels: int) -> None:
-        self.channels = channels
+    def __init__(self, channels: int, rank: int) -> None:
+        self.channels, self.rank = channels, rank
+        self.area = np.arange(2, 2 + rank)
+        self.all = np.arange(1, 2 + rank)
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[str, np.ndarray] = {}
 
@@ -69,7 +79,7 @@ class Graph:
         return name
 
     def per_channel(self, value: float) -> np.ndarray:
-        return np.full((1, self.channels, 1, 1), value, np.float32)
+        return np.full((1, self.channels, *[1] * self.rank), value, np.float32)
 
     def affine(self, x: str) -> str:
         return self('Add', self('Mul', x, self.per_channel(1.1)), self.per_channel(0.1))
@@ -78,7 +88,7 @@ class Graph:
         return self('Sqrt', self('Add', var, 1e-5))
 
     def program(self, output: str) -> bytes:
-        maps = ['n', self.channels, 'h', 'w']
+        maps = ['n', self.channels, *'thw'[-self.rank :]]
         self.nodes[-1].output[0] = 'y'
         ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, maps) for name in 'xy']
         constants = [numpy_helper.from_array(v, k) for k, v in self.constants.items()]
@@ -87,7 +97,7 @@ class Graph:
         return model.SerializeToString()
 
 
-AREA, ALL = np.array([2, 3]), np.array([1, 2, 3])
+Form = Callable[[Graph, str], str]
 
 
 def instance_norm(g: Graph, x: str) -> str:
@@ -99,14 +109,15 @@ def instance_norm_depthwise(g: Graph, x: str) -> str:
     """The affine part as a convolution, which onnxruntime fuses with the ReLU."""
     own = np.ones(g.channels, np.float32), np.zeros(g.channels, np.float32)
     x = g('InstanceNormalization', x, *own)
-    weight = np.full((g.channels, 1, 1, 1), 1.1, np.float32)
+    weight = np.full((g.channels, 1, *[1] * g.rank), 1.1, np.float32)
     return g('Conv', x, weight, np.full(g.channels, 0.1, np.float32), group=g.channels)
 
 
-def chain(axes: np.ndarray, square: str) -> Callable[[Graph, str], str]:
-    """The definition, operator by operator."""
+def chain(over: str, square: str) -> Form:
+    """The definition, operator by operator, over a graph's ``area`` or ``all``."""
 
     def form(g: Graph, x: str) -> str:
+        axes = getattr(g, over)
         centred = g('Sub', x, g('ReduceMean', x, axes))
         if square == 'Pow':
             var = g('ReduceMean', g('Pow', centred, 2.0), axes)
@@ -120,11 +131,11 @@ def chain(axes: np.ndarray, square: str) -> Callable[[Graph, str], str]:
     return form
 
 
-def variance_normalization(axes: list[int]) -> Callable[[Graph, str], str]:
-    return lambda g, x: g.affine(g('MeanVarianceNormalization', x, axes=axes))
+def variance_normalization(over: str) -> Form:
+    return lambda g, x: g.affine(g('MeanVarianceNormalization', x, axes=getattr(g, over).tolist()))
 
 
-def in_rows(kind: str, groups: int | None) -> Callable[[Graph, str], str]:
+def in_rows(kind: str, groups: int | None) -> Form:
     """A runtime's norm of rows, of which a sample has as many as there are groups."""
 
     def form(g: Graph, x: str) -> str:
@@ -139,16 +150,16 @@ def in_rows(kind: str, groups: int | None) -> Callable[[Graph, str], str]:
     return form
 
 
-def by_factors(square: str) -> Callable[[Graph, str], str]:
+def by_factors(square: str) -> Form:
     """IN's mean and LN's variance, by Chan's formula from instance moments."""
 
     def form(g: Graph, x: str) -> str:
-        mean = g('ReduceMean', x, AREA)
+        mean = g('ReduceMean', x, g.area)
         centred = g('Sub', x, mean)
         if square == 'Mul':
-            own = g('ReduceMean', g('Mul', centred, centred), AREA)
+            own = g('ReduceMean', g('Mul', centred, centred), g.area)
         else:
-            norm = g(square, centred, AREA)
+            norm = g(square, centred, g.area)
             own = g('Mul', g('Mul', norm, norm) if square == 'ReduceL2' else norm, 1e-3)
         channels = np.array([1])
         off = g('Sub', mean, g('ReduceMean', mean, channels))
@@ -161,30 +172,30 @@ def by_factors(square: str) -> Callable[[Graph, str], str]:
 
 def shifted(g: Graph, x: str) -> str:
     """IN's mean, BN's variance in the weights of the convolution."""
-    return g('Add', x, g('Sub', g.per_channel(0.1), g('ReduceMean', x, AREA)))
+    return g('Add', x, g('Sub', g.per_channel(0.1), g('ReduceMean', x, g.area)))
 
 
 def scaled(g: Graph, x: str) -> str:
     """IN's mean, BN's variance as factors."""
     scale = g.per_channel(1.1)
-    shift = g('Sub', g.per_channel(0.1), g('Mul', g('ReduceMean', x, AREA), scale))
+    shift = g('Sub', g.per_channel(0.1), g('Mul', g('ReduceMean', x, g.area), scale))
     return g('Add', g('Mul', x, scale), shift)
 
 
 SQUARES = ('Pow', 'Mul', 'ReduceL2', 'ReduceSumSquare')
-FORMS: dict[str, dict[str, Callable[[Graph, str], str]]] = {
+FORMS: dict[str, dict[str, Form]] = {
     'IN': {
         'InstanceNormalization': instance_norm,
         'InstanceNormalization, depthwise': instance_norm_depthwise,
-        'MeanVarianceNormalization': variance_normalization([2, 3]),
+        'MeanVarianceNormalization': variance_normalization('area'),
         'LayerNormalization of rows': in_rows('LayerNormalization', None),
-        **{f'ReduceMean, {square}': chain(AREA, square) for square in SQUARES},
+        **{f'ReduceMean, {square}': chain('area', square) for square in SQUARES},
     },
     'LN': {
         'InstanceNormalization of rows': in_rows('InstanceNormalization', 1),
         'LayerNormalization of rows': in_rows('LayerNormalization', 1),
-        'MeanVarianceNormalization': variance_normalization([1, 2, 3]),
-        **{f'ReduceMean, {square}': chain(ALL, square) for square in SQUARES},
+        'MeanVarianceNormalization': variance_normalization('all'),
+        **{f'ReduceMean, {square}': chain('all', square) for square in SQUARES},
     },
     'GN': {
         f'{kind} of rows': in_rows(kind, 8)
@@ -195,11 +206,11 @@ FORMS: dict[str, dict[str, Callable[[Graph, str], str]]] = {
 }
 
 
-def network(norm: Callable[[Graph, str], str] | None, channels: int, seed: int) -> bytes:
+def network(norm: Form | None, channels: int, rank: int, seed: int) -> bytes:
     """Convolutions with a norm, or none, and a ReLU behind each."""
-    generator, g, x = np.random.default_rng(seed), Graph(channels), 'x'
+    generator, g, x = np.random.default_rng(seed), Graph(channels, rank), 'x'
     for _ in range(LAYERS):
-        weight = generator.standard_normal((channels, channels, 1, 1)) / channels**0.5
+        weight = generator.standard_normal((channels, channels, *[1] * rank)) / channels**0.5
         x = g('Conv', x, weight, np.zeros(channels, np.float32))
         x = g('Relu', norm(g, x) if norm else x)
     return g.program(x)
@@ -224,7 +235,9 @@ def build(case: Mapping[str, Any], args: argparse.Namespace) -> dict[str, Compet
     shape = case['shape']
     x = np.random.default_rng(args.seed).standard_normal(shape).astype(np.float32)
     forms: dict[str, Any] = {'no norm': None, **FORMS[case['norm']]}
-    programs = {name: network(form, shape[1], args.seed) for name, form in forms.items()}
+    programs = {
+        name: network(form, shape[1], len(shape) - 2, args.seed) for name, form in forms.items()
+    }
     return {
         name: Competitor({'forward': run_by(case['runtime'], program, x)})
         for name, program in programs.items()
