@@ -1,8 +1,8 @@
 // The kernels as PyTorch operators; `layer` and `sparsestmax` make nodes of the autograd graph by
 // themselves, since a node in Python costs more than the kernels on a small map.
-#include <ATen/EmptyTensor.h>
 #include <ATen/Parallel.h>
 #include <ATen/core/dispatch/Dispatcher.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/zeros_like.h>
 #include <torch/csrc/autograd/custom_function.h>
@@ -52,17 +52,6 @@ template <class F, class... Args> void call(F kernel, const Tensor& x, Args... a
               "the compiler that built the C++ kernels knows no ", x.scalar_type());
 }
 
-// A new tensor, without the way of at::empty through all of PyTorch's layers.
-Tensor fresh(at::IntArrayRef sizes, at::ScalarType type) {
-  return at::detail::empty_cpu(sizes, type);
-}
-
-// A new map in the layout of one that is dense.
-Tensor fresh_like(const Tensor& x) {
-  if (x.is_contiguous()) return fresh(x.sizes(), x.scalar_type());
-  return at::detail::empty_cpu(x.sizes(), x.scalar_type(), false, x.suggest_memory_format());
-}
-
 // The map itself where it is contiguous or channels last, else a contiguous copy.
 Tensor dense(const Tensor& x) {
   const bool last = x.dim() == 4   ? x.is_contiguous(at::MemoryFormat::ChannelsLast)
@@ -91,26 +80,26 @@ double number(const Maybe& t) {
 }
 
 std::tuple<Tensor, Tensor> moments(const Tensor& x) {
-  Tensor mean = fresh({x.size(0), x.size(1)}, wide(x)), var = fresh_like(mean);
+  Tensor mean = at::empty({x.size(0), x.size(1)}, wide(x)), var = at::empty_like(mean);
   call(ssn_moments, x, data(x), data(mean), data(var));
   return {mean, var};
 }
 
 Tensor affine(const Tensor& x, const Tensor& shift, const Tensor& scale, const Maybe& bias) {
-  Tensor y = fresh_like(x);
+  Tensor y = at::empty_like(x);
   call(ssn_affine, x, data(x), data(shift), data(scale), data(bias), data(y));
   return y;
 }
 
 std::tuple<Tensor, Tensor> sums(const Tensor& dy, const Tensor& x, const Tensor& shift) {
-  Tensor total = fresh_like(shift), dot = fresh_like(shift);
+  Tensor total = at::empty_like(shift), dot = at::empty_like(shift);
   call(ssn_sums, x, data(dy), data(x), data(shift), data(total), data(dot));
   return {total, dot};
 }
 
 Tensor affine_grad(const Tensor& dy, const Tensor& x, const Tensor& shift, const Tensor& scale,
                    const Tensor& slope, const Tensor& offset) {
-  Tensor dx = fresh_like(x);
+  Tensor dx = at::empty_like(x);
   call(ssn_affine_grad, x, data(dy), data(x), data(shift), data(scale), data(slope), data(offset),
        data(dx));
   return dx;
@@ -170,13 +159,14 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> forward(
     TORCH_CHECK(!*t || !(*t)->defined() || ((*t)->is_cpu() && (*t)->numel() == c),
                 "expected ", c, " numbers a channel on the CPU, got ", (*t)->sizes(), " on ",
                 (*t)->device());
-  Tensor y = fresh_like(x), ratios = fresh({2, q.k}, type);
-  Tensor state = fresh({5 * n * c + 5}, type);
+  const auto options = at::TensorOptions(type);
+  Tensor y = at::empty_like(x), ratios = at::empty({2, q.k}, options);
+  Tensor state = at::empty({5 * n * c + 5}, options);
   const bool updates = updated_mean && updated_mean->scalar_type() == type &&
                        updated_mean->is_contiguous() && updated_var->scalar_type() == type &&
                        updated_var->is_contiguous();
   const bool measures = q.has_bn && !updates;
-  Tensor batch = fresh({2, measures ? c : 0}, type);
+  Tensor batch = at::empty({2, measures ? c : 0}, options);
   void *mean = nullptr, *var = nullptr;
   if (updates) {
     mean = updated_mean->data_ptr();
@@ -200,9 +190,9 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> backward(
   const auto type = state.scalar_type();
   const Tensor logits = cast(any_logits, type);
   const Maybe used_mean = cast(running_mean, type), used_var = cast(running_var, type);
-  Tensor dx = fresh_like(x);
-  Tensor dlogits = q.source_kind == 2 ? at::zeros_like(logits) : fresh(logits.sizes(), type);
-  Tensor dweight = fresh({x.size(1)}, type), dbias = fresh({x.size(1)}, type);
+  Tensor dx = at::empty_like(x);
+  Tensor dlogits = q.source_kind == 2 ? at::zeros_like(logits) : at::empty_like(logits);
+  Tensor dweight = at::empty({x.size(1)}, type), dbias = at::empty({x.size(1)}, type);
   call(ssn_backward, x, q.groups, q.kinds, q.k, q.source_kind, data(dy), data(x), data(logits),
        data(used_mean), data(used_var), data(ratios), data(state), data(dlogits), data(dweight),
        data(dbias), data(dx));
@@ -236,7 +226,7 @@ Tensor mixed_norm(const Tensor& any_x, const Tensor& weight, const Tensor& bias,
                   bool inplace) {
   const Tensor x = dense(any_x);
   const auto type = wide(x);
-  const Tensor y = inplace ? x : fresh_like(x);
+  const Tensor y = inplace ? x : at::empty_like(x);
   if (inplace) x.unsafeGetTensorImpl()->bump_version();  // who saved it must notice
   double mean[kKinds] = {}, var[kKinds] = {};
   each_name(means, [&](Kind kind) { ++mean[kind]; });
@@ -342,7 +332,7 @@ struct SparsestMax : torch::autograd::Function<SparsestMax> {
     sizes.back() = 1;
     const bool one = any_radius.numel() == 1;
     const Tensor radius = one ? any_radius : any_radius.expand(sizes).contiguous();
-    Tensor p = at::empty_like(z), curve = fresh({2 * rows}, z.scalar_type());
+    Tensor p = at::empty_like(z), curve = at::empty({2 * rows}, z.options());
     ssn_sparsestmax(dtype_of(z.scalar_type()), rows, k, data(z), data(radius), one, data(p),
                     data(curve));
     ctx->save_for_backward({any_z, any_radius, p, curve});
