@@ -103,7 +103,8 @@ def build(name, selections):
     for layer in layers:
         assert None not in layer.selected
         layer.weight.data.uniform_(0.5, 1.5)
-    return function.eval(), torch.randn(shape)
+    # in float32 the last maps, of a pixel or two, make of roundings what they like
+    return function.double().eval(), torch.randn(shape, dtype=torch.float64)
 
 
 @pytest.mark.parametrize('selections', ['random', 'trained'])
@@ -115,7 +116,7 @@ def test_frozen_and_folded_networks_equal_the_trained_one(name, selections):
     selected = {name: layer.selected for name, layer in ssn_layers(trained)}
     assert len(selected) > 10
     frozen = freeze(trained)
-    bound = 1e-4 * expected.abs().max()
+    bound = 1e-9 * expected.abs().max()
     assert (frozen(x) - expected).abs().max() <= bound
     folded = fold(frozen, x)
     assert (folded(x) - expected).abs().max() <= bound
