@@ -38,6 +38,7 @@ sys.path[:0] = [str(ROOT / 'tests'), str(ROOT / 'tests/helpers')]  # references.
 if MMENGINE:
     from mmengine.logging import MMLogger
     from mmengine.registry import DefaultScope
+    from mmengine.visualization import Visualizer
 
 import forked  # noqa: E402, has mmengine not pause between passes over the data
 
@@ -115,6 +116,15 @@ def long(request):
 @pytest.fixture(autouse=True)
 def _seed():
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _own_visualizer():
+    """A visualizer, which mmengine keeps by its name, writes to the folder of its own test."""
+    yield
+    if MMENGINE:
+        for kind in (Visualizer, *Visualizer.__subclasses__()):
+            kind._instance_dict.clear()
 
 
 @pytest.fixture(scope='module', autouse=True)
