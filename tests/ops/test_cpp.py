@@ -60,6 +60,28 @@ def test_a_row_is_measured_at_any_mean_and_whatever_its_first_number_is(count, o
         torch.testing.assert_close(own.double(), right, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize('count', [3, 16, 17, 31, 49, 196])
+def test_rows_are_written_wherever_they_begin_and_nothing_beside_them(count, dtype):
+    like = dict(dtype=torch.float64 if dtype == torch.float64 else torch.float32)
+    channels = [torch.linspace(0.5, 2, 6, **like) for _ in range(4)]
+    for offset in range(0, 20, 3):
+        memory = torch.randn(2 * 6 * count + 40).to(dtype)
+        x = memory[offset : offset + 2 * 6 * count].view(2, 6, count)
+        before, given = memory.clone(), x.clone()
+        options = ('IN', 'BN', 1e-5, 1, 0, True)
+        wanted = torch.ops.ssn_mm_cpp.mixed_norm(given, *channels, *options, False)
+        torch.ops.ssn_mm_cpp.mixed_norm(x, *channels, *options, True)
+        assert torch.equal(x, wanted)
+        before[offset : offset + x.numel()] = wanted.flatten()
+        assert torch.equal(memory, before)
+        mean = given.double().mean(2, keepdim=True)
+        gamma, beta, _, var = (t.double()[:, None] for t in channels)
+        exact = (gamma * (given.double() - mean) / (var + 1e-5).sqrt() + beta).relu()
+        bound = 0.02 if dtype == torch.bfloat16 else 1e-5
+        torch.testing.assert_close(wanted.double(), exact, rtol=bound, atol=bound)
+
+
 @pytest.mark.parametrize('layout', [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize(
     'shape', [(2, 128, 14, 14), (200, 8, 7, 7), (3, 6, 64, 64), (1, 2, 99, 99)]

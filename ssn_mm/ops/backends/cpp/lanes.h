@@ -1,6 +1,7 @@
 // Rows of numbers, a vector of the machine's width at a time, by an extension that GCC and Clang
 // share. Maps are of T, what is computed with is of A.
 #pragma once
+#include <cstdint>
 #include <cstring>
 #include <type_traits>
 
@@ -51,22 +52,25 @@ template <class A, int count> inline A add_up(Vec<A, count> v) {
   }
 }
 
-// The last lanes of a vector, 0 in the others.
-template <class A> inline Vec<A> keep_last(Vec<A> v, Int lanes) {
-  using Bits = std::conditional_t<sizeof(A) == 4, int32_t, int64_t>;
+// All bits of the last lanes of a vector, none of the others.
+template <class A> using Bits = std::conditional_t<sizeof(A) == 4, int32_t, int64_t>;
+template <class A> inline Vec<Bits<A>> last_lanes(Int lanes) {
   struct Masks {
-    Bits of[2 * kLanes<A>] = {};
+    Bits<A> of[2 * kLanes<A>] = {};
     constexpr Masks() {
       for (int u = kLanes<A>; u < 2 * kLanes<A>; ++u) of[u] = -1;
     }
   };
   static constexpr Masks masks;
-  Vec<Bits> bits, mask;
+  Vec<Bits<A>> mask;
   std::memcpy(&mask, masks.of + lanes, sizeof mask);
-  std::memcpy(&bits, &v, sizeof v);
-  bits &= mask;
-  std::memcpy(&v, &bits, sizeof v);
-  return v;
+  return mask;
+}
+
+// The last lanes of a vector, 0 in the others.
+template <class A> inline Vec<A> keep_last(Vec<A> v, Int lanes) {
+  const Vec<A> zero{};
+  return last_lanes<A>(lanes) ? v : zero;
 }
 
 template <class A> struct Pair {
@@ -105,15 +109,38 @@ template <class A, class F> inline A sum_of(Int count, F f) {
   return sums_of<A>(count, [=](auto at, auto& a, auto&) { a += f(at); }).first;
 }
 
-// Sets a row to f(at), which may read that row at this place.
-template <class A, class T, class F> inline void set_row(Int count, T* row, F f) {
+// The first lanes of a vector, the others of another.
+template <class A> inline Vec<A> join(Vec<A> first, Vec<A> others, Int lanes) {
+  const auto rest = last_lanes<A>(kLanes<A> - lanes);
+  return rest ? others : first;
+}
+
+// Sets rows of so many numbers, one after the other in memory, to f(r)(at) in the r-th, which may
+// read these rows at this place. Vectors are whole lines of the cache where rows are not, which
+// costs half as much: the one in which a row ends has the beginning of the next.
+template <class A, class T, class F> inline void set_rows(Int count, Int rows, T* to, F f) {
   constexpr Int kStep = kLanes<A>;
+  const Int end = rows * count;
   if (count < kStep) {
-    for (Int j = 0; j < count; ++j) row[j] = f(Number<A>{j});
+    for (Int r = 0, j = 0; r < rows; ++r)
+      for (const auto row = f(r); j < (r + 1) * count; ++j) to[j] = row(Number<A>{j});
     return;
   }
-  const Vector<A> last{count - kStep};
-  const auto end = f(last);  // before the vector that it overlaps is overwritten
-  for (Int j = 0; j + kStep <= count; j += kStep) Vector<A>{j}.put(row, f(Vector<A>{j}));
-  last.put(row, end);
+  // both ends overlap other vectors: they are read before these are overwritten
+  const Vector<A> first{0}, last{end - kStep};
+  const auto head = f(Int(0))(first), tail = f(rows - 1)(last);
+  constexpr Int kLine = kStep * sizeof(T);
+  Int j = (kLine - Int(uintptr_t(to) % kLine)) % kLine / Int(sizeof(T));
+  for (Int r = 0; r < rows; ++r) {
+    const auto row = f(r);
+    const Int next = (r + 1) * count;
+    for (; j + kStep <= next; j += kStep) Vector<A>{j}.put(to, row(Vector<A>{j}));
+    if (j < next && j + kStep <= end) {
+      const Vector<A> at{j};
+      at.put(to, join<A>(row(at), f(r + 1)(at), next - j));
+      j += kStep;
+    }
+  }
+  first.put(to, head);
+  last.put(to, tail);
 }

@@ -59,16 +59,18 @@ class Tiles {
 
 // Touches the pages of a share of a result that malloc took fresh from the system: asked for in
 // blocks, they cost less than one fault each. Linux before 5.14 refuses, and nothing is changed then.
+// Of small parts the last of some, which threads come to first, asks for all of them.
 template <class T> void populate(const Shape& m, T* result, Int part, Int parts) {
 #ifdef __linux__
   constexpr uintptr_t kPage = 4096;
   constexpr Int kLeast = 1 << 18;
   constexpr int kPopulateWrite = 23;  // MADV_POPULATE_WRITE, which old headers lack
-  const Int bytes = m.n * m.c * m.s * Int(sizeof(T));
-  if (bytes < kLeast) return;
+  const Int bytes = m.n * m.c * m.s * Int(sizeof(T)), each = bytes / parts;
+  const Int some = (kLeast + each - 1) / std::max(each, Int(1));
+  if (bytes < kLeast || ((part + 1) % some && part + 1 < parts)) return;
   const uintptr_t start = uintptr_t(result) + kPage - 1;
-  const uintptr_t first = (start + bytes / parts * part) / kPage * kPage;
-  uintptr_t last = (start + bytes / parts * (part + 1)) / kPage * kPage;
+  const uintptr_t first = (start + each * (part / some * some)) / kPage * kPage;
+  uintptr_t last = (start + each * (part + 1)) / kPage * kPage;
   last = std::min(last, (uintptr_t(result) + bytes) / kPage * kPage);
   unsigned char there = 1;
   if (first < last && mincore((void*)first, kPage, &there) == 0 && !(there & 1))
@@ -165,14 +167,14 @@ template <bool relu = false, class T, class A>
 void affine(const Shape& m, Tile t, const T* x, const A* shift, const A* scale, const A* bias,
             T* y) {
   if (!m.channels_last) {
-    for (Int n = t.n; n < t.n + t.samples; ++n)
-      for (Int c = t.c; c < t.c + t.width; ++c) {
-        const Int r = n * m.c + c;
-        const A centre = shift[r], factor = scale[r], beta = bias ? bias[c] : A(0);
-        const T* v = x + r * m.s;
-        set_row<A>(m.s, y + r * m.s,
-                   [=](auto at) { return rectified<relu>(factor * (at(v) - centre) + beta); });
-      }
+    for (Int n = t.n; n < t.n + t.samples; ++n) {
+      const Int o = n * m.c + t.c;
+      const T* v = x + o * m.s;
+      set_rows<A>(m.s, t.width, y + o * m.s, [=](Int r) {
+        const A centre = shift[o + r], factor = scale[o + r], beta = bias ? bias[t.c + r] : A(0);
+        return [=](auto at) { return rectified<relu>(factor * (at(v) - centre) + beta); };
+      });
+    }
     return;
   }
   const A *centre = shift + t.n * m.c + t.c, *factor = scale + t.n * m.c + t.c;
@@ -238,13 +240,12 @@ template <class T, class A>
 void affine_grad(const Shape& m, Tile t, const T* dy, const T* x, const A* shift, const A* scale,
                  const A* slope, const A* offset, T* dx) {
   if (!m.channels_last) {
-    for (Int n = t.n; n < t.n + t.samples; ++n)
-      for (Int r = n * m.c + t.c; r < n * m.c + t.c + t.width; ++r) {
-        const A centre = shift[r], factor = scale[r], p = slope[r], q = offset[r];
-        const T *v = x + r * m.s, *g = dy + r * m.s;
-        set_row<A>(m.s, dx + r * m.s,
-                   [=](auto at) { return factor * at(g) + (p * (at(v) - centre) + q); });
-      }
+    const Int o = t.n * m.c + t.c;
+    const T *v = x + o * m.s, *g = dy + o * m.s;
+    set_rows<A>(m.s, t.samples * t.width, dx + o * m.s, [=](Int r) {
+      const A centre = shift[o + r], factor = scale[o + r], p = slope[o + r], q = offset[o + r];
+      return [=](auto at) { return factor * at(g) + (p * (at(v) - centre) + q); };
+    });
     return;
   }
   const Int o = t.n * m.c + t.c;
