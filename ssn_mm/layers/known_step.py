@@ -5,6 +5,7 @@ other layers have pushed it out of the caches: more than the kernels take on a s
 """
 
 from collections.abc import Callable
+from operator import is_, itemgetter
 from typing import Any, NamedTuple
 
 import torch
@@ -18,6 +19,10 @@ from ..ops.switch_norm import implementation
 from ..ops.tracing import is_recomputing, is_traced
 from .selection import selected_names
 
+_settings = itemgetter(
+    'training', 'normalizers', '_eps', 'num_groups', 'sync', 'momentum', '_has_fbn'
+)
+
 
 class KnownStep(NamedTuple):
     """What a step has found out that holds for the next one, too.
@@ -26,35 +31,49 @@ class KnownStep(NamedTuple):
         shape: Shape of the map.
         dtype: Its type.
         backend: What ``get_backend`` returned.
-        settings: The layer's, as the description of a normalization whose ratios compete.
+        settings: The layer's, as ``_settings`` has them.
+        tensors: The layer's parameters and buffers, None among them, in their order.
         names: The normalizers of mean and variance where both are selected, else None.
-        norm: The description of the normalization that was computed.
-        kernel: What computes it.
+        run: Normalizes a map; returns it and the ratios (2, K).
     """
 
     shape: torch.Size
     dtype: torch.dtype
     backend: str
-    settings: Norm
+    settings: tuple[Any, ...]
+    tensors: tuple[Tensor | None, ...]
     names: tuple[str, str] | None
-    norm: Norm
-    kernel: Callable[..., tuple[Tensor, Tensor]]
+    run: Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 def known_step(layer: Any, x: Tensor) -> KnownStep | None:
     """What is known after a call of an SSN; None where the next one has to look at all again."""
     if is_traced(x) or not (_is_plain(layer) and x.is_cpu and layer.has_area):
         return None
-    norm = settings = _settings_of(layer)
-    names = _selected(layer)
+    own, names = layer.normalizers, _selected(layer)
     if names is not None:
         mean, var = names
         if mean == var and is_faster_in_torch(mean, x):
             return None
         own = (mean,) if mean == var else names
-        norm = Norm(own, settings.eps, settings.num_groups, source='selected')
-    kernel = implementation(x, norm)
-    return KnownStep(x.shape, x.dtype, get_backend(), settings, names, norm, kernel)
+    norm = Norm(own, layer._eps, layer.num_groups, source='logits' if names is None else 'selected')
+    run = _call(layer, implementation(x, norm), norm)
+    known = (x.shape, x.dtype, get_backend(), _settings(layer.__dict__), _tensors(layer))
+    return KnownStep(*known, names, run)
+
+
+def _call(
+    layer: Any, kernel: Callable[..., tuple[Tensor, Tensor]], norm: Norm
+) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+    """The call of a kernel with all that is the layer's."""
+    parameters, buffers = layer._parameters, layer._buffers
+    competing, mean, update = norm.source == 'logits', buffers['running_mean'], None
+    if mean is not None and 'BN' in norm.normalizers:
+        column = norm.normalizers.index('BN') if competing else None
+        update = Update(mean, buffers['running_var'], layer.momentum, column)
+    channels = PerChannel(parameters['weight'], parameters['bias'])
+    logits = Logits(parameters['ratio_logits'], buffers['radius'] if competing else None)
+    return lambda x: kernel(x, logits, norm, channels, update)
 
 
 def repeat_step(layer: Any, x: Tensor) -> Tensor | None:
@@ -66,26 +85,24 @@ def repeat_step(layer: Any, x: Tensor) -> Tensor | None:
         known is None
         or x.shape != known.shape
         or x.dtype != known.dtype
-        or not (x.is_cpu and _is_plain(layer))
+        or not x.is_cpu
+        or _settings(layer.__dict__) != known.settings
         or is_recomputing()
         or get_backend() != known.backend
-        or _settings_of(layer) != known.settings
-        or _selected(layer) != known.names
     ):
         return None
-    parameters, buffers = layer._parameters, layer._buffers
-    logits, selected = parameters['ratio_logits'], known.names is not None
-    mean, update = buffers['running_mean'], None
-    if mean is not None:
-        buffers['num_batches_tracked'].add_(1)
-        if 'BN' in known.norm.normalizers:
-            column = None if selected else layer.normalizers.index('BN')
-            update = Update(mean, buffers['running_var'], layer.momentum, column)
-    channels = PerChannel(parameters['weight'], parameters['bias'])
-    given = Logits(logits, None if selected else buffers['radius'])
-    y, ratios = known.kernel(x, given, known.norm, channels, update)
+    tensors = _tensors(layer)
+    if len(tensors) != len(known.tensors) or not all(map(is_, tensors, known.tensors)):
+        return None
+    logits = layer._parameters['ratio_logits']
+    if not logits.is_cpu or _selected(layer) != known.names:
+        return None
+    batches = layer._buffers['num_batches_tracked']
+    if batches is not None:
+        batches.add_(1)
+    y, ratios = known.run(x)
     if torch.is_grad_enabled() and logits.is_leaf:
-        layer.selection.note_run(logits, None if selected else ratios, known.names)
+        layer.selection.note_run(logits, None if known.names else ratios, known.names)
     return y
 
 
@@ -104,9 +121,9 @@ def _is_plain(layer: Any) -> bool:
     )
 
 
+def _tensors(layer: Any) -> tuple[Tensor | None, ...]:
+    return (*layer._parameters.values(), *layer._buffers.values())
+
+
 def _selected(layer: Any) -> tuple[str, str] | None:
     return selected_names(layer._parameters['ratio_logits'].tolist(), layer.normalizers)
-
-
-def _settings_of(layer: Any) -> Norm:
-    return Norm(layer.normalizers, layer._eps, layer.num_groups, source='logits')

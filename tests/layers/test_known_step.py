@@ -131,12 +131,41 @@ def test_converted_parameters_are_computed_with(repeated):
     torch.testing.assert_close(y, step(layer())[0])
 
 
-@pytest.mark.compiler
-@pytest.mark.parametrize('wrong', [torch.ones(5), torch.ones(6, device='meta')])
-def test_tensors_that_do_not_fit_are_refused_before_they_are_read(wrong, repeated):
+@pytest.mark.parametrize(
+    ('wrong', 'refusal'),
+    [
+        (torch.ones(5), r'weight must be \(6,\) for an input of 6 channels, got \(5,\)'),
+        (torch.ones(6, device='meta'), 'the input is on cpu and weight on meta'),
+    ],
+)
+def test_another_tensor_is_looked_at(wrong, refusal, repeated):
     ssn = layer()
     step(ssn)
     ssn.weight = nn.Parameter(wrong)
+    with pytest.raises((ValueError, RuntimeError), match=refusal):
+        step(ssn)
+    ssn.weight = nn.Parameter(torch.full((6,), 3.0))
+    torch.testing.assert_close(step(ssn)[0], 3 * step(layer())[0])
+    assert not any(repeated)
+
+
+@pytest.mark.parametrize('name', ['running_mean', 'num_batches_tracked', 'radius'])
+def test_another_buffer_is_the_one_that_is_used(name, repeated):
+    ssn, fresh = layer(), layer()
+    step(ssn), step(ssn), step(fresh), step(fresh)
+    for one in (ssn, fresh):
+        setattr(one, name, torch.full_like(getattr(one, name), 0.4 if name == 'radius' else 7))
+    fresh.selection.step = None
+    for own, wanted in zip(step(ssn), step(fresh), strict=True):
+        assert torch.equal(own, wanted)
+    assert repeated == [False, True, False, True, False, False]
+
+
+@pytest.mark.compiler
+def test_memory_that_does_not_fit_is_refused_before_it_is_read(repeated):
+    ssn = layer()
+    step(ssn)
+    ssn.weight.data = torch.ones(5)
     with pytest.raises(RuntimeError, match='expected 6 numbers a channel on the CPU, got'):
         step(ssn)
 
