@@ -15,7 +15,7 @@ from ssn_mm.timing.tables import grouped, mean_memory, mean_ratio
 
 DIGEST = 'Data'  # key of the picture's text that says which rows it shows
 PANELS = {LAYER: 'one layer', STEP: 'training step', INFERENCE: 'deployed network'}
-# Okabe and Ito's colour-blind safe colours, each with a marker of its own
+# Okabe and Ito's colour-blind safe colours but yellow, each with a marker of its own
 MARKS = (
     ('#0072B2', 'o'),
     ('#D55E00', 's'),
@@ -23,6 +23,7 @@ MARKS = (
     ('#CC79A7', 'D'),
     ('#E69F00', 'v'),
     ('#56B4E9', 'P'),
+    ('#000000', '*'),
 )
 
 
@@ -102,7 +103,7 @@ def draw(axes: Axes, timings: Timings, what: str) -> None:
     axes.set_title(f'{PANELS[timings.tool]}, {what}', loc='left')
     axes.set_xlabel(f'{"time" if what == "time" else "peak memory"} / {base}, less is better')
     if what == 'time':
-        axes.legend(loc='upper left', bbox_to_anchor=(0, -0.2), ncols=2, frameon=False, fontsize=8)
+        axes.legend(loc='upper right', bbox_to_anchor=(1, -0.2), ncols=2, frameon=False, fontsize=8)
 
 
 def extremes(rows: Sequence[Row], base: str, what: str) -> tuple[float, float]:
