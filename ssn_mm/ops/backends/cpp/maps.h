@@ -59,7 +59,7 @@ class Tiles {
 
 // Touches the pages of a share of a result that malloc took fresh from the system: asked for in
 // blocks, they cost less than one fault each. Linux before 5.14 refuses, and nothing is changed then.
-// Of small parts the last of some, which threads come to first, asks for all of them.
+// Of small parts the last of some asks for all: callers go through their parts backwards.
 template <class T> void populate(const Shape& m, T* result, Int part, Int parts) {
 #ifdef __linux__
   constexpr uintptr_t kPage = 4096;

@@ -42,11 +42,11 @@ template <class T, class A> class MixedNorm {
       else affine(m_, tiles[i], x, centre_, scale_, bias_, y);
     };
     together(m_.threads, 2, [&](Member member) {
-      member.each(tiles.count(), [=, this](Int i) {
+      member.each_backwards(tiles.count(), [=, this](Int i) {
         measure(tiles[i], x);
         if (one_phase) finish(i);
       });
-      if (!one_phase) member.each(tiles.count(), finish);
+      if (!one_phase) member.each_backwards(tiles.count(), finish);
     });
   }
 

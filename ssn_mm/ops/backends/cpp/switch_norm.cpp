@@ -77,7 +77,7 @@ template <class F> void pass(const Shape& map, Int size, F f) {
   if (map.n * map.c * map.s == 0) return;
   const Tiles tiles(map, size);
   together(map.threads, 1, [&](Member member) {
-    member.each(tiles.count(), [&](Int i) { f(tiles[i], i, tiles.count()); });
+    member.each_backwards(tiles.count(), [&](Int i) { f(tiles[i], i, tiles.count()); });
   });
 }
 
