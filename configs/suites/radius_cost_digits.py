@@ -3,11 +3,11 @@
 _base_ = './_resnet_digits_.py'
 title = 'What the early mixture costs, ResNet-18 on digits'
 half = {
-    'param_scheduler.1.end': 20,
-    'param_scheduler.1.T_max': 18,
-    'train_cfg.max_epochs': 20,
-    'train_cfg.val_interval': 4,
-    'default_hooks.checkpoint.interval': 20,
+    'param_scheduler.1.end': 40,
+    'param_scheduler.1.T_max': 36,
+    'train_cfg.max_epochs': 40,
+    'train_cfg.val_interval': 8,
+    'default_hooks.checkpoint.interval': 40,
 }
 configs = {
     'from 0': dict(config='../demo/resnet_ssn_digits.py', recipe='SSN'),

@@ -1,5 +1,5 @@
 # One stage or two in small: the second is a fifth of the first, at a hundredth of SN's rate.
-# So 'argmax of SN' has 48 epochs in all, and the others 40.
+# So 'argmax of SN' has 96 epochs in all, and the others 80.
 _base_ = './_resnet_digits_.py'
 title = 'One stage or two in small, ResNet-18 on digits'
 configs = {
@@ -12,10 +12,10 @@ configs = {
             'custom_hooks.0.schedule': 'constant',
             'param_scheduler': [
                 dict(type='ConstantLR', factor=0.01, by_epoch=False),
-                dict(type='CosineAnnealingLR', T_max=504, by_epoch=False),
+                dict(type='CosineAnnealingLR', T_max=1008, by_epoch=False),
             ],
-            'train_cfg.max_epochs': 8,
-            'default_hooks.checkpoint.interval': 8,
+            'train_cfg.max_epochs': 16,
+            'default_hooks.checkpoint.interval': 16,
         },
     ),
 }

@@ -68,7 +68,7 @@ def test_full_suites_have_the_papers_numbers(name):
     assert all(metric.endswith(('top1', 'top5', 'mIoU')) for metric in suite.metrics)
 
 
-@pytest.mark.parametrize(('name', 'epochs'), [('table2_digits', 40), ('table2_longer_digits', 80)])
+@pytest.mark.parametrize(('name', 'epochs'), [('table2_digits', 80), ('table2_longer_digits', 160)])
 def test_every_batch_size_sees_as_many_pictures(name, epochs):
     runs = read(name).runs
     assert {int(run.variant) for run in runs} == {2, 8, 32}
