@@ -1,7 +1,8 @@
 """Training steps on a CPU like the one before, which go straight to their kernel.
 
-All that a call has to look at takes some ten microseconds of Python, and a multiple of that where
-other layers have pushed it out of the caches: more than the kernels take on a small map.
+Between two layers a network moves its maps through all caches, so that the next layer finds neither
+code nor data there, and each line of Python takes microseconds. All that a call has to look at then
+takes longer than the kernels on a small map.
 """
 
 from collections.abc import Callable
@@ -11,12 +12,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..ops.dispatch import get_backend
+from ..ops.dispatch import get_backend, kernels_for_all
 from ..ops.norm import Logits, Norm, PerChannel
 from ..ops.running_stats import Update
 from ..ops.selected_norm import is_faster_in_torch
-from ..ops.switch_norm import implementation
-from ..ops.tracing import is_recomputing, is_traced
+from ..ops.tracing import graph_task, is_traced
 from .selection import selected_names
 
 _settings = itemgetter(
@@ -48,7 +48,10 @@ class KnownStep(NamedTuple):
 
 def known_step(layer: Any, x: Tensor) -> KnownStep | None:
     """What is known after a call of an SSN; None where the next one has to look at all again."""
-    if is_traced(x) or not (_is_plain(layer) and x.is_cpu and layer.has_area):
+    if is_traced(x) or not (_is_plain(layer) and layer.has_area):
+        return None
+    kernels = kernels_for_all(x)
+    if kernels is None or kernels.layer_call is None:
         return None
     own, names = layer.normalizers, _selected(layer)
     if names is not None:
@@ -56,53 +59,55 @@ def known_step(layer: Any, x: Tensor) -> KnownStep | None:
         if mean == var and is_faster_in_torch(mean, x):
             return None
         own = (mean,) if mean == var else names
+    params, buffers = layer._parameters, layer._buffers
     norm = Norm(own, layer._eps, layer.num_groups, source='logits' if names is None else 'selected')
-    run = _call(layer, implementation(x, norm), norm)
-    known = (x.shape, x.dtype, get_backend(), _settings(layer.__dict__), _tensors(layer))
-    return KnownStep(*known, names, run)
-
-
-def _call(
-    layer: Any, kernel: Callable[..., tuple[Tensor, Tensor]], norm: Norm
-) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
-    """The call of a kernel with all that is the layer's."""
-    parameters, buffers = layer._parameters, layer._buffers
-    competing, mean, update = norm.source == 'logits', buffers['running_mean'], None
-    if mean is not None and 'BN' in norm.normalizers:
-        column = norm.normalizers.index('BN') if competing else None
+    logits = Logits(params['ratio_logits'], buffers['radius'] if names is None else None)
+    update, mean = None, buffers['running_mean']
+    if mean is not None and 'BN' in own:
+        column = own.index('BN') if names is None else None
         update = Update(mean, buffers['running_var'], layer.momentum, column)
-    channels = PerChannel(parameters['weight'], parameters['bias'])
-    logits = Logits(parameters['ratio_logits'], buffers['radius'] if competing else None)
-    return lambda x: kernel(x, logits, norm, channels, update)
+    channels = PerChannel(params['weight'], params['bias'])
+    run = kernels.layer_call(logits, norm, channels, update, buffers['num_batches_tracked'])
+    settings, tensors = _settings(layer.__dict__), (*params.values(), *buffers.values())
+    return KnownStep(x.shape, x.dtype, get_backend(), settings, tensors, names, run)
 
 
 def repeat_step(layer: Any, x: Tensor) -> Tensor | None:
-    """Normalizes ``x`` as the step before did; None where that one does not tell all."""
+    """Normalizes ``x`` as the step before did; None where that one does not tell all.
+
+    It finds what a layer has in its dictionaries, without ``nn.Module.__getattr__``.
+    """
     if is_traced(x):
         return None
-    known: KnownStep | None = layer.selection.step
+    has = layer.__dict__
+    selection = has['selection']
+    known: KnownStep | None = selection.step
+    if known is None:
+        return None
+    shape, dtype, backend, settings, tensors, names, run = known
     if (
-        known is None
-        or x.shape != known.shape
-        or x.dtype != known.dtype
+        x.shape != shape
+        or x.dtype != dtype
         or not x.is_cpu
-        or _settings(layer.__dict__) != known.settings
-        or is_recomputing()
-        or get_backend() != known.backend
+        or _settings(has) != settings
+        or graph_task() != -1  # it is computed again
+        or get_backend() != backend
     ):
         return None
-    tensors = _tensors(layer)
-    if len(tensors) != len(known.tensors) or not all(map(is_, tensors, known.tensors)):
+    params = has['_parameters']
+    now = (*params.values(), *has['_buffers'].values())
+    if len(now) != len(tensors) or not all(map(is_, now, tensors)):
         return None
-    logits = layer._parameters['ratio_logits']
-    if not logits.is_cpu or _selected(layer) != known.names:
+    logits = params['ratio_logits']
+    # what competes may be selected by now: its ratios say so, too
+    if not logits.is_cpu or (names and _selected(layer) != names):
         return None
-    batches = layer._buffers['num_batches_tracked']
-    if batches is not None:
-        batches.add_(1)
-    y, ratios = known.run(x)
-    if torch.is_grad_enabled() and logits.is_leaf:
-        layer.selection.note_run(logits, None if known.names else ratios, known.names)
+    y, ratios = run(x)
+    if torch.is_grad_enabled():
+        if names or selection.ran is not None:
+            selection.note_run(logits, None if names else ratios, names)
+        else:
+            selection.ran = (logits, logits._version, ratios)
     return y
 
 
@@ -113,16 +118,14 @@ def _is_plain(layer: Any) -> bool:
         layer.training
         and type(logits) is nn.Parameter
         and logits.is_cpu
+        and logits.is_leaf
+        and not logits.is_inference()
         and not (layer._has_fbn or layer.sync or layer.correction)
         and type(layer.momentum) is float
         and {'weight', 'bias'} <= layer._parameters.keys()
         and {'running_mean', 'running_var', 'num_batches_tracked', 'radius'}
         <= layer._buffers.keys()
     )
-
-
-def _tensors(layer: Any) -> tuple[Tensor | None, ...]:
-    return (*layer._parameters.values(), *layer._buffers.values())
 
 
 def _selected(layer: Any) -> tuple[str, str] | None:

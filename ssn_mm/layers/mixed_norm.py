@@ -6,10 +6,10 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor, nn
 
-from ..ops.dispatch import mixed_norm_kernel
+from ..ops.dispatch import get_backend, mixed_norm_kernel
 from ..ops.moments import Moments, group_moments, layer_moments
 from ..ops.normalizers import NORMALIZERS, check_groups, has_area, no_case, without_elements
-from ..ops.tracing import is_transformed
+from ..ops.tracing import is_traced, is_transformed
 from .eps import EpsOfLayer
 from .relu import rectified
 from .state import PAIR_CODES, encode_pair, pair_mismatch
@@ -55,6 +55,8 @@ class MixedNorm(nn.Module):
 
     eps = EpsOfLayer()  # added to the variance
     relu_follows = False
+    # shape, type and backend of the last map that a kernel took, and this kernel
+    _known: tuple[torch.Size, torch.dtype, str, Callable[..., Tensor]] | None = None
     _abbr_ = 'bn'  # the name that OpenMMLab's networks, and so BN checkpoints, give the layer
 
     def __init__(
@@ -103,6 +105,9 @@ class MixedNorm(nn.Module):
         nn.init.zeros_(self.bias)
         self.selected_codes.copy_(self._codes())
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != '_known'}
+
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         if PAIR_CODES not in self._buffers:  # pickled as a whole before there were any
@@ -128,42 +133,71 @@ class MixedNorm(nn.Module):
                 too; or the channels are not ``num_features``.
             TypeError: ``x`` is no floating-point tensor.
         """
+        kernel = self._look(x) if is_traced(x) else self._repeat(x) or self._look(x)
+        if kernel is None:
+            return self._run_operators(x)
+        has = self.__dict__  # attributes would take as long as the kernel on a small map
+        params, buffers, relu = has['_parameters'], has['_buffers'], self.relu_follows
+        channels = (
+            *(params['weight'], params['bias']),
+            *(buffers['running_mean'], buffers['running_var']),
+        )
+        options = (has['_eps'], has['num_groups'], has['correction'])
+        y = kernel(x, channels, has['mean'], has['var'], options, relu, has['inplace'])
+        return rectified(y) if relu else y
+
+    def _repeat(self, x: Tensor) -> Callable[..., Tensor] | None:
+        """The kernel for a map like the one before; None where that one does not tell."""
+        known = self._known
+        if known is None:
+            return None
+        shape, dtype, backend, kernel = known
+        if x.shape != shape or x.dtype != dtype or not x.is_cpu or get_backend() != backend:
+            return None
+        return None if torch.is_grad_enabled() and self._is_recorded(x) else kernel
+
+    def _look(self, x: Tensor) -> Callable[..., Tensor] | None:
+        """The kernel for a map, after a look at all that it may be; None for operators."""
         if is_symbolic(x):
-            return as_one_call(self, x)
+            return None
         if x.dim() < 2 or x.size(1) != self.num_features:
             raise ValueError(f'expected (N, {self.num_features}, *spatial), got {tuple(x.shape)}')
         if not x.is_floating_point():
             raise TypeError(f'the input must be a floating-point tensor, got {x.dtype}')
-        if not torch.compiler.is_compiling() and not x.numel():
-            return without_elements(x, self.weight, self.bias)
-        if not torch.compiler.is_compiling() and not has_area(x) and 'IN' in self.mean + self.var:
+        if torch.compiler.is_compiling() or not x.numel():
+            return None
+        if not has_area(x) and 'IN' in self.mean + self.var:
             raise ValueError(f'IN has one element per statistic in {tuple(x.shape)}')
-        # a transform of torch.func lets its tensors not be overwritten with others
-        recorded = is_transformed() or (
+        kernel = None if self._is_recorded(x) else mixed_norm_kernel(x)
+        self._known = None if kernel is None else (x.shape, x.dtype, get_backend(), kernel)
+        return kernel
+
+    def _is_recorded(self, x: Tensor) -> bool:
+        """Whether gradients are recorded, or a transform of ``torch.func`` is at work.
+
+        Its tensors cannot be overwritten with others.
+        """
+        return is_transformed() or (
             torch.is_grad_enabled() and (x.requires_grad or self.weight.requires_grad)
         )
-        if not recorded and (kernel := mixed_norm_kernel(x)):
-            return self._run_kernel(kernel, x)
+
+    def _run_operators(self, x: Tensor) -> Tensor:
+        """Normalizes ``x`` by PyTorch's operators."""
+        if is_symbolic(x):
+            return as_one_call(self, x)
+        compiling = torch.compiler.is_compiling()
+        if not compiling and not x.numel():
+            return without_elements(x, self.weight, self.bias)
+        recorded = self._is_recorded(x)
         y = x.to(torch.promote_types(x.dtype, torch.float32))
         if recorded or not (self.inplace or y is not x):
             return self._normalize(y, False, recorded).to(x.dtype)
-        if not torch.compiler.is_compiling() and x.is_cpu and y.nbytes > 2 * _BLOCK:
+        if not compiling and x.is_cpu and y.nbytes > 2 * _BLOCK:
             for samples in y.split(max(1, _BLOCK // y[0].nbytes)):
                 self._normalize(samples, True)
         else:
             y = self._normalize(y, True)
         return y.to(x.dtype)
-
-    def _run_kernel(self, kernel: Callable[..., Tensor], x: Tensor) -> Tensor:
-        # looked up as attributes they would take as long as the kernel on a small map
-        params, buffers = self._parameters, self._buffers
-        channels = (
-            *(params['weight'], params['bias']),
-            *(buffers['running_mean'], buffers['running_var']),
-        )
-        options = (self._eps, self.num_groups, self.correction)
-        y = kernel(x, channels, self.mean, self.var, options, self.relu_follows, self.inplace)
-        return rectified(y) if self.relu_follows else y
 
     def _normalize(self, x: Tensor, free: bool, recorded: bool = False) -> Tensor:
         """Normalizes ``x`` (N, C, *spatial), float32 or wider.

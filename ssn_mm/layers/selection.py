@@ -112,7 +112,7 @@ class Selection:
             choices = torch.arange(len(normalizers)).expand(2, -1)
             vertices = (choices == torch.tensor(columns)[:, None]).to(logits)
             self.columns = columns
-            self.names = (normalizers[mean], normalizers[var]) if min(columns) >= 0 else None
+            self.note_names((normalizers[mean], normalizers[var]) if min(columns) >= 0 else None)
         else:
             vertices = kept[3]
         self.kept = (logits, logits._version, logits.data_ptr(), vertices)
@@ -121,6 +121,8 @@ class Selection:
     def note_names(self, names: tuple[str, str] | None) -> None:
         """Notes which normalizers ``kept`` selects; None where a row still competes."""
         self.names = names
+        if self.step is not None and self.step.names != names:
+            self.step = None  # other kernels compute what is selected
 
     def ratios_of_run(self, logits: Tensor) -> Tensor | None:
         """Ratios (2, K) that a step was taken with; None if these logits did not run."""

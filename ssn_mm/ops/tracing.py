@@ -4,16 +4,21 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
+# looked up once: all this takes as long as a kernel on a small map where it is not in the cache
 _innermost_transform = torch._C._functorch.peek_interpreter_stack
+_count_modes = torch._C._len_torch_dispatch_stack
+_is_jit_tracing = torch._C._is_tracing
+graph_task = torch._C._current_graph_task_id
+_PLAIN = (Tensor, torch.nn.Parameter)
 
 
 def is_traced(x: Tensor) -> bool:
     """Whether a compiler, tracer or fake tensor needs to see PyTorch operators only."""
     return (
         torch.compiler.is_compiling()
-        or torch.jit.is_tracing()
-        or type(x) not in (Tensor, torch.nn.Parameter)
-        or torch._C._len_torch_dispatch_stack() > 0
+        or _is_jit_tracing()
+        or type(x) not in _PLAIN
+        or _count_modes() > 0
         or _innermost_transform() is not None
         or forward_ad._current_level >= 0
     )
@@ -44,4 +49,4 @@ def is_readable(t: Tensor) -> bool:
 
 def is_recomputing() -> bool:
     """Whether this forward pass repeats an earlier one inside a backward pass (checkpointing)."""
-    return not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1
+    return not torch.compiler.is_compiling() and graph_task() != -1

@@ -72,6 +72,29 @@ def test_a_repeated_step_of_what_was_selected_is_the_step(names, repeated):
     assert repeated == [False, False, not in_torch, False, not in_torch, False]
 
 
+@pytest.mark.parametrize('names', [('BN', 'BN'), ('IN', 'LN'), ('LN', 'IN')])
+def test_what_was_selected_by_hand_is_computed_in_the_next_step(names, repeated):
+    ssn, forgetful = layer(), layer()
+    for one in (ssn, forgetful):
+        step(one), step(one)
+        one.ratio_logits.data.copy_(torch.eye(3)[[one.normalizers.index(name) for name in names]])
+    forgetful.selection.step = None
+    for own, wanted in zip(step(ssn), step(forgetful), strict=True):
+        torch.testing.assert_close(own, wanted, rtol=1e-4, atol=1e-5)
+    keep_selected(ssn)
+    assert ssn.selection.step is None  # other kernels compute what is selected
+
+
+@pytest.mark.parametrize('dtype', [torch.int64, torch.int32])
+def test_batches_are_counted_in_their_own_type(dtype, repeated):
+    ssn = layer()
+    ssn.num_batches_tracked = ssn.num_batches_tracked.to(dtype)
+    for _ in range(3):
+        step(ssn)
+    assert ssn.num_batches_tracked == torch.tensor(3, dtype=dtype)
+    assert repeated[-1]
+
+
 def change_eps(ssn):
     ssn.eps = 0.5
 

@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+import pickle
 
 import pytest
 import torch
@@ -140,6 +141,7 @@ def test_without_a_compiler_pytorchs_operators_and_the_relu_serve(monkeypatch):
     expected = net(x)
     dispatch._kernels.cache_clear()
     monkeypatch.setattr(cpp, 'why_not_built', lambda: 'no compiler')
+    net = copy.deepcopy(net)  # which knows nothing of the call before
     assert net[0](x).min() < 0
     torch.testing.assert_close(net(x), expected, rtol=1e-5, atol=1e-6)
     set_backend('cpp')
@@ -166,3 +168,39 @@ def test_a_layer_of_before_has_no_relu():
     again = MixedNorm.__new__(MixedNorm)
     again.__setstate__(state)
     assert not again.relu_follows
+
+
+@pytest.mark.parametrize('pair', [('LN', 'BN'), ('IN', 'LN')])
+def test_what_is_known_of_the_map_before_holds_for_its_like_alone(pair):
+    norm, x = build(*pair), torch.randn(2, 8, 5, 5)
+    norm(x)
+    assert norm._known is not None
+    assert_equal_to(norm, torch.randn(2, 8, 5, 5), 5e-5)
+    assert_equal_to(norm, torch.randn(3, 8, 4, 4), 5e-5)
+    assert_equal_to(norm, torch.randn(3, 8, 4, 4).double(), 1e-12)
+    norm.relu_follows = norm.inplace = False
+    with pytest.raises(ValueError, match=r'expected \(N, 8, \*spatial\)'):
+        norm(torch.randn(3, 4, 4, 4).double())
+    with pytest.raises(TypeError, match='floating-point'):
+        norm(torch.ones(3, 8, 4, 4, dtype=torch.int64))
+    trained = torch.randn(3, 8, 4, 4).double().requires_grad_()
+    with torch.enable_grad():
+        norm(trained).sum().backward()
+    assert trained.grad is not None
+    try:
+        set_backend('reference')
+        norm.relu_follows = True
+        assert norm(torch.randn(3, 8, 4, 4).double()).min() < 0  # operators leave it to the ReLU
+    finally:
+        set_backend(None)
+    norm.weight = nn.Parameter(torch.full((8,), 3.0), requires_grad=False)
+    norm.eps = 0.5
+    assert_equal_to(norm, torch.randn(3, 8, 4, 4).double(), 1e-6)
+
+
+def test_copies_and_pickles_know_no_map():
+    norm = build('IN', 'LN')
+    norm(torch.randn(2, 8, 5, 5))
+    for other in (copy.deepcopy(norm), pickle.loads(pickle.dumps(norm))):
+        assert other._known is None
+        assert_equal_to(other, torch.randn(2, 8, 5, 5), 5e-5)

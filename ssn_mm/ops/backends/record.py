@@ -39,6 +39,9 @@ class Backend:
             put together from the functions above.
         switch_norm: The same function as ``reference.switch_norm``, with a node of its own in the
             graph; None without one.
+        layer_call: ``(logits, norm, channels, update, batches)`` → ``(x)`` → what ``switch_norm``
+            returns, for a layer in training, whose batches the 0-d ``batches`` counts; None without
+            one.
         sparsestmax: ``(z, radius)`` → ratios, with a node of its own in the graph, for logits
             (..., K) and a radius of one number or (..., 1); None without one.
         mixed_norm: What ``MixedNorm`` computes for inference in one call, see ``cpp.mixed_norm``;
@@ -63,6 +66,7 @@ class Backend:
     forward: Callable[..., Any] | None = None
     backward: Callable[..., Any] | None = None
     switch_norm: Callable[..., Any] | None = None
+    layer_call: Callable[..., Any] | None = None
     sparsestmax: Callable[..., Any] | None = None
     mixed_norm: Callable[..., Any] | None = None
     keep_selected: Callable[..., Any] | None = None

@@ -27,9 +27,9 @@ from torch import Tensor
 
 from ...norm import Logits, Norm, PerChannel
 from ...projection import RADIUS_SLACK, TIE_DISTANCE
-from ...running_stats import Update, update_running
 from ..record import FLOATS, Backend
 from .keep_selected import fill, keep_selected
+from .layer_call import layer_call, switch_norm
 
 _FLAGS = [
     '-O3',
@@ -157,31 +157,6 @@ def is_faster_in_torch(name: str, x: Tensor) -> bool:
     return name != 'BN' and x.is_contiguous()
 
 
-def switch_norm(
-    x: Tensor,
-    logits: Logits,
-    norm: Norm,
-    channels: PerChannel,
-    update: Update | None,
-) -> tuple[Tensor, Tensor]:
-    """Normalizes as ``reference.switch_norm`` does, without ``norm.sync``, by a node in C++."""
-    values, radius = logits
-    weight, bias, running_mean, running_var = channels
-    given = (x, values, weight, bias, radius, running_mean, running_var)
-    options = (norm.source, _joined(norm.normalizers), norm.eps, norm.num_groups)
-    layer = torch.ops.ssn_mm_cpp.layer.default
-    if update is None:
-        return layer(*given, *options, None, None, 0.0)[:2]
-    mean, var, momentum = update.running_mean, update.running_var, update.momentum
-    if isinstance(momentum, float) and update.fixed is None:
-        y, ratios, batch = layer(*given, *options, mean, var, momentum)
-    else:
-        y, ratios, batch = layer(*given, *options, None, None, 0.0)
-    if batch.size(1):  # the kernel has left it to us
-        update_running(update, ratios, batch[0], batch[1], x.numel() // x.size(1))
-    return y, ratios
-
-
 def forward(
     x: Tensor, logits: Logits, norm: Norm, channels: PerChannel
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -282,6 +257,7 @@ BACKEND = Backend(
     forward=forward,
     backward=backward,
     switch_norm=switch_norm,
+    layer_call=layer_call,
     sparsestmax=sparsestmax,
     mixed_norm=mixed_norm,
     keep_selected=keep_selected,

@@ -299,11 +299,21 @@ struct LayerBackward : Node {
   std::string name() const override { return "SwitchNormBackward"; }
 };
 
+// One more batch. An operator of PyTorch takes as long as a tenth of a step on a small map.
+void count(const Tensor& batches) {
+  if (!batches.is_cpu() || batches.scalar_type() != at::kLong) {
+    batches.add_(1);
+    return;
+  }
+  ++*static_cast<int64_t*>(batches.data_ptr());
+  batches.unsafeGetTensorImpl()->bump_version();  // who saved it must notice
+}
+
 std::tuple<Tensor, Tensor, Tensor> layer(
     const Tensor& x, const Tensor& logits, const Maybe& weight, const Maybe& bias,
     const Maybe& radius, const Maybe& running_mean, const Maybe& running_var,
     const std::string& source, const std::string& normalizers, double eps, Int num_groups,
-    const Maybe& updated_mean, const Maybe& updated_var, double momentum) {
+    const Maybe& updated_mean, const Maybe& updated_var, double momentum, const Maybe& batches) {
   auto settings = c10::make_intrusive<Settings>(source, normalizers, eps, num_groups);
   Tensor y, ratios, state, batch;
   {
@@ -311,6 +321,7 @@ std::tuple<Tensor, Tensor, Tensor> layer(
     std::tie(y, ratios, state, batch) =
         forward(*settings, x, logits, weight, bias, radius, running_mean, running_var,
                 updated_mean, updated_var, momentum);
+    if (batches) count(*batches);
   }
   if (torch::autograd::compute_requires_grad(x, logits, weight, bias)) {
     auto node = make_node<LayerBackward>();
@@ -321,6 +332,7 @@ std::tuple<Tensor, Tensor, Tensor> layer(
                    kept(running_mean), kept(running_var), kept(ratios), kept(state)};
     torch::autograd::set_history(y, node);
   }
+  if (!batch.numel()) batch.reset();  // None in Python
   return {y, ratios, batch};
 }
 
@@ -365,7 +377,7 @@ bool supports(at::ScalarType dtype) {
 const std::string kGiven =
     "(Tensor x, Tensor logits, Tensor? weight, Tensor? bias, Tensor? radius, "
     "Tensor? running_mean, Tensor? running_var, str source, str normalizers, float eps, "
-    "int num_groups, Tensor(a!)? updated_mean, Tensor(b!)? updated_var, float momentum) -> ";
+    "int num_groups, Tensor(a!)? updated_mean, Tensor(b!)? updated_var, float momentum";
 
 }  // namespace
 
@@ -378,13 +390,14 @@ TORCH_LIBRARY(ssn_mm_cpp, m) {
       "affine_grad(Tensor dy, Tensor x, Tensor shift, Tensor scale, Tensor slope, Tensor offset) "
       "-> Tensor",
       &affine_grad);
-  m.def(("forward" + kGiven + "(Tensor, Tensor, Tensor, Tensor)").c_str(), &forward_alone);
+  m.def(("forward" + kGiven + ") -> (Tensor, Tensor, Tensor, Tensor)").c_str(), &forward_alone);
   m.def(
       "backward(Tensor dy, Tensor x, Tensor logits, Tensor? weight, Tensor? running_mean, "
       "Tensor? running_var, Tensor ratios, Tensor state, str source, str normalizers, "
       "int num_groups) -> (Tensor, Tensor, Tensor, Tensor)",
       &backward_alone);
-  m.def(("layer" + kGiven + "(Tensor, Tensor, Tensor)").c_str(), &layer);
+  m.def(("layer" + kGiven + ", Tensor(c!)? num_batches_tracked) -> (Tensor, Tensor, Tensor)").c_str(),
+        &layer);
   m.def(
       "mixed_norm(Tensor(a!) x, Tensor weight, Tensor bias, Tensor running_mean, "
       "Tensor running_var, str means, str variances, float eps, int num_groups, int correction, "
