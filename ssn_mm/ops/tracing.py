@@ -5,6 +5,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 # looked up once: all this takes as long as a kernel on a small map where it is not in the cache
+_is_compiling = torch.compiler.is_compiling
 _innermost_transform = torch._C._functorch.peek_interpreter_stack
 _count_modes = torch._C._len_torch_dispatch_stack
 _is_jit_tracing = torch._C._is_tracing
@@ -15,7 +16,7 @@ _PLAIN = (Tensor, torch.nn.Parameter)
 def is_traced(x: Tensor) -> bool:
     """Whether a compiler, tracer or fake tensor needs to see PyTorch operators only."""
     return (
-        torch.compiler.is_compiling()
+        _is_compiling()
         or _is_jit_tracing()
         or type(x) not in _PLAIN
         or _count_modes() > 0
@@ -49,4 +50,4 @@ def is_readable(t: Tensor) -> bool:
 
 def is_recomputing() -> bool:
     """Whether this forward pass repeats an earlier one inside a backward pass (checkpointing)."""
-    return not torch.compiler.is_compiling() and graph_task() != -1
+    return not _is_compiling() and graph_task() != -1
