@@ -42,7 +42,7 @@ def read(monkeypatch):
     ('name', 'splits', 'batches', 'epochs'),
     [
         ('solar_cells', 5, {2, 4, 16}, 2),
-        ('solar_cells_longer', 5, {2, 4, 16}, 4),
+        ('solar_cells_longer', 3, {2, 4, 16}, 4),
         ('solar_resnet', 5, {2, 4, 16}, 10),
         ('solar_sync', 5, {2}, 2),
     ],
