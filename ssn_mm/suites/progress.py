@@ -51,8 +51,8 @@ class Board:
         counts = Counter(states.values())
         ended = sum(counts[state] for state in ENDED)
         news = [n for n, s in states.items() if s in ENDED and self._states.get(n, s) != s]
-        if not self._states:
-            self._first = ended
+        if not self._states or ended < self._first:  # more is to do, as after certifying some
+            self._first, self._began = ended, time.monotonic()
         self._states = dict(states)
         left = self._left(ended, len(states))
         for name in news:

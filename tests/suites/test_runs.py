@@ -243,3 +243,19 @@ def test_the_board_tells_what_ended_and_the_time_left(suite, monkeypatch):
     assert console.file.getvalue().splitlines()[:2] == [
         *('b: failed (2 of 6, about 0:40:00 left)', 'c: done (6 of 6)')
     ]
+
+
+def test_the_time_left_begins_again_when_there_is_more_to_do(suite, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr('ssn_mm.suites.progress.time.monotonic', lambda: now[0])
+    console = Console(file=io.StringIO(), width=200)
+    with Board(suite(seeds=[0, 1, 2]), console) as board:
+        states = dict.fromkeys('abcdef', 'done')
+        board.show(states | dict(a='running'))  # is certified, and nothing else has been looked at
+        now[0] += 600
+        board.show(states)
+        states |= dict.fromkeys('cdef', 'waiting')
+        board.show(states)
+        now[0] += 60
+        board.show(states | dict(c='done'))
+    assert console.file.getvalue().splitlines()[1:] == ['c: done (3 of 6, about 0:03:00 left)']
