@@ -16,7 +16,7 @@ from ..ops.dispatch import get_backend, kernels_for_all
 from ..ops.norm import Logits, Norm, PerChannel
 from ..ops.running_stats import Update
 from ..ops.selected_norm import is_faster_in_torch
-from ..ops.tracing import graph_task, is_traced
+from ..ops.tracing import is_recomputing, is_traced
 from .selection import selected_names
 
 _settings = itemgetter(
@@ -90,7 +90,7 @@ def repeat_step(layer: Any, x: Tensor) -> Tensor | None:
         or x.dtype != dtype
         or not x.is_cpu
         or _settings(has) != settings
-        or graph_task() != -1  # it is computed again
+        or is_recomputing()
         or get_backend() != backend
     ):
         return None
@@ -104,10 +104,7 @@ def repeat_step(layer: Any, x: Tensor) -> Tensor | None:
         return None
     y, ratios = run(x)
     if torch.is_grad_enabled():
-        if names or selection.ran is not None:
-            selection.note_run(logits, None if names else ratios, names)
-        else:
-            selection.ran = (logits, logits._version, ratios)
+        selection.note_run(logits, None if names else ratios, names)
     return y
 
 
@@ -119,7 +116,6 @@ def _is_plain(layer: Any) -> bool:
         and type(logits) is nn.Parameter
         and logits.is_cpu
         and logits.is_leaf
-        and not logits.is_inference()
         and not (layer._has_fbn or layer.sync or layer.correction)
         and type(layer.momentum) is float
         and {'weight', 'bias'} <= layer._parameters.keys()

@@ -18,6 +18,19 @@ from .symbolic import as_one_call, is_symbolic, refuse_script
 _BLOCK = 8 * 2**20  # bytes of samples that stay in a CPU's cache from pass to pass
 
 
+class LastMap:
+    """What the last map told of the next one like it; copies and pickles start without.
+
+    Attributes:
+        known: Shape, type and backend of the last map that a kernel took, and this kernel.
+    """
+
+    known: tuple[torch.Size, torch.dtype, str, Callable[..., Tensor]] | None = None
+
+    def __reduce__(self) -> tuple[type['LastMap'], tuple[()]]:
+        return LastMap, ()
+
+
 class MixedNorm(nn.Module):
     """Eq. 1 with one normalizer for the mean and another for the variance, for inference.
 
@@ -55,8 +68,6 @@ class MixedNorm(nn.Module):
 
     eps = EpsOfLayer()  # added to the variance
     relu_follows = False
-    # shape, type and backend of the last map that a kernel took, and this kernel
-    _known: tuple[torch.Size, torch.dtype, str, Callable[..., Tensor]] | None = None
     _abbr_ = 'bn'  # the name that OpenMMLab's networks, and so BN checkpoints, give the layer
 
     def __init__(
@@ -80,6 +91,7 @@ class MixedNorm(nn.Module):
             check_groups(num_features, num_groups)
         self.num_features, self.eps = num_features, eps
         self.num_groups, self.inplace = num_groups, inplace
+        self._last = LastMap()
         self.correction = correction
         like: dict[str, Any] = dict(device=device, dtype=dtype)
         self.weight = nn.Parameter(torch.empty(num_features, **like))
@@ -105,11 +117,9 @@ class MixedNorm(nn.Module):
         nn.init.zeros_(self.bias)
         self.selected_codes.copy_(self._codes())
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in self.__dict__.items() if key != '_known'}
-
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
+        self.__dict__.setdefault('_last', LastMap())
         if PAIR_CODES not in self._buffers:  # pickled as a whole before there were any
             self.register_buffer(PAIR_CODES, self._codes(self.weight.device))
 
@@ -148,7 +158,7 @@ class MixedNorm(nn.Module):
 
     def _repeat(self, x: Tensor) -> Callable[..., Tensor] | None:
         """The kernel for a map like the one before; None where that one does not tell."""
-        known = self._known
+        known = self._last.known
         if known is None:
             return None
         shape, dtype, backend, kernel = known
@@ -169,7 +179,7 @@ class MixedNorm(nn.Module):
         if not has_area(x) and 'IN' in self.mean + self.var:
             raise ValueError(f'IN has one element per statistic in {tuple(x.shape)}')
         kernel = None if self._is_recorded(x) else mixed_norm_kernel(x)
-        self._known = None if kernel is None else (x.shape, x.dtype, get_backend(), kernel)
+        self._last.known = None if kernel is None else (x.shape, x.dtype, get_backend(), kernel)
         return kernel
 
     def _is_recorded(self, x: Tensor) -> bool:

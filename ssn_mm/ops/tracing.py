@@ -9,7 +9,7 @@ _is_compiling = torch.compiler.is_compiling
 _innermost_transform = torch._C._functorch.peek_interpreter_stack
 _count_modes = torch._C._len_torch_dispatch_stack
 _is_jit_tracing = torch._C._is_tracing
-graph_task = torch._C._current_graph_task_id
+_graph_task = torch._C._current_graph_task_id
 _PLAIN = (Tensor, torch.nn.Parameter)
 
 
@@ -50,4 +50,4 @@ def is_readable(t: Tensor) -> bool:
 
 def is_recomputing() -> bool:
     """Whether this forward pass repeats an earlier one inside a backward pass (checkpointing)."""
-    return not _is_compiling() and graph_task() != -1
+    return not _is_compiling() and _graph_task() != -1

@@ -89,10 +89,6 @@ def test_a_layer_that_measures_tiles_and_changes_no_label_is_not_blamed():
     assert report.changed > 20
 
 
-def state_of(module):
-    return {key: value for key, value in vars(module).items() if key != '_known'}  # of its last map
-
-
 @pytest.mark.parametrize('folded', [False, True])
 def test_with_the_whole_pictures_statistics_tiles_give_the_whole_pictures_scores(folded):
     net = network([mixed_norm, layer_norm, instance_norm], kernel=1)
@@ -101,7 +97,7 @@ def test_with_the_whole_pictures_statistics_tiles_give_the_whole_pictures_scores
     if folded:
         fold(net, image)
         assert net[1].inplace
-    state = [state_of(module) for module in net.modules()]
+    state = [dict(vars(module)) for module in net.modules()]
     with torch.no_grad(), whole_picture_statistics(net, image):
         tiles = image.unfold(2, CROP, CROP).unfold(3, CROP, CROP)[0].permute(1, 2, 0, 3, 4)
         scores = net(tiles.flatten(0, 1))  # all tiles in a batch
@@ -109,7 +105,7 @@ def test_with_the_whole_pictures_statistics_tiles_give_the_whole_pictures_scores
             top, left = CROP * (index // 2), CROP * (index % 2)
             own = expected[0, :, top : top + CROP, left : left + CROP]
             torch.testing.assert_close(found, own, atol=1e-5, rtol=1e-5)
-    assert [state_of(module) for module in net.modules()] == state
+    assert [dict(vars(module)) for module in net.modules()] == state
     assert not torch.allclose(net(tiles.flatten(0, 1)), scores, atol=1e-3)
 
 

@@ -174,7 +174,7 @@ def test_a_layer_of_before_has_no_relu():
 def test_what_is_known_of_the_map_before_holds_for_its_like_alone(pair):
     norm, x = build(*pair), torch.randn(2, 8, 5, 5)
     norm(x)
-    assert norm._known is not None
+    assert norm._last.known is not None
     assert_equal_to(norm, torch.randn(2, 8, 5, 5), 5e-5)
     assert_equal_to(norm, torch.randn(3, 8, 4, 4), 5e-5)
     assert_equal_to(norm, torch.randn(3, 8, 4, 4).double(), 1e-12)
@@ -202,5 +202,5 @@ def test_copies_and_pickles_know_no_map():
     norm = build('IN', 'LN')
     norm(torch.randn(2, 8, 5, 5))
     for other in (copy.deepcopy(norm), pickle.loads(pickle.dumps(norm))):
-        assert other._known is None
+        assert other._last.known is None
         assert_equal_to(other, torch.randn(2, 8, 5, 5), 5e-5)
