@@ -115,6 +115,18 @@ def test_outputs_that_int8_spoils_are_refused(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_another_size_is_compared_within_the_ranges_of_the_calibration(tmp_path):
+    slopes = nn.Conv2d(1, 2, 3, bias=False)
+    kernel = torch.tensor([-1.0, 0, 1]).expand(3, 3)
+    slopes.weight.data = torch.stack([kernel, kernel.T]).unsqueeze(1)
+    ramps = [(torch.arange(32.0) * n / 32).expand(1, 1, 32, 32) for n in (-1, 1, 0.5)]
+    ramps += [ramp.mT for ramp in ramps]  # of two copies side by side the border is a step
+    model = nn.Sequential(slopes, nn.ReLU()).eval()
+    file, inputs = tmp_path / 'model.onnx', torch.cat(ramps[:2])
+    export_onnx(model, inputs, file, precision='int8', calibration=ramps)
+    assert OnnxProgram(file)(ramps[0][..., :21]).shape == (1, 2, 30, 19)
+
+
 @pytest.mark.parametrize(
     ('given', 'error', 'told'),
     [
