@@ -18,9 +18,10 @@ from ..datasets.nested import type_name
 from ..deploy import TensorMode
 from ..deploy.became import what_layers_became
 from ..deploy.bn_savings import bn_ratio_in_onnxruntime, bn_savings
+from ..deploy.compare import check_outputs
 from ..deploy.evaluate import evaluate_networks, evaluation_table
 from ..deploy.example_inputs import example_inputs
-from ..deploy.export import before_int8, check_outputs, onnx_files, openvino_files, program_files
+from ..deploy.export import before_int8, onnx_files, openvino_files, program_files
 from ..deploy.fold import fold
 from ..deploy.freeze import freeze
 from ..deploy.frozen import save_frozen
@@ -243,10 +244,6 @@ def _checked_files(cfg: Config, checkpoint: str, out: Path, wanted: Wanted) -> d
         files['onnx'] = wanted.onnx
     beside: list[Path] = []
     if wanted.openvino:
-        if wanted.openvino.suffix != '.xml':
-            raise ValueError(
-                f'--openvino writes an .xml file and a .bin beside it, got {wanted.openvino}'
-            )
         files['openvino'], *beside = files_of_openvino(wanted.openvino)
     check_writes([*files.values(), *beside], [checkpoint, *files_of(cfg)])
     if wanted.precision == 'int8':  # raise now, not after minutes

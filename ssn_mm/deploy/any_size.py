@@ -25,9 +25,15 @@ def naming_layer(network: FileNetwork, inputs: Tensor) -> Iterator[None]:
         yield
     except Exception as error:  # what torch.export, sympy or a converter to ONNX raises
         where = _not_exported(network, inputs) or 'the network'
+        cause: BaseException = error
+        while cause.__cause__ is not None:  # exporters wrap what went wrong in advice
+            cause = cause.__cause__
+        hint = ''
+        if inputs.dim() == 5:
+            hint = f'; inputs {tuple(inputs.shape)} are taken for segments (N, M, C, H, W)'
         raise ValueError(
-            f'{where} cannot be exported for any size ({in_a_line(error)}); the frozen checkpoint '
-            'needs no export, tools/infer.py runs it'
+            f'{where} cannot be exported for any size ({in_a_line(cause)}){hint}; the frozen '
+            'checkpoint needs no export, tools/infer.py runs it'
         ) from error
 
 
@@ -44,7 +50,7 @@ def _not_exported(network: FileNetwork, inputs: Tensor) -> str:
     for name, part in model.named_children():
         if part not in seen:
             continue
-        shapes = tree_map(lambda x: dynamic_sizes(x) if x.dim() > 3 else None, seen[part])
+        shapes = tree_map(_sizes_of_maps, seen[part])
         try:
             torch.export.export(part, seen[part], dynamic_shapes=shapes)
         except Exception:  # whatever the exporter raised for the whole network
@@ -60,6 +66,13 @@ def any_size() -> AbstractContextManager:
 
 
 def dynamic_sizes(inputs: Tensor) -> dict[int, Any]:
-    """The dimensions that may vary, as torch.export takes them: all but the channels."""
-    channels = inputs.dim() - (4 if inputs.dim() == 6 else 3)
+    """The dimensions that may vary, as torch.export takes them: all but the channels.
+
+    These are the second, and the third of segments and clips.
+    """
+    channels = 2 if inputs.dim() > 4 else 1
     return {d: Dim.DYNAMIC for d in range(inputs.dim()) if d != channels}
+
+
+def _sizes_of_maps(given: Any) -> dict[int, Any] | None:
+    return dynamic_sizes(given) if isinstance(given, Tensor) and given.dim() > 3 else None

@@ -1,11 +1,13 @@
 """Evaluates deployed networks on the whole data that their config is tested on."""
 
 import logging
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.evaluator import Evaluator
@@ -79,8 +81,15 @@ def evaluate_networks(
     with _quiet():
         for name, evaluator in evaluators.items():
             measured = evaluator.evaluate(len(dataset))
-            found[name].metrics = {key: float(value) for key, value in measured.items()}
+            found[name].metrics = {k: float(v) for k, v in measured.items() if _is_number(v)}
+    if left := [key for key, value in measured.items() if not _is_number(value)]:
+        warnings.warn(f'no single numbers, so not in the table: {", ".join(left)}', stacklevel=2)
     return found
+
+
+def _is_number(value: Any) -> bool:
+    array = isinstance(value, Tensor | np.ndarray) and np.asarray(value).size == 1
+    return array or isinstance(value, int | float | np.number)
 
 
 def evaluation_table(found: Mapping[str, Evaluation]) -> str:

@@ -2,24 +2,23 @@
 
 import io
 import json
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..commands import in_a_line
 from ..files import write_together
 from .any_size import any_size, dynamic_sizes, naming_layer
+from .compare import as_taken, check_file, check_other_size
 from .int8 import Quantization
 from .int8_program import quantize_program
 from .onnx_layers import name_by_layers
 from .onnx_norms import norms_as_operators
 from .onnx_program import META_KEY, OnnxProgram, require_onnx
 from .openvino_program import OpenVinoProgram, as_openvino, files_of_openvino, require_openvino
-from .precision import TOLERANCES, FileNetwork, centred
+from .precision import FileNetwork, centred
 from .preprocessing import Preprocessing
 from .torch_program import META_FILE, TorchProgram
 
@@ -155,16 +154,18 @@ def program_files(
 ) -> tuple[Contents, float]:
     """What :func:`export_program` writes, and what it returns."""
     stored, file = {**(meta or {}), **network.meta}, io.BytesIO()
+    inputs = as_taken(inputs)
     shapes = (dynamic_sizes(inputs),)
     with torch.no_grad(), any_size():
         with naming_layer(network, inputs):
             exported = torch.export.export(centred(network), (inputs,), dynamic_shapes=shapes)
         if network.precision == 'int8':
+            check_other_size(exported.module(), network, inputs, 'the exported program')
             quantized = quantize_program(exported.module(), network.samples)
             exported = torch.export.export(quantized, (inputs,), dynamic_shapes=shapes)
     torch.export.save(exported, file, extra_files={META_FILE: json.dumps(stored)})
     found = TorchProgram(file.getvalue())
-    difference = _check(found, network, inputs, 'the exported program')
+    difference = check_file(found, network, inputs, 'the exported program')
     return {out: file.getvalue()}, difference
 
 
@@ -174,46 +175,28 @@ def onnx_files(
     """What :func:`export_onnx` writes, and what it returns."""
     require_onnx(network.precision)
     content = as_onnx(network, inputs, {**(meta or {}), **network.meta})
-    return {out: content}, _check(OnnxProgram(content), network, inputs, 'the ONNX program')
+    return {out: content}, check_file(OnnxProgram(content), network, inputs, 'the ONNX program')
 
 
 def openvino_files(
     network: FileNetwork, inputs: Tensor, out: Path, meta: Mapping[str, Any] | None = None
 ) -> tuple[Contents, float]:
     """What :func:`export_openvino` writes, and what it returns."""
+    named = files_of_openvino(out)
     require_onnx()
     require_openvino(network.precision)
     stored = {**(meta or {}), **network.meta}
     files = as_openvino(as_onnx(network, inputs, stored), stored)
-    difference = _check(OpenVinoProgram(files), network, inputs, 'the OpenVINO program')
-    return dict(zip(files_of_openvino(out), files, strict=True)), difference
-
-
-def _check(program: Callable, network: FileNetwork, inputs: Tensor, what: str) -> float:
-    """Compares a program with its network in float32: as exported, one sample, another size."""
-    reference = network.in_float32()
-    if network.samples:  # noise has other ranges than what int8 was calibrated with
-        inputs = network.samples[0]
-    height, width = inputs.shape[-2:]
-    if network.samples:  # and so has what lies across the border of two copies
-        other = inputs[:1, ..., : height - min(7, height // 4), : width - min(13, width // 4)]
-    else:
-        wider = torch.cat([inputs, inputs], -1)[..., : width + 13]
-        other = torch.cat([wider, wider], -2)[:1, ..., : height + 7, :]
-    sizes = [*network.samples] or [inputs, inputs[:1]]
-    alike = [x for x in network.samples if x.shape == inputs.shape]
-    if alike:  # a runtime's kernel may be right for one sample alone
-        sizes.append(torch.cat(alike[:4]))
-    with torch.no_grad(), suppress(Exception):  # of a network that takes one size alone
-        reference(other)
-        sizes.append(other)
-    return max(check_outputs(program, reference, x, what, network.precision) for x in sizes)
+    difference = check_file(OpenVinoProgram(files), network, inputs, 'the OpenVINO program')
+    return dict(zip(named, files, strict=True)), difference
 
 
 def as_onnx(network: FileNetwork, inputs: Tensor, meta: Mapping[str, Any]) -> bytes:
     """A network as an ONNX file's bytes, for any batch and size."""
+    inputs = as_taken(inputs)
     content = before_int8(network, inputs, meta)
     if network.precision == 'int8':
+        check_other_size(OnnxProgram(content), network, inputs, 'the ONNX program')
         return Quantization(content, network.samples).quantized()
     return content
 
@@ -243,49 +226,3 @@ def before_int8(network: FileNetwork, inputs: Tensor, meta: Mapping[str, Any]) -
         name_by_layers(network.onnx.model.graph)
     network.onnx.model.metadata_props[META_KEY] = json.dumps(meta)
     return network.onnx.model_proto.SerializeToString()
-
-
-def check_outputs(
-    program: Callable[[Tensor], Tensor],
-    reference: Callable[[Tensor], Tensor],
-    inputs: Tensor,
-    what: str,
-    precision: str = 'float32',
-) -> float:
-    """Largest difference of two functions' outputs, relative to the largest output.
-
-    Args:
-        program: The function that is checked.
-        reference: The function that is right.
-        inputs: What both are called with.
-        what: What the first is called in the message.
-        precision: That of the program, whose tolerance applies.
-
-    Raises:
-        ValueError: The difference is above the tolerance, or a number is NaN; or the program does
-            not run.
-    """
-    with torch.no_grad():
-        expected = reference(inputs)
-        try:
-            found = program(inputs)
-        except Exception as error:  # such as that of a kernel that lacks a type
-            raise ValueError(
-                f'{what}, of {precision}, does not run on inputs {tuple(inputs.shape)} here: '
-                f'{in_a_line(error)}; it is not written'
-            ) from error
-    scale, tolerance = expected.abs().max().item(), TOLERANCES[precision]
-    difference = (found - expected).abs().max().item() / (scale or 1.0)
-    if not difference <= tolerance:
-        hint = '' if precision == 'float32' else f'; {_why(precision, found)}'
-        raise ValueError(
-            f'outputs of {what} differ by {difference:.2g} of the largest, {scale:.3g}; at most '
-            f'{tolerance:g} is accepted in {precision}, so it is not written{hint}'
-        )
-    return difference
-
-
-def _why(precision: str, found: Tensor) -> str:
-    if precision == 'float16' and not found.isfinite().all():
-        return 'numbers above 65504 are none of float16; take bfloat16 or float32'
-    return 'take float32, or recalibrate or train in this precision'

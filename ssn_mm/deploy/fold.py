@@ -186,7 +186,8 @@ def _pairs(
     model: nn.Module, inputs: tuple
 ) -> tuple[list[tuple[Affine, Norm]], list[tuple[Norm, nn.ReLU]]]:
     """The pairs of a layer and a norm that alone reads its output, and of a norm and a ReLU."""
-    candidates = [m for m in model.modules() if _is_affine(m) or _is_norm(m) or is_relu(m)]
+    candidates = [m for m in model.modules() if _is_affine(m) or is_relu(m)]
+    candidates += [m for m in model.modules() if _is_norm(m) and not m._forward_hooks]
     watch = _Watch(candidates)
     with watch.hooks(), watch:
         outputs = model(*inputs)

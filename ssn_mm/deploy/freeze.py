@@ -23,7 +23,8 @@ def freeze(model: nn.Module, force: bool = False) -> nn.Module:
     stay the same to rounding. A layer used in several places stays one layer.
 
     Args:
-        model: A network that has seen an input, so that its layers know the rank of their maps;
+        model: A network whose last input was of a typical size, so that its layers know the rank of
+            their maps, and whether these are of one element, of which IN measures nothing;
             those that inference leaves out, as auxiliary heads, are taken to be like the others.
         force: Whether a row that has not selected yet takes its largest ratio, with a warning that
             names the ratios; outputs then differ.

@@ -41,9 +41,12 @@ def save_frozen(
         out: File to write, .pth.
         dataset_meta: What mmengine keeps of the data, such as the names of the classes.
     """
+    # a layer of several places is the same in each
     recipes = {
-        name: dict(type=type(layer).__name__, args=_arguments(layer))
-        for name, layer in layers.items()
+        name: dict(type=type(layer).__name__, args=_arguments(layer), first=first)
+        for first, layer in layers.items()
+        for name, module in model.named_modules(remove_duplicate=False)
+        if module is layer
     }
     state = {key: value.cpu() for key, value in model.state_dict().items()}
     file = io.BytesIO()
@@ -68,6 +71,7 @@ def load_frozen(model: nn.Module, checkpoint: Mapping[str, Any]) -> nn.Module:
     if KEY not in (checkpoint.get('meta') or {}):
         raise ValueError('not a checkpoint of a frozen network; tools/deploy.py writes them')
     state, meta = state_and_meta(checkpoint, 'the checkpoint')
+    built: dict[str, nn.Module] = {}
     for name, recipe in meta[KEY].items():
         if recipe['type'] not in _KINDS:
             raise ValueError(f'{name} is {recipe["type"]!r}; expected one of {", ".join(_KINDS)}')
@@ -76,7 +80,10 @@ def load_frozen(model: nn.Module, checkpoint: Mapping[str, Any]) -> nn.Module:
             owner = model.get_submodule(parent)
         except AttributeError as error:
             raise ValueError(f'the network has no layer {name}: {error}') from error
-        setattr(owner, attribute, _KINDS[recipe['type']](**recipe['args']))
+        first = recipe.get('first', name)  # which files of before do not say
+        if first not in built:
+            built[first] = _KINDS[recipe['type']](**recipe['args'])
+        setattr(owner, attribute, built[first])
     load_strictly(model, state, 'the checkpoint')
     return model.eval()
 
@@ -86,5 +93,6 @@ def _arguments(layer: nn.Module) -> dict[str, Any]:
     if isinstance(layer, MixedNorm):
         own = {n: getattr(layer, n) for n in ('mean', 'var', 'num_groups', 'correction')}
         return dict(num_features=layer.weight.numel(), eps=float(layer.eps), **own)
-    names = ('num_groups', 'num_channels', 'num_features', 'eps', 'momentum', 'affine')
+    sizes = ('num_groups', 'num_channels', 'num_features')
+    names = (*sizes, 'eps', 'momentum', 'affine', 'track_running_stats')
     return {name: getattr(layer, name) for name in names if hasattr(layer, name)}

@@ -48,7 +48,7 @@ class Quantization:
             name, is_norm = layer_of(node)
             if is_norm:
                 self.norms |= {outputs[own]: name for own in node.input if own in outputs}
-            elif node.op_type in COMPUTING:
+            elif node.op_type in COMPUTING and not _is_grouped_transposed(node):
                 self._nodes.setdefault(name, []).append(node.name)
                 outputs |= dict.fromkeys(node.output, name)
             elif node.op_type in BETWEEN:
@@ -107,6 +107,12 @@ class Quantization:
             )
             calibrator.collect_data(Reader())
             return calibrator.compute_data()
+
+
+def _is_grouped_transposed(node: Any) -> bool:
+    """Whether a node is one of those whose bias onnxruntime's quantizer has no scale for."""
+    groups = [own.i for own in node.attribute if own.name == 'group']
+    return node.op_type == 'ConvTranspose' and groups not in ([], [1])
 
 
 def checked_samples(samples: Iterable[Tensor]) -> list[Tensor]:

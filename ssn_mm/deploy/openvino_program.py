@@ -86,7 +86,15 @@ def _read(file: str | Path) -> tuple[bytes, bytes]:
 
 
 def files_of_openvino(file: str | Path) -> tuple[Path, Path]:
-    """The two files of a network, of which the .xml is named."""
+    """The two files of a network, of which the .xml is named.
+
+    Raises:
+        ValueError: It has another suffix.
+    """
+    if Path(file).suffix != '.xml':
+        raise ValueError(
+            f'OpenVINO has an .xml file and a .bin beside it; name the .xml, got {str(file)!r}'
+        )
     return Path(file), Path(file).with_suffix('.bin')
 
 

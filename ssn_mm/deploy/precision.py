@@ -57,7 +57,8 @@ class FileNetwork(nn.Module):
         super().__init__()
         self.dtype, self.precision = dtype_of(precision), precision
         self.preprocessing = preprocessing
-        self.samples = checked_samples(calibration or ()) if precision == 'int8' else []
+        samples = checked_samples(calibration or ()) if precision == 'int8' else []
+        self.samples = [sample.float().contiguous() for sample in samples]
         half = self.dtype != torch.float32
         self.network = TensorMode(_in_half(model, self.dtype) if half else model)
         self.in_float32 = partial(FileNetwork, model, preprocessing=preprocessing)
@@ -85,11 +86,14 @@ def centred(network: FileNetwork) -> FileNetwork:
     plain = copy.deepcopy(network)
     new: dict[nn.Module, nn.Module] = {}
     for norm in plain.modules():
-        if isinstance(norm, nn.GroupNorm) and norm.weight is not None:
+        stock = type(norm).forward is nn.GroupNorm.forward  # timm's have more in it
+        if isinstance(norm, nn.GroupNorm) and stock and norm.weight is not None:
             name = 'LN' if norm.num_groups == 1 else 'GN'
             new[norm] = MixedNorm(norm.num_channels, name, name, norm.eps, norm.num_groups)
             new[norm].weight, new[norm].bias = norm.weight, norm.bias
-    return replace_modules(plain, new).eval()  # type: ignore[return-value]
+    plain = replace_modules(plain, new).eval()  # type: ignore[assignment]
+    contiguous = dict(memory_format=torch.contiguous_format)  # as the maps are
+    return plain.to(**contiguous)  # type: ignore[call-overload]
 
 
 def dtype_of(precision: str) -> torch.dtype:
@@ -108,12 +112,12 @@ def _in_half(model: nn.Module, dtype: torch.dtype) -> nn.Module:
     half = copy.deepcopy(model)
     for module in half.modules():
         if find_norm(module):
-            module.register_forward_pre_hook(partial(_cast, torch.float32))
+            module.register_forward_pre_hook(partial(_cast, torch.float32), with_kwargs=True)
             module.register_forward_hook(partial(_cast_output, dtype))
         elif any(True for _ in module.parameters(recurse=False)):
             module._apply(partial(_to, dtype), recurse=False)
             # what a network computes besides, such as positions, is float32
-            module.register_forward_pre_hook(partial(_cast, dtype))
+            module.register_forward_pre_hook(partial(_cast, dtype), with_kwargs=True)
     return half
 
 
@@ -122,8 +126,9 @@ def _to(dtype: torch.dtype, value: Any) -> Any:
     return value.to(dtype) if floating else value
 
 
-def _cast(dtype: torch.dtype, module: nn.Module, args: tuple) -> tuple:
-    return tuple(_to(dtype, value) for value in args)
+def _cast(dtype: torch.dtype, module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+    given = {key: _to(dtype, value) for key, value in kwargs.items()}
+    return tuple(_to(dtype, value) for value in args), given
 
 
 def _cast_output(dtype: torch.dtype, module: nn.Module, args: tuple, output: Any) -> Any:

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..datasets.check.preflight import DatasetMissingError, check_datasets
 from ..datasets.pipelines import dataset_of_tests
 from ..timing.tables import table
-from .export import check_outputs
+from .compare import check_outputs, largest_difference
 from .networks import equal_labels, predictions, with_program
 from .samples import build_dataset, read_samples
 
@@ -40,7 +40,8 @@ def verify_outputs(
         A table with a line for each network.
 
     Raises:
-        ValueError: The outputs of a network differ by more than its precision's tolerance.
+        ValueError: The outputs of a network differ by more than its precision's tolerance. int8
+            is not judged on photographs, whose ranges it was not calibrated with.
     """
     worst = dict.fromkeys(networks, 0.0)
     equal, total, seen = dict.fromkeys(networks, 0), 0, 0
@@ -50,10 +51,12 @@ def verify_outputs(
         total, seen = total + equal_labels(expected, expected)[1], seen + len(inputs)
         for name, network in networks.items():
             precision = getattr(network, 'meta', {}).get('precision', 'float32')
-            difference = check_outputs(
-                network, networks['trained'], inputs, f'the {name} network', precision
-            )
-            worst[name] = max(worst[name], difference)
+            if precision == 'int8' and samples is None:  # it was calibrated with other pictures
+                own = largest_difference(network(inputs), networks['trained'](inputs))[0]
+            else:
+                what = f'the {name} network'
+                own = check_outputs(network, networks['trained'], inputs, what, precision, '')
+            worst[name] = max(worst[name], own)
             found = predictions(with_program(model, network), inputs, samples)
             equal[name] += equal_labels(found, expected)[0]
     lines = [[name, f'{worst[name]:.1e}', f'{equal[name]} of {total}'] for name in networks]

@@ -143,3 +143,10 @@ def test_a_processor_without_float16_is_told(checkpoint, tmp_path, monkeypatch, 
         deploy(narrow('resnet'), checkpoint, tmp_path / 'm.pt2', (32, 32), wanted=wanted)
     said = 'OpenVINO has no float16 on this processor: it keeps the weights in it and computes in'
     assert f'{said} float32.' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('name', ['model.bin', 'model.onnx', 'model'])
+def test_openvino_writes_an_xml_file_and_nothing_else(name, tmp_path):
+    with pytest.raises(ValueError, match=rf"name the .xml, got '.*{name}'"):
+        export_openvino(network(1.0), INPUTS, tmp_path / name)
+    assert not list(tmp_path.iterdir())

@@ -208,3 +208,25 @@ def test_a_checkpoint_that_is_not_frozen_or_of_another_network_is_refused(tmp_pa
     del checkpoint['state_dict']['head.fc.bias']
     with pytest.raises(ValueError, match=r'(?s)of another network.*head\.fc\.bias'):
         load_frozen(network(dict(type='BN')), checkpoint)
+
+
+@pytest.mark.parametrize('name', ['BN', 'IN'])
+@pytest.mark.parametrize('tracked', [True, False])
+def test_frozen_checkpoints_of_shared_and_untracked_layers_load_as_they_were(
+    name, tracked, tmp_path
+):
+    def build():
+        torch.manual_seed(0)
+        norm = SSN(4, track_running_stats=tracked)
+        return nn.Sequential(nn.Conv2d(3, 4, 3), norm, nn.Conv2d(4, 4, 3), norm)
+
+    model, x = build(), torch.randn(4, 3, 9, 9)
+    ((first, layer),) = ssn_layers(model)
+    layer.ratio_logits.data.copy_(torch.eye(3)[[layer.normalizers.index(name)] * 2])
+    set_radius(model, 1.0)
+    model(x)
+    expected = freeze(model.eval())(x)
+    save_frozen(model, {first: model.get_submodule(first)}, tmp_path / 'f.pth')
+    loaded = load_frozen(build(), torch.load(tmp_path / 'f.pth', weights_only=True))
+    assert loaded[1] is loaded[3]
+    torch.testing.assert_close(loaded(x), expected, rtol=0, atol=0)

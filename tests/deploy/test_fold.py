@@ -309,3 +309,14 @@ def test_a_model_in_training_is_refused():
     model[1].train()
     with pytest.raises(ValueError, match=r'^1 is in training'):
         fold(model, image())
+
+
+@pytest.mark.parametrize('norm', [nn.BatchNorm2d(4), nn.InstanceNorm2d(4, affine=True)])
+def test_a_norm_whose_output_a_hook_changes_is_left_as_it_is(norm):
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), norm, nn.Conv2d(4, 2, 1)).eval()
+    handle = norm.register_forward_hook(lambda module, args, output: output + 0.5)
+    x = torch.randn(2, 3, 6, 6)
+    expected = model(x)
+    torch.testing.assert_close(fold(model, x)(x), expected)
+    assert model[1] is norm
+    handle.remove()

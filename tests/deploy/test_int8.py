@@ -127,6 +127,38 @@ def test_another_size_is_compared_within_the_ranges_of_the_calibration(tmp_path)
     assert OnnxProgram(file)(ramps[0][..., :21]).shape == (1, 2, 30, 19)
 
 
+class Attention(nn.Module):
+    """A mean weighted by a softmax over the pixels: of half of these each weighs twice."""
+
+    def __init__(self):
+        super().__init__()
+        self.weigh, self.head = nn.Conv2d(3, 1, 1), nn.Linear(3, 4)
+        nn.init.constant_(self.weigh.weight, 1e-3)
+
+    def forward(self, x):
+        weights = self.weigh(x).flatten(1).softmax(1).unsqueeze(-1)
+        return self.head((x.flatten(2) @ weights).squeeze(-1))
+
+
+def test_another_size_is_no_reason_to_refuse_int8(tmp_path):
+    torch.manual_seed(0)
+    pictures = [torch.randn(1, 3, 32, 32) + i % 3 for i in range(8)]
+    model = Attention().eval()
+    export_onnx(
+        model, torch.cat(pictures[:2]), tmp_path / 'm.onnx', precision='int8', calibration=pictures
+    )
+    found = torch.cat([OnnxProgram(tmp_path / 'm.onnx')(x) for x in pictures])
+    expected = torch.cat([model(x) for x in pictures])
+    assert (found - expected).abs().max() < 0.1 * expected.abs().max()
+
+
+def test_grouped_transposed_convolutions_stay_float32(tmp_path):
+    layers = nn.Conv2d(3, 8, 3), nn.ConvTranspose2d(8, 8, 2, groups=2)
+    model = nn.Sequential(*layers).eval()
+    found = kernels(int8(model, tmp_path), tmp_path)
+    assert found['QLinearConv'] == found['ConvTranspose'] == 1
+
+
 @pytest.mark.parametrize(
     ('given', 'error', 'told'),
     [

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.evaluator import BaseMetric
 from mmengine.registry import DATASETS
 from mmseg.models.decode_heads import FCNHead
 from segmentors import HEAD, NORM, OCR, photograph, save, segmentor, selected, weights
@@ -16,8 +17,10 @@ from torch.nn import functional as F
 from ssn_mm.apis import Predictor
 from ssn_mm.cli.deploy import Wanted, deploy
 from ssn_mm.cli.infer import infer
+from ssn_mm.deploy.evaluate import evaluate_networks
 from ssn_mm.deploy.example_inputs import input_size
 from ssn_mm.deploy.networks import build_network, check_program, task_of
+from ssn_mm.deploy.verify import verify_outputs
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 TWO = dict(num_classes=2, out_channels=1, threshold=0.4)
@@ -71,6 +74,56 @@ def test_verifying_takes_the_validation_data_or_photographs_without_test_data(th
         cfg.val_dataloader = loader
     said = deploy(cfg, str(checkpoint), data / 'model.pt2', (48, 64)).verify(1)
     assert ('On 1 val samples' if there else 'photographs (the config has no test data)') in said
+
+
+class Shifted:
+    """A file's network that is off, and says its precision."""
+
+    def __init__(self, network, precision):
+        self.network, self.meta = network, dict(precision=precision)
+
+    def __call__(self, inputs):
+        found = self.network(inputs)
+        return found + 0.4 * found.abs().max()
+
+
+def test_int8_is_shown_and_not_judged_on_photographs_that_it_was_not_calibrated_with(data):
+    save(data, photograph())
+    cfg = segmentor(data)
+    checkpoint = weights(cfg, data)
+    own = deploy(cfg, str(checkpoint), data / 'model.pt2', (48, 64))
+    trained = own.networks['trained']
+    networks = dict(trained=trained, onnx=Shifted(trained, 'int8'))
+    with pytest.raises(ValueError, match=r'the onnx network differ by 0\.4') as caught:
+        verify_outputs(cfg, own.model, networks, (3, 48, 64), 1)
+    assert 'not written' not in str(caught.value)  # which they are
+    cfg.pop('test_dataloader')
+    said = verify_outputs(cfg, own.model, networks, (3, 48, 64), 1)
+    assert '| onnx    |                      4.0e-01 |' in said
+    networks = dict(trained=trained, onnx=Shifted(trained, 'float32'))
+    with pytest.raises(ValueError, match=r'differ by 0\.4'):
+        verify_outputs(cfg, own.model, networks, (3, 48, 64), 1)
+
+
+def test_metrics_that_are_no_single_numbers_are_named_and_the_others_shown(data):
+    save(data, photograph())
+    cfg = segmentor(data)
+    checkpoint = weights(cfg, data)
+    own = deploy(cfg, str(checkpoint), data / 'model.pt2', (48, 64))
+    cfg.test_evaluator = [cfg.test_evaluator, dict(type=ByClass)]
+    with pytest.warns(UserWarning, match='no single numbers, so not in the table: of_each_class'):
+        found = evaluate_networks(cfg, own.model, dict(trained=own.networks['trained']))
+    assert 'mIoU' in found['trained'].metrics
+    assert found['trained'].metrics['first'] == 1
+    assert 'of_each_class' not in found['trained'].metrics
+
+
+class ByClass(BaseMetric):
+    def process(self, data_batch, data_samples):
+        self.results.append(1)
+
+    def compute_metrics(self, results):
+        return dict(of_each_class=torch.eye(3), first=torch.tensor([1.0]))
 
 
 class Refining(FCNHead):

@@ -64,7 +64,7 @@ def cases():
 @pytest.mark.parametrize(('name', 'precision'), cases())
 def test_files_take_any_batch_and_size(name, precision, tmp_path):
     network = FileNetwork(folded(name), precision)
-    example, out = torch.randn(SIZES[name][0]), tmp_path / 'model'
+    example, out = torch.randn(SIZES[name][0]), tmp_path / 'model.xml'
     programs = []
     for program, export in FORMS.items():
         if (program, precision) != (OnnxProgram, 'bfloat16'):
@@ -84,7 +84,7 @@ def test_files_take_any_batch_and_size(name, precision, tmp_path):
 
 def test_what_a_runtime_says_names_the_layer(tmp_path):
     model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Conv2d(4, 4, 3)).eval()
-    contents, _ = onnx_files(FileNetwork(model), torch.randn(2, 3, 8, 8), tmp_path / 'model')
+    contents, _ = onnx_files(FileNetwork(model), torch.randn(2, 3, 8, 8), tmp_path / 'model.xml')
     proto = onnx.load_from_string(*contents.values())
     names = [node.name.partition('/')[0] for node in proto.graph.node]
     assert names == ['0', '1', '2']
