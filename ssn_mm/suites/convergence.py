@@ -12,8 +12,9 @@ from ..timing.tables import Table
 from .results import Results
 
 LEAST = 1.0  # gain of the mean over the seeds, in points of the metric, that is too much
+SEEDS = 2  # at least, of which the mean tells anything
 MARK = '*'  # beside the number of what has not converged
-UNCHECKED = '?'  # beside the number of what was not trained longer
+UNCHECKED = '?'  # beside the number of what was not trained longer, or with one seed alone
 
 
 class Gain(NamedTuple):
@@ -32,13 +33,13 @@ class Gain(NamedTuple):
     seeds: int
 
     @property
-    def converged(self) -> bool:
-        """Whether the mean gain is below a point of the metric; losing is no gain.
+    def converged(self) -> bool | None:
+        """Whether the mean gain is below a point of the metric; None where one seed says nothing.
 
-        That suits a metric in percent. Of a loss, or of a metric between 0 and 1, a point is so
-        much that this says little.
+        Losing is no gain. A point suits a metric in percent. Of a loss, or of a metric between 0
+        and 1, it is so much that this says little.
         """
-        return self.mean < LEAST
+        return None if self.seeds < SEEDS else self.mean < LEAST
 
 
 def gain(results: Results, label: str, variant: str) -> Gain | None:
@@ -53,12 +54,19 @@ def gain(results: Results, label: str, variant: str) -> Gain | None:
     return Gain(float(np.mean(gains)), min(gains), max(gains), len(gains))
 
 
+def has_converged(results: Results, label: str, variant: str) -> bool | None:
+    """Whether a config has converged; None where too few seeds were trained at both lengths."""
+    own = gain(results, label, variant)
+    return own and own.converged
+
+
 def mark(results: Results, label: str, variant: str) -> str:
     """What stands behind a number: a mark for what has not converged, '?' for what is unchecked."""
     if not results.longer:
         return ''
-    own = gain(results, label, variant)
-    return f' {UNCHECKED}' if own is None else '' if own.converged else f' {MARK}'
+    return {None: f' {UNCHECKED}', True: '', False: f' {MARK}'}[
+        has_converged(results, label, variant)
+    ]
 
 
 def convergence_table(results: Results) -> Table:
@@ -73,13 +81,15 @@ def convergence_table(results: Results) -> Table:
     for label in results.labels():
         there = [v for v in variants if results.of(label, v)]
         gains = {v: own for v in there if (own := gain(results, label, v))}
-        late = [v for v, own in gains.items() if not own.converged]
-        unchecked = [v for v in there if v not in gains]
+        late = [v for v, own in gains.items() if own.converged is False]
+        unchecked = [v for v in there if has_converged(results, label, v) is None]
         told = []
         if late:
             told.append(f'not {", ".join(late)}' if late != there else 'no')
         if unchecked:
-            told.append(f'not checked {", ".join(unchecked)}' if gains else 'not checked')
+            told.append(
+                'not checked' if unchecked == there else f'not checked {", ".join(unchecked)}'
+            )
         cells = [_gained(gains[v]) if v in gains else None for v in variants]
         lines.append([label, *cells, '; '.join(told) or 'yes'])
     return Table([results.variant or 'gain', *variants, 'converged'], lines)

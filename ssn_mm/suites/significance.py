@@ -13,7 +13,7 @@ import numpy as np
 from scipy import stats
 
 from ..timing.tables import Table
-from .convergence import UNCHECKED, gain
+from .convergence import UNCHECKED, has_converged
 from .results import Results
 from .suite import row_name
 from .training import average_ratio, unpack
@@ -76,6 +76,14 @@ def of_splits(own: Difference, splits: int) -> Difference:
     return replace(own, low=low, high=high, p=float(2 * stats.t.sf(t, own.pairs - 1)))
 
 
+def paired(
+    results: Results, first: Mapping[Any, float], second: Mapping[Any, float]
+) -> Difference | None:
+    """:func:`compare`, and :func:`of_splits` where the seeds of these results are splits."""
+    own = compare(first, second)
+    return of_splits(own, results.splits) if own and results.splits else own
+
+
 def holm(p: Sequence[float]) -> list[float]:
     """p-values corrected for their number by Holm's method.
 
@@ -93,9 +101,9 @@ def differences(results: Results, label: str) -> dict[tuple[str, str], Differenc
     found = {}
     for variant in results.variants():
         for other in results.labels():
-            own = compare(results.by_seed(label, variant), results.by_seed(other, variant))
+            own = paired(results, results.by_seed(label, variant), results.by_seed(other, variant))
             if other != label and own is not None:
-                found[other, variant] = of_splits(own, results.splits) if results.splits else own
+                found[other, variant] = own
     return found
 
 
@@ -132,18 +140,17 @@ def hindrances(results: Results, label: str, other: str, variant: str) -> dict[s
     """Which of two labels are not fit for comparison, and why: {'BN': 'not converged'}."""
     found = {}
     for name in (label, other):
-        own = gain(results, name, variant)
         if not np.isfinite(list(results.by_seed(name, variant).values())).all():
             found[name] = 'not finite'
-        elif own is not None and not own.converged:
+        elif has_converged(results, name, variant) is False:
             found[name] = 'not converged'
     return found
 
 
 def doubt(results: Results, label: str, other: str, variant: str) -> str:
-    """' ?' where a suite is named as ``longer``, but has not trained one of two labels; else ''."""
-    unchecked = results.longer and any(gain(results, n, variant) is None for n in (label, other))
-    return f' {UNCHECKED}' if unchecked else ''
+    """' ?' where a suite is named as ``longer``, but says nothing of a label; else ''."""
+    known = [has_converged(results, name, variant) is not None for name in (label, other)]
+    return f' {UNCHECKED}' if results.longer and not all(known) else ''
 
 
 class Compared(NamedTuple):

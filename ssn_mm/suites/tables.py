@@ -16,6 +16,7 @@ from .significance import (
     difference_grid,
     difference_table,
     differences,
+    paired,
     reference,
     trend,
 )
@@ -69,6 +70,12 @@ def tables(results: Results, against: Iterable[str] = ()) -> dict[str, tuple[Tab
         )
     if any(row['ratios'] for row in results.done):
         found['Average importance ratios'] = (ratio_table(results), _trends(results))
+    if (own := ratio_change_table(results)).cells[1:]:
+        found['Changes of average ratios'] = (
+            own,
+            'Differences of the average over the layers, in points, between trainings with the '
+            'same seed, and their 95 % intervals.',
+        )
     if (own := agreement_table(results)).cells[1:]:
         found['Agreement of selections'] = (
             own,
@@ -167,20 +174,46 @@ def _marked(results: Results, label: str, variant: str, metric: str) -> str | No
 
 def ratio_table(results: Results) -> Table:
     """Average ratio of each normalizer at the end over the layers, in percent."""
-    packed = [row['ratios'] for row in results.done if row['ratios']]
-    names = list(dict.fromkeys(name for own in packed for name in own['normalizers']))
+    cases = _cases(results)
     lines = []
     for label, variant in _pairs(results):
-        runs = [unpack(row['ratios']) for row in results.of(label, variant) if row['ratios']]
-        if runs:
-            cells = [
-                spread([100 * average_ratio(run, name, row) for run in runs])
-                for row in (0, 1)
-                for name in names
-            ]
-            lines.append([row_name(label, variant), *cells])
-    head = ['percent', *(f'{name}, {what}' for what in ('means', 'variances') for name in names)]
-    return Table(head, lines)
+        own = [_ratios(results, label, variant, *case) for case in cases.values()]
+        if any(own):
+            lines.append([row_name(label, variant), *(spread(list(r.values())) for r in own)])
+    return Table(['percent', *cases], lines)
+
+
+def ratio_change_table(results: Results) -> Table:
+    """How average ratios differ between each variant and the first, in pairs of seeds."""
+    cases = _cases(results)
+    first, *others = results.variants()
+    lines = []
+    for label, variant in ((label, v) for label in results.labels() for v in others):
+        own = [
+            paired(results, *(_ratios(results, label, v, *case) for v in (variant, first)))
+            for case in cases.values()
+        ]
+        if any(own):
+            told = (c and f'{c.mean:+.0f} ({c.low:+.0f} to {c.high:+.0f})' for c in own)
+            lines.append([f'{label}, {variant} - {first}', *told])
+    return Table(['percent', *cases], lines)
+
+
+def _cases(results: Results) -> dict[str, tuple[str, int]]:
+    """The columns of tables of ratios: 'IN, means' is normalizer IN in row 0."""
+    packed = [row['ratios'] for row in results.done if row['ratios']]
+    names = dict.fromkeys(name for own in packed for name in own['normalizers'])
+    rows = enumerate(('means', 'variances'))
+    return {f'{name}, {what}': (name, row) for row, what in rows for name in names}
+
+
+def _ratios(results: Results, label: str, variant: str, name: str, row: int) -> dict[int, float]:
+    """The average ratio of a normalizer by seed, in percent."""
+    return {
+        own['seed']: 100 * average_ratio(unpack(own['ratios']), name, row)
+        for own in results.of(label, variant)
+        if own['ratios']
+    }
 
 
 def _trends(results: Results) -> str:

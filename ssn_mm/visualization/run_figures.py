@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
+from ..suites.convergence import mark
 from ..suites.results import Results
 from ..suites.significance import compared, reference
 from ..suites.suite import row_name
@@ -83,6 +84,7 @@ def plot_metric(results: Results) -> Picture | None:
     figure = new_figure(5.5 * panels, 4)
     grid = figure.subplots(1, panels, squeeze=False)[0]
     lines: list[list[object]] = []
+    is_marked = False
     for index, label in enumerate(labels):
         style = line_style(label, index)
         there = [v for v in variants if results.values(label, v)]
@@ -91,6 +93,14 @@ def plot_metric(results: Results) -> Picture | None:
         errors = [float(np.std(v, ddof=1)) if len(v) > 1 else 0.0 for v in own]
         at = [variants.index(v) for v in there]
         grid[0].errorbar(at, means, errors, label=label, capsize=3, **style)
+        marks = [mark(results, label, v) for v in there]
+        open_at = [i for i, own in enumerate(marks) if own]
+        is_marked |= bool(open_at)
+        grid[0].plot(
+            [at[i] for i in open_at],
+            [means[i] for i in open_at],
+            **(style | dict(linestyle='', markerfacecolor='white', zorder=3)),
+        )
         for variant, values in zip(there, own, strict=True):
             lines += [[label, variant, 'ours', value] for value in values]
         known = {v: results.paper.get(f'{label}, {v}') for v in variants} if results.paper else {}
@@ -107,6 +117,8 @@ def plot_metric(results: Results) -> Picture | None:
     figure.legend(*handles, loc='outside right upper', frameon=False, fontsize=8)
     head = ['label', results.variant or 'variant', 'whose', results.main]
     caption = 'Bars: standard deviation over the seeds.'
+    if is_marked:
+        caption += ' Open: has not converged, or was not checked.'
     title = f'{results.main} by {results.variant or "variant"}'
     return Picture('metric', title, caption, figure, head, lines)
 

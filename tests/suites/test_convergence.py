@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from ssn_mm.suites.convergence import convergence_table, gain
+from ssn_mm.suites.convergence import convergence_table, gain, has_converged
 from ssn_mm.suites.significance import difference_grid, difference_table
 from ssn_mm.suites.tables import main_table, tables, variant_table
-from ssn_mm.visualization.run_figures import plot_differences
+from ssn_mm.visualization.run_figures import plot_differences, plot_metric
 
 
 def longer(results, **gains):
@@ -26,6 +26,36 @@ def test_a_gain_is_of_the_seeds_that_both_lengths_have(results):
     assert gain(longer(results), 'SSN', '2').converged
     assert gain(longer(results, SSN=-4), 'SSN', '2').converged  # it has nothing to gain
     assert gain(results, 'BN', '2') is None
+
+
+def test_one_seed_clears_no_norm_and_condemns_none(results):
+    for gained, name in ((0.5, 'BN'), (3, 'SN')):
+        found = longer(results, **{name: gained})
+        rows = [r for r in found.twice.rows if r['label'] != name or r['seed'] == 0]
+        found = replace(found, twice=replace(found.twice, rows=rows))
+        assert gain(found, name, '2').mean == pytest.approx(gained)
+        assert has_converged(found, name, '2') is None
+        lines = {line[0]: line[1:] for line in variant_table(found).cells[1:]}
+        assert all(cell.endswith(' ?') for cell in lines[name])
+        (line,) = [own for own in convergence_table(found).cells if own[0] == name]
+        assert line[1].endswith('1 seeds)')
+        assert line[-1] == 'not checked'
+        lines = {line[0]: line[-1] for line in difference_table(found, 'SSN').cells[1:]}
+        assert lines[f'SSN - {name}, 2'].endswith(' ?')
+
+
+def test_a_figure_has_open_points_for_what_has_not_converged_or_was_not_checked(results):
+    def open_points(found):
+        picture = plot_metric(found)
+        lines = [own for own in picture.figure.axes[0].lines if own.get_mfc() == 'white']
+        return sum(len(own.get_xdata()) for own in lines), 'Open' in picture.caption
+
+    assert open_points(results) == (0, False)
+    assert open_points(longer(results)) == (0, False)
+    variants = len(results.variants())
+    assert open_points(longer(results, BN=3)) == (variants, True)
+    unchecked = replace(results, longer='grid_longer')  # whose results are not there
+    assert open_points(unchecked) == (variants * len(results.labels()), True)
 
 
 def test_less_of_a_loss_is_a_gain(results):

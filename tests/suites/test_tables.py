@@ -7,7 +7,9 @@ import pytest
 
 from ssn_mm.cli.results import read_source
 from ssn_mm.suites.results import write_results
-from ssn_mm.suites.tables import fill_page, mixed, tables, variant_table
+from ssn_mm.suites.significance import compare
+from ssn_mm.suites.tables import fill_page, mixed, ratio_change_table, tables, variant_table
+from ssn_mm.suites.training import average_ratio, unpack
 
 ROOT = Path(__file__).parents[2]
 
@@ -95,3 +97,28 @@ def test_the_committed_pages_are_of_the_committed_results():
         assert showing, file
         for page in showing:
             assert fill_page(page, read_source(file)[0]) == page, file
+
+
+def test_changes_of_ratios_are_of_pairs_of_seeds(results):
+    def ratio(variant, seed):
+        (own,) = [row for row in results.of('SSN', variant) if row['seed'] == seed]
+        return 100 * average_ratio(unpack(own['ratios']), 'BN', 1)
+
+    # at 32 images the ratios of another seed, so that they differ
+    other = {(r['label'], r['variant'], r['seed']): r['ratios'] for r in results.rows}
+    rows = [
+        r | dict(ratios=other[r['label'], '2', (r['seed'] + (r['variant'] == '32')) % 3])
+        for r in results.rows
+    ]
+    results = replace(results, rows=rows)
+    table = ratio_change_table(results)
+    lines = {line[0]: line[1:] for line in table.cells[1:]}
+    assert lines.keys() == {'SN, 32 - 2', 'SSN, 32 - 2'}
+    changes = [ratio('32', seed) - ratio('2', seed) for seed in range(3)]
+    assert len(set(changes)) > 1
+    own = compare(dict(enumerate(changes)), dict.fromkeys(range(3), 0.0))
+    told = f'{own.mean:+.0f} ({own.low:+.0f} to {own.high:+.0f})'
+    assert lines['SSN, 32 - 2'][table.cells[0].index('BN, variances') - 1] == told
+    assert 'Changes of average ratios' in tables(results)
+    alone = [row for row in results.rows if row['variant'] == '2']
+    assert 'Changes of average ratios' not in tables(replace(results, rows=alone))
