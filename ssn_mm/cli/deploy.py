@@ -244,6 +244,10 @@ def _checked_files(cfg: Config, checkpoint: str, out: Path, wanted: Wanted) -> d
         files['onnx'] = wanted.onnx
     beside: list[Path] = []
     if wanted.openvino:
+        if wanted.openvino.suffix != '.xml':
+            raise ValueError(
+                f'--openvino writes an .xml file and a .bin beside it, got {wanted.openvino}'
+            )
         files['openvino'], *beside = files_of_openvino(wanted.openvino)
     check_writes([*files.values(), *beside], [checkpoint, *files_of(cfg)])
     if wanted.precision == 'int8':  # raise now, not after minutes
