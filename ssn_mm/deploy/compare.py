@@ -7,22 +7,16 @@ import torch
 from torch import Tensor
 
 from ..commands import in_a_line
-from .precision import TOLERANCES, FileNetwork
+from .precision import TOLERANCES, FileNetwork, as_taken
 
-
-def as_taken(inputs: Tensor) -> Tensor:
-    """Inputs of the kind that every file takes: float32, contiguous.
-
-    Exporters would have the type and the strides of their example for those of all inputs.
-    """
-    return inputs.float().contiguous()
+_NOT_WRITTEN = ', so it is not written'
 
 
 def check_file(program: Callable, network: FileNetwork, inputs: Tensor, what: str) -> float:
     """Compares a program with its network in float32: as exported, one sample, another size.
 
     Of int8 that is on the samples that it was calibrated with: noise has other ranges, and so have
-    other sizes, at which the program that becomes int8 is compared.
+    other sizes, at which the program that becomes int8 is compared, and int8 has to run.
     """
     reference, inputs = network.in_float32(), as_taken(inputs)
     if not network.samples:
@@ -31,6 +25,8 @@ def check_file(program: Callable, network: FileNetwork, inputs: Tensor, what: st
         sizes = network.samples.copy()
         alike = [x for x in sizes if x.shape == sizes[0].shape]
         sizes.append(torch.cat(alike[:4]))  # a runtime's kernel may be right for one sample alone
+        for other in _other_size(reference, sizes[0]):
+            _run(program, other, what, network.precision)
     return max(check_outputs(program, reference, x, what, network.precision) for x in sizes)
 
 
@@ -61,7 +57,7 @@ def check_outputs(
     inputs: Tensor,
     what: str,
     precision: str = 'float32',
-    then: str = ', so it is not written',
+    then: str = _NOT_WRITTEN,
 ) -> float:
     """Largest difference of two functions' outputs, relative to the largest output.
 
@@ -79,13 +75,7 @@ def check_outputs(
     """
     with torch.no_grad():
         expected = reference(inputs)
-        try:
-            found = program(inputs)
-        except Exception as error:  # such as that of a kernel that lacks a type
-            raise ValueError(
-                f'{what}, of {precision}, does not run on inputs {tuple(inputs.shape)} here: '
-                f'{in_a_line(error)}{then}'
-            ) from error
+        found = _run(program, inputs, what, precision, then)
     difference, scale = largest_difference(found, expected)
     tolerance = TOLERANCES[precision]
     if not difference <= tolerance:
@@ -95,6 +85,19 @@ def check_outputs(
             f'{tolerance:g} is accepted in {precision}{then}{hint}'
         )
     return difference
+
+
+def _run(
+    program: Callable, inputs: Tensor, what: str, precision: str, then: str = _NOT_WRITTEN
+) -> Tensor:
+    """A program's outputs; ValueError where it does not run."""
+    try:
+        return program(inputs)
+    except Exception as error:  # such as that of a kernel that lacks a type
+        raise ValueError(
+            f'{what}, of {precision}, does not run on inputs {tuple(inputs.shape)} here: '
+            f'{in_a_line(error)}{then}'
+        ) from error
 
 
 def largest_difference(found: Tensor, expected: Tensor) -> tuple[float, float]:

@@ -11,14 +11,14 @@ from torch import Tensor, nn
 
 from ..files import write_together
 from .any_size import any_size, dynamic_sizes, naming_layer
-from .compare import as_taken, check_file, check_other_size
+from .compare import check_file, check_other_size
 from .int8 import Quantization
 from .int8_program import quantize_program
 from .onnx_layers import name_by_layers
 from .onnx_norms import norms_as_operators
 from .onnx_program import META_KEY, OnnxProgram, require_onnx
 from .openvino_program import OpenVinoProgram, as_openvino, files_of_openvino, require_openvino
-from .precision import FileNetwork, centred
+from .precision import FileNetwork, as_taken, centred
 from .preprocessing import Preprocessing
 from .torch_program import META_FILE, TorchProgram
 

@@ -58,7 +58,7 @@ class FileNetwork(nn.Module):
         self.dtype, self.precision = dtype_of(precision), precision
         self.preprocessing = preprocessing
         samples = checked_samples(calibration or ()) if precision == 'int8' else []
-        self.samples = [sample.float().contiguous() for sample in samples]
+        self.samples = [as_taken(sample) for sample in samples]
         half = self.dtype != torch.float32
         self.network = TensorMode(_in_half(model, self.dtype) if half else model)
         self.in_float32 = partial(FileNetwork, model, preprocessing=preprocessing)
@@ -75,6 +75,14 @@ class FileNetwork(nn.Module):
         """What a file says of the network."""
         own = self.preprocessing
         return dict(precision=self.precision, preprocessing=own.meta if own else None)
+
+
+def as_taken(inputs: Tensor) -> Tensor:
+    """Inputs of the kind that every file takes: float32, contiguous.
+
+    Exporters would have the type and the strides of their example for those of all inputs.
+    """
+    return inputs.float().contiguous()
 
 
 def centred(network: FileNetwork) -> FileNetwork:

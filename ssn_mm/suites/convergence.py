@@ -81,8 +81,9 @@ def convergence_table(results: Results) -> Table:
     for label in results.labels():
         there = [v for v in variants if results.of(label, v)]
         gains = {v: own for v in there if (own := gain(results, label, v))}
-        late = [v for v, own in gains.items() if own.converged is False]
-        unchecked = [v for v in there if has_converged(results, label, v) is None]
+        known = {v: own.converged for v, own in gains.items()}
+        late = [v for v in there if known.get(v) is False]
+        unchecked = [v for v in there if known.get(v) is None]
         told = []
         if late:
             told.append(f'not {", ".join(late)}' if late != there else 'no')

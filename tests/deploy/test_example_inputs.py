@@ -2,17 +2,11 @@
 
 import pytest
 import torch
+from file_forms import FORMS
 from torch import nn
 from torch.nn import functional as F
 
-from ssn_mm.deploy import (
-    OnnxProgram,
-    OpenVinoProgram,
-    TorchProgram,
-    export_onnx,
-    export_openvino,
-    export_program,
-)
+from ssn_mm.deploy import TorchProgram, export_onnx, export_program
 from ssn_mm.deploy.compare import check_outputs
 from ssn_mm.deploy.preprocessing import Preprocessing
 
@@ -20,11 +14,6 @@ pytest.importorskip('onnx')
 pytest.importorskip('onnxscript')
 pytest.importorskip('openvino')
 pytestmark = pytest.mark.exporter
-FORMS = {
-    'model.pt2': (export_program, TorchProgram),
-    'model.onnx': (export_onnx, OnnxProgram),
-    'model.xml': (export_openvino, OpenVinoProgram),
-}
 EXAMPLES = {
     'uint8': lambda x: (x.abs() * 50).to(torch.uint8),
     'float64': torch.Tensor.double,
@@ -43,12 +32,12 @@ def same(tmp_path):
     """Exports a model by an example in a form, and compares it on inputs."""
 
     def check(name, model, example, inputs, **options):
-        export, program = FORMS[name]
-        export(model, example, tmp_path / name, **options)
+        (export, program), file = FORMS[name], tmp_path / f'model.{name}'
+        export(model, example, file, **options)
         expected = model(inputs)
         if own := options.get('preprocessing'):
             expected = model(own(inputs))
-        found = program(tmp_path / name)(inputs)
+        found = program(file)(inputs)
         assert found.dtype == torch.float32
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 

@@ -14,6 +14,8 @@ from ssn_mm.deploy import (
     export_openvino,
     losses_by_layer,
 )
+from ssn_mm.deploy.compare import check_file
+from ssn_mm.deploy.precision import FileNetwork
 
 onnx = pytest.importorskip('onnx')
 onnxruntime = pytest.importorskip('onnxruntime')
@@ -150,6 +152,22 @@ def test_another_size_is_no_reason_to_refuse_int8(tmp_path):
     found = torch.cat([OnnxProgram(tmp_path / 'm.onnx')(x) for x in pictures])
     expected = torch.cat([model(x) for x in pictures])
     assert (found - expected).abs().max() < 0.1 * expected.abs().max()
+
+
+def test_int8_that_does_not_run_at_another_size_is_refused():
+    model = nn.Sequential(nn.Conv2d(3, 4, 1)).eval()
+    own = FileNetwork(model, 'int8', calibration=[torch.randn(1, 3, 8, 8)])
+
+    def program(x):
+        if x.shape[-1] != 8:
+            raise RuntimeError('8 pixels alone')
+        return model(x)
+
+    told = (
+        r'does not run on inputs \(1, 3, 15, 16\) here: RuntimeError: 8 pixels alone, so it is not'
+    )
+    with pytest.raises(ValueError, match=told):
+        check_file(program, own, torch.randn(2, 3, 8, 8), 'the program')
 
 
 def test_grouped_transposed_convolutions_stay_float32(tmp_path):

@@ -4,26 +4,18 @@ import copy
 
 import pytest
 import torch
+from file_forms import FORMS
 from torch import nn
 
 from ssn_mm import MixedNorm
 from ssn_mm.deploy import (
     TOLERANCES,
-    OnnxProgram,
-    OpenVinoProgram,
-    TorchProgram,
     export_onnx,
-    export_openvino,
     export_program,
     openvino_program,
 )
 
 pytestmark = pytest.mark.exporter
-FORMS = {
-    'pt2': (export_program, TorchProgram),
-    'onnx': (export_onnx, OnnxProgram),
-    'xml': (export_openvino, OpenVinoProgram),
-}
 # what half a unit in the last place of an output is, with room for sums
 DIGITS = {'float32': 5e-3, 'float16': 2e-3, 'bfloat16': 8e-3}
 CASES = [(p, form) for p in DIGITS for form in FORMS if (p, form) != ('bfloat16', 'onnx')]
