@@ -16,7 +16,7 @@ FULL = dict(
 )  # fmt: skip
 SMALL = dict(
     table2_digits=195, table4_digits=30, table5_digits=30, radius_digits=20, stages_digits=15,
-    gn_digits=10,
+    gn_digits=20,
 )  # fmt: skip
 OWN = dict(precision_digits=9, selectors_digits=30, selectors_search_digits=18)  # not of the paper
 OWN |= dict(radius_cost_digits=20, retrained_digits=20)
@@ -26,7 +26,7 @@ OWN |= dict(search_i3d_digits=24, table5_longer_digits=18)
 OWN |= dict(solar_search_2=32, solar_search_16=32)
 OWN |= dict(solar_resnet_search_2=9, solar_resnet_search_16=9)
 OWN |= dict(solar_cells=120, solar_cells_longer=72, solar_sync=20, solar_resnet=45)
-OWN |= dict(search_32_digits=65, search_8_digits=65, search_2_digits=65, table2_longer_digits=117)
+OWN |= dict(search_32_digits=75, search_8_digits=65, search_2_digits=65, table2_longer_digits=117)
 
 
 def read(name):
