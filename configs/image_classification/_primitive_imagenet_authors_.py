@@ -20,7 +20,7 @@ lighting = dict(
 load = dict(type='LoadImageFromFile', to_float32=True)  # lighting would wrap around in uint8
 flip = dict(type='RandomFlip', prob=0.5, direction='horizontal')
 pack = dict(type='PackInputs')
-# train_imagenet.py: train_dataset
+# train_imagenet.py, train_dataset: RandomResizedCrop(224), RandomHorizontalFlip()
 crop = dict(type='RandomResizedCrop', scale=224)
 train_pipeline = [load, crop, flip, jitter, lighting, pack]
 # the same, `if epoch == args.epochs-5`: Resize(256), RandomCrop(224)

@@ -18,7 +18,7 @@ train_pipeline = [
         resize_type='ResizeShortestEdge',
         max_size=1000,  # train.py, --imgMaxSize
     ),
-    dict(type='RandomFlip', prob=0.5),
+    dict(type='RandomFlip', prob=0.5),  # train.py, --random_flip
     dict(type='PackSegInputs'),
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

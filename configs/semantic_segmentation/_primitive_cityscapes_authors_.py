@@ -15,12 +15,13 @@ model = dict(
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations'),
+    # config, scale_min and scale_max
     dict(type='RandomResize', scale=(2048, 1024), ratio_range=(0.5, 2.0), keep_ratio=True),
     # util/transform.py, RandRotate: p=0.5, filled with the mean
     dict(type='RandomRotate', prob=0.5, degree=10.0, pad_val=(103.53, 116.28, 123.675)),
     # util/transform.py, RandomGaussianBlur: cv2's kernel of 5, whose sigma is 1.1
     dict(type='mmpretrain.GaussianBlur', radius=1.1, prob=0.5),
-    dict(type='RandomFlip', prob=0.5),
+    dict(type='RandomFlip', prob=0.5),  # util/transform.py, RandomHorizontalFlip
     dict(type='RandomCrop', crop_size=crop_size),  # util/transform.py, Crop: of any classes
     dict(type='PackSegInputs'),
 ]
@@ -32,7 +33,7 @@ tta_pipeline = [
         transforms=[
             [
                 dict(type='Resize', scale_factor=factor, keep_ratio=True)
-                for factor in (1.0, 1.25, 1.5, 1.75)
+                for factor in (1.0, 1.25, 1.5, 1.75)  # the paper's
             ],
             # tool/test.py, net_process: as it is and flipped
             [dict(type='RandomFlip', prob=prob) for prob in (0.0, 1.0)],

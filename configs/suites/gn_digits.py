@@ -21,4 +21,5 @@ configs = {
     },
 }
 recipes = 'recipes/resnet_32_digits.json'
+longer = 'gn_longer_digits'
 twin = 'gn_imagenet.py'

@@ -22,3 +22,4 @@ configs = {
 del half
 after = {'SSN from SN, half': 'SN, half'}
 recipes = 'recipes/resnet_32_digits.json'
+longer = 'radius_cost_longer_digits'

@@ -12,4 +12,5 @@ configs = {
     for percent in (40, 50, 60, 70)
 }
 recipes = 'recipes/resnet_32_digits.json'
+longer = 'radius_longer_digits'
 twin = 'radius_imagenet.py'

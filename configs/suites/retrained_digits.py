@@ -19,5 +19,7 @@ configs = {
     },
     'BN': '../demo/resnet_bn_digits.py',
 }
+reference = 'selected'
 after = {'selected': 'SSN', 'shuffled': 'SSN'}
 recipes = 'recipes/resnet_32_digits.json'
+longer = 'retrained_longer_digits'

@@ -24,3 +24,4 @@ configs = {
 del rates
 metrics = ['accuracy/top1', 'soft/accuracy/top1']
 recipes = 'recipes/resnet_32_digits.json'
+longer = 'selectors_longer_digits'

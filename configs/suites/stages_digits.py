@@ -21,4 +21,5 @@ configs = {
 }
 after = {'argmax of SN': 'SN'}
 recipes = 'recipes/resnet_32_digits.json'
+longer = 'stages_longer_digits'
 twin = 'stages_imagenet.py'

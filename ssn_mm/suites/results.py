@@ -36,6 +36,8 @@ class Results:
         twice: The results of that suite, if there are any.
         splits: In how many parts seeds split the data, each testing on its own and training on all
             others; 0 if all seeds have the same.
+        reference: The label that all others are compared with; '' leaves it to
+            :func:`.significance.reference`.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Results:
     longer: str = ''
     twice: 'Results | None' = None
     splits: int = 0
+    reference: str = ''
 
     @property
     def done(self) -> list[Mapping[str, Any]]:
@@ -100,7 +103,7 @@ def results_of_suite(suite: Suite, rows: Sequence[Mapping[str, Any]]) -> Results
     """Joins a suite's results with what it says about them."""
     names = [METRICS.get(key, (key, 1))[0] for key in suite.metrics]
     about = (suite.name, suite.title, suite.variant, names, rows, suite.paper, suite.rule)
-    return Results(*about, suite.longer, splits=suite.splits)
+    return Results(*about, suite.longer, splits=suite.splits, reference=suite.reference)
 
 
 def results_of_training(work_dir: Path) -> Results:
@@ -128,6 +131,7 @@ def write_results(path: Path, results: Results) -> None:
         rule=results.rule,
         longer=results.longer,
         splits=results.splits,
+        reference=results.reference,
     )
     lines = (
         json.dumps(line, allow_nan=False, ensure_ascii=False, separators=(',', ':'))
@@ -156,7 +160,7 @@ def read_results(path: Path) -> Results:
         row |= {key: _numbers(row[key]) for key in ('metrics', 'curves') if key in row}
     named = {key: header[key] for key in _HEADER}
     more = dict(rule=header.get('rule', 'greater'), longer=header.get('longer', ''))
-    more |= dict(splits=header.get('splits', 0))
+    more |= dict(splits=header.get('splits', 0), reference=header.get('reference', ''))
     return Results(**named, rows=rows, **more)
 
 
@@ -173,6 +177,9 @@ def _check_header(path: Path, line: int, header: Mapping[str, Any]) -> None:
     splits = header.get('splits', 0)
     if type(splits) is not int or splits < 0:
         raise wrong(path, line, 'splits', splits, 'how many there are')
+    reference = header.get('reference', '')
+    if not isinstance(reference, str):
+        raise wrong(path, line, 'reference', reference, 'a label')
     if not all(isinstance(each, list) and all(map(_is_value, each)) for each in lists):
         raise wrong(path, line, 'paper', paper, 'a list of numbers for each row')
 

@@ -131,9 +131,10 @@ def trend(results: Results, label: str, normalizer: str) -> tuple[float, float, 
 
 
 def reference(results: Results) -> str:
-    """The label that others are compared with: SSN, or the first one if there is none."""
+    """The label that others are compared with: the suite's, else SSN, else the first there is."""
     labels = results.labels()
-    return 'SSN' if 'SSN' in labels else labels[0]
+    known = (label for label in (results.reference, 'SSN') if label in labels)
+    return next(known, labels[0])
 
 
 def hindrances(results: Results, label: str, other: str, variant: str) -> dict[str, str]:

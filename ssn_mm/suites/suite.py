@@ -22,6 +22,8 @@
     paper = {'BN, 32': 76.4}  # shown beside, as the paper's; else that of configs/results.yml
     twin = 'table2_imagenet.py'  # shows this suite's numbers of the paper
     longer = 'table2_longer_digits'  # the suite of the same trainings, twice as long: convergence
+    stretch = 2  # all trainings are so many times as long, see :mod:`.stretch`
+    reference = 'BN'  # the label that all others are compared with; else SSN, or the first
 
 A file name of ``configs`` may hold ``{variant}``; ``dict(config=FILE, options=OVERRIDES)`` in its
 place has overrides of its own, and ``recipe=LABEL`` there takes the recipe of another label, see
@@ -40,11 +42,13 @@ from ..config_files import read_config
 from .metafiles import read_config_results
 from .norms import chosen_norms, norm_overrides
 from .recipes import read_recipes
+from .stretch import stretched
 
 KINDS: dict[str, Any] = dict(
     title=str, configs=dict, seeds=list, metrics=list, variants=dict, variant=str, options=dict
 )
 KINDS |= dict(rule=str, after=dict, test=list, paper=dict, twin=str, longer=str, splits=list)
+KINDS |= dict(reference=str, stretch=int)
 KINDS |= dict(norms=(list, str), norm_base=str, norm_options=dict, recipes=(dict, str))
 CONFIG_KEYS = {'config', 'options', 'recipe'}
 NEEDED = ('title', 'configs', 'seeds', 'metrics')
@@ -95,6 +99,8 @@ class Suite:
         variants: Overrides by the name of the variant; empty where the suite has none.
         longer: Name of the suite that has the same trainings, twice as long; '' if there is none.
         splits: In how many parts seeds split the data; 0 if all seeds have the same.
+        reference: The label that all others are compared with; '' leaves it to
+            :func:`.significance.reference`.
     """
 
     name: str
@@ -108,6 +114,7 @@ class Suite:
     variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     longer: str = ''
     splits: int = 0
+    reference: str = ''
 
 
 def run_name(label: str, variant: str, seed: int) -> str:
@@ -165,6 +172,7 @@ def read_suite(path: str | Path, norms: Sequence[str] | None = None) -> Suite:
         {str(name): own for name, own in stated.get('variants', {}).items()},
         '' if longer == path.stem else longer,  # which it has inherited
         len(stated['seeds']) if 'splits' in stated else 0,
+        stated.get('reference', ''),
     )
 
 
@@ -195,6 +203,13 @@ def _read(path: Path) -> dict[str, Any]:
             f'{path}: rule must be {" or ".join(map(repr, RULES))}, whichever value of '
             f'{stated["metrics"][0]} is better, got {stated["rule"]!r}'
         )
+    if stated.get('reference', '') not in ('', *stated['configs']):
+        raise ValueError(
+            f'{path}: reference must be a label of configs ({", ".join(stated["configs"])}), got '
+            f'{stated["reference"]!r}'
+        )
+    if stated.get('stretch', 1) < 1:
+        raise ValueError(f'{path}: stretch must be 1 or more times, got {stated["stretch"]!r}')
     if wrong := [seed for seed in stated['seeds'] if type(seed) is not int]:
         raise ValueError(f'{path}: seeds must be whole numbers, got {wrong}')
     return stated
@@ -203,7 +218,7 @@ def _read(path: Path) -> dict[str, Any]:
 def _grid(stated: Mapping[str, Any], folder: Path) -> Iterator[Run]:
     variants = stated.get('variants') or {'': {}}
     recipes = _recipes(stated, folder, variants)
-    known: dict[tuple[str, str], dict[str, Any]] = {}  # overrides of contestants
+    known: dict[tuple[str, str], dict[str, Any]] = {}  # overrides that follow from the config
     for seed, (variant, own), (label, stated_config) in itertools.product(
         stated['seeds'], variants.items(), stated['configs'].items()
     ):
@@ -218,10 +233,11 @@ def _grid(stated: Mapping[str, Any], folder: Path) -> Iterator[Run]:
             )
         options = {**stated.get('options', {}), **own, **recipe, **about.get('options', {})}
         options |= dict.fromkeys(['randomness.seed', *stated.get('splits', [])], seed)
-        norm = about.get('norm', '')
-        if norm and (label, variant) not in known:
+        norm, times = about.get('norm', ''), stated.get('stretch', 1)
+        if (norm or times > 1) and (label, variant) not in known:
             cfg = read_config(config, options)
-            known[label, variant] = norm_overrides(cfg, norm, stated.get('norm_options', {}))
+            more = norm_overrides(cfg, norm, stated.get('norm_options', {})) if norm else {}
+            known[label, variant] = more | (stretched(cfg, times) if times > 1 else {})
         options |= known.get((label, variant), {})
         first = stated.get('after', {}).get(label)
         after = run_name(first, str(variant), seed) if first else None

@@ -1,5 +1,6 @@
 """The suites that ship: each of the paper's tables, and a small one of each."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,8 @@ SMALL = dict(
 OWN = dict(precision_digits=9, selectors_digits=30, selectors_search_digits=18)  # not of the paper
 OWN |= dict(radius_cost_digits=20, retrained_digits=20)
 OWN |= dict(contestants_deeplab_digits=15, contestants_i3d_digits=15)
+OWN |= dict(radius_longer_digits=12, stages_longer_digits=9, gn_longer_digits=12)
+OWN |= dict(retrained_longer_digits=12, radius_cost_longer_digits=12, selectors_longer_digits=18)
 OWN |= dict(search_deeplab_digits=24, table4_longer_digits=18)
 OWN |= dict(search_i3d_digits=24, table5_longer_digits=18)
 OWN |= dict(solar_search_2=32, solar_search_16=32)
@@ -80,15 +83,32 @@ def test_every_batch_size_sees_as_many_pictures(name, epochs):
         assert not cfg.train_dataloader.dataset.get('tuning')
 
 
-@pytest.mark.parametrize(('name', 'length'), [('table4_digits', 1200), ('table5_digits', 1600)])
-def test_a_longer_suite_is_the_same_twice_as_long(name, length):
-    short, long = read(name), read(name.replace('digits', 'longer_digits'))
-    assert short.longer == long.name
-    for suite, end in ((short, length), (long, 2 * length)):
-        for run in suite.runs[:6]:
-            cfg = read_config(run.config, run.options)
-            assert cfg.train_cfg.max_iters == cfg.param_scheduler[1].end == end
-            assert cfg.param_scheduler[0].end == cfg.param_scheduler[1].begin == 120 * end // length
+def leaves(node, path=()):
+    """What a config says, by its path."""
+    if isinstance(node, dict | list | tuple):
+        for key, value in node.items() if isinstance(node, dict) else enumerate(node):
+            yield from leaves(value, (*path, key))
+    else:
+        yield '.'.join(map(str, path)), node
+
+
+TIMES = r'train_cfg\.(max_(epochs|iters)|val_interval)|param_scheduler\.\d\.(begin|end|T_max)'
+LONGER = [name for name in SMALL.keys() | OWN.keys() if 'longer' in name]
+
+
+@pytest.mark.parametrize('name', sorted(LONGER))
+def test_a_longer_suite_is_the_same_twice_as_long(name):
+    short, long = read(re.sub('_longer', '', name)), read(name)
+    assert (short.longer, long.longer) == (name, '')
+    assert {run.seed for run in long.runs} == {0, 1, 2}
+    runs = {run.name: run for run in short.runs}
+    for run in {run.label: run for run in long.runs if not run.norm}.values():
+        own = dict(leaves(read_config(run.config, run.options).to_dict()))
+        half = read_config(runs[run.name].config, runs[run.name].options).to_dict()
+        for place, value in leaves(half):
+            is_time = re.fullmatch(f'{TIMES}|default_hooks.checkpoint.interval', place)
+            assert own.pop(place) == (2 * value if is_time else value), place
+        assert not own
 
 
 def test_batch_renormalization_is_stretched_with_its_training():

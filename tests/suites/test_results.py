@@ -4,7 +4,10 @@ from dataclasses import replace
 import pytest
 
 from ssn_mm.suites.results import read_results, write_results
+from ssn_mm.suites.significance import reference
+from ssn_mm.suites.tables import tables
 from ssn_mm.suites.training import pack, unpack
+from ssn_mm.visualization.run_figures import plot_differences
 
 
 def test_results_are_the_same_after_writing_and_reading(results, tmp_path):
@@ -40,6 +43,18 @@ def test_results_carry_the_number_of_splits(results, tmp_path):
     path.write_text(text.replace('"splits":5', '"splits":-1'))
     with pytest.raises(ValueError, match='line 1: splits is -1, expected how many there are'):
         read_results(path)
+
+
+def test_results_carry_what_others_are_compared_with(results, tmp_path):
+    path = tmp_path / 'results.jsonl'
+    assert reference(results) == 'SSN'
+    write_results(path, replace(results, reference='BN'))
+    assert reference(read_results(path)) == 'BN'
+    assert 'BN against the others' in tables(read_results(path))
+    assert plot_differences(read_results(path)).title == 'BN against the others'
+    path.write_text(path.read_text().replace(',"reference":"BN"', ''))
+    assert reference(read_results(path)) == 'SSN'
+    assert reference(replace(results, reference='gone')) == 'SSN'
 
 
 @pytest.mark.parametrize(

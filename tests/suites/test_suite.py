@@ -22,6 +22,7 @@ def test_greater_values_are_better_unless_the_suite_says_otherwise(suite):
         (dict(configs=dict(BN=dict(file='bn.py'))), r"configs\['BN'\] must be a file"),
         (dict(configs={'B N': 'bn.py', 'B_N': 'ssn.py'}), 'several runs would be called B_N-seed0'),
         (dict(rule='more'), "rule must be 'greater' or 'less', .* acc is better, got 'more'"),
+        (dict(reference='IN'), r"reference must be a label of configs \(BN, SSN\), got 'IN'"),
         (dict(after=dict(BN='IN')), "after={'BN': 'IN'}; both must be labels"),
     ],
 )
@@ -37,6 +38,11 @@ def test_overrides_that_are_splits_have_the_seed_as_value(suite):
     assert {(run.seed, run.options['base'], run.options['more']) for run in runs} == {
         (0, 0, 0), (3, 3, 3)
     }  # fmt: skip
+
+
+def test_a_suite_says_what_others_are_compared_with_or_ssn_is_it(suite):
+    assert results_of_suite(suite(reference='BN'), []).reference == 'BN'
+    assert results_of_suite(suite(), []).reference == ''
 
 
 def test_a_missing_suite_is_told(tmp_path):
