@@ -10,3 +10,4 @@ variants = {
 recipes = {
     f'{n}': f'recipes/solar_resnet_{searched}.json' for n, searched in ((2, 2), (4, 2), (16, 16))
 }
+longer = 'solar_resnet_longer'

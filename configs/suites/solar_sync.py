@@ -13,3 +13,4 @@ configs = {
 }
 del bn, ssn, norms, sync
 recipes = 'recipes/solar_cells_2.json'
+longer = 'solar_sync_longer'

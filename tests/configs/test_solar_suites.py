@@ -44,7 +44,9 @@ def read(monkeypatch):
         ('solar_cells', 5, {2, 4, 16}, 2),
         ('solar_cells_longer', 3, {2, 4, 16}, 4),
         ('solar_resnet', 5, {2, 4, 16}, 10),
+        ('solar_resnet_longer', 3, {2, 4, 16}, 20),
         ('solar_sync', 5, {2}, 2),
+        ('solar_sync_longer', 3, {2}, 4),
     ],
 )
 def test_a_seed_is_a_split_and_every_batch_sees_as_many_pictures(

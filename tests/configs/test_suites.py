@@ -28,7 +28,8 @@ OWN |= dict(search_deeplab_digits=24, table4_longer_digits=18)
 OWN |= dict(search_i3d_digits=24, table5_longer_digits=18)
 OWN |= dict(solar_search_2=32, solar_search_16=32)
 OWN |= dict(solar_resnet_search_2=9, solar_resnet_search_16=9)
-OWN |= dict(solar_cells=120, solar_cells_longer=72, solar_sync=20, solar_resnet=45)
+OWN |= dict(solar_cells=120, solar_cells_longer=72, solar_sync=20, solar_sync_longer=12)
+OWN |= dict(solar_resnet=45, solar_resnet_longer=27)
 OWN |= dict(search_32_digits=75, search_8_digits=65, search_2_digits=65, table2_longer_digits=117)
 
 
