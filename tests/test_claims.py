@@ -53,6 +53,42 @@ def test_readme_claims_what_five_seeds_show():
     )
 
 
+NUMBER = r'([-+]?\d+(?:\.\d+)?)'
+BLOCK = r'<!-- \w+: .+? -->\n(.*?)<!-- end -->'
+
+
+def wrong_intervals(page, source):
+    """Intervals in a page's prose, '(-0.8 to 1.5)', that no table of a source has, either way."""
+    tables = ' '.join(re.findall(BLOCK, source, re.DOTALL))
+    known = [(float(a), float(b)) for a, b in re.findall(f'{NUMBER} to {NUMBER}', tables)]
+    known += [(-high, -low) for low, high in known]
+    prose = re.sub(r'\s+', ' ', re.sub(BLOCK, '', page, flags=re.DOTALL))
+    found = []
+    for ends in re.findall(f'\\({NUMBER} to {NUMBER}\\)', prose):
+        half = 0.5001 * 10 ** -max(len(end.partition('.')[2]) for end in ends)
+        low, high = map(float, ends)
+        if not any(abs(low - a) <= half and abs(high - b) <= half for a, b in known):
+            found.append(f'{ends[0]} to {ends[1]}')
+    return found
+
+
+@pytest.mark.parametrize('name', ['README.md', 'docs/study.md', 'docs/solar_cells.md'])
+def test_intervals_in_prose_are_those_of_the_tables(name):
+    study = (ROOT / 'docs/study.md').read_text(encoding='utf-8')
+    page = (ROOT / name).read_text(encoding='utf-8')
+    assert wrong_intervals(page, page + study) == []
+    wrong = f'{page}\nIt is ahead by 77 points (76.1 to\n78.2).\n'
+    assert wrong_intervals(wrong, page + study) == ['76.1 to 78.2']
+
+
+def test_an_interval_may_be_rounded_and_turned_around():
+    table = '<!-- grid: x -->\n| SSN - BN | -1.24 to +0.36 |\n<!-- end -->\n'
+    assert wrong_intervals(table + 'Ahead by 0.4 points (-0.4 to 1.2).', table) == []
+    assert wrong_intervals(table + 'Behind (-1.2 to 0.4), not (-1.3 to 0.4).', table) == [
+        '-1.3 to 0.4'
+    ]
+
+
 @pytest.fixture
 def claim():
     """A page with a claim, and the results of five seeds behind it."""
