@@ -4,6 +4,7 @@ import pickle
 from pathlib import Path
 
 import pytest
+import torch
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 
@@ -24,6 +25,14 @@ def build(file, work_dir, name, training=True):
     """A runner whose config has another length of the training than the file says."""
     options = {'train_cfg.max_epochs': 7, 'experiment_name': name}
     return build_runner(load_config(str(file), str(work_dir), options), training)
+
+
+def test_a_config_may_do_without_onednn_and_the_next_has_it_again(tmp_path):
+    off = load_config(str(DEMO), str(tmp_path / 'off'), {'env_cfg.mkldnn': False})
+    build_runner(off)
+    assert not torch._C._get_mkldnn_enabled()
+    build_runner(load_config(str(DEMO), str(tmp_path / 'on'), {'experiment_name': 'on'}))
+    assert torch._C._get_mkldnn_enabled()
 
 
 def test_a_config_in_the_work_dir_is_not_replaced_by_what_a_run_makes_of_it(tmp_path):

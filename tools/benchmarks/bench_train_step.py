@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import ssn_mm.cli  # repairs OpenMMLab or says what it lacks, so before it
@@ -77,6 +78,11 @@ def parse_args() -> argparse.Namespace:
         default=64,
         help="channels of the first stage (default: 64, the paper's)",
     )
+    parser.add_argument(
+        '--without-onednn',
+        action='store_true',
+        help='have each competitor take part twice, a second time without oneDNN (on a CPU)',
+    )
     args = parse(parser, rounds=5, seconds=120.0, smoke=SMOKE)
     check_positive(parser, args, 'images', 'size', 'width')
     return args
@@ -149,7 +155,7 @@ def make_batch(case: Mapping[str, Any], device: str, seed: int) -> dict[str, Any
 
 
 def training_step(
-    model: BaseModel, batch: Mapping[str, Any], radius: float, backend: str | None
+    model: BaseModel, batch: Mapping[str, Any], radius: float, backend: str | None, onednn: bool
 ) -> Competitor:
     """One step; gradients are freed at its end, so that who waits for its turn holds none."""
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9)
@@ -157,10 +163,12 @@ def training_step(
     layers = [layer for _, layer in ssn_layers(model)]  # the hook holds them, too
 
     def forward() -> None:
-        held['loss'], _ = model.parse_losses(model(**batch))
+        with torch.backends.mkldnn.flags(enabled=onednn):
+            held['loss'], _ = model.parse_losses(model(**batch))
 
     def backward() -> None:
-        held.pop('loss').backward()
+        with torch.backends.mkldnn.flags(enabled=onednn):
+            held.pop('loss').backward()
 
     def update() -> None:
         optimizer.step()
@@ -178,7 +186,7 @@ def build(case: Mapping[str, Any], args: argparse.Namespace) -> dict[str, Compet
     """One network a competitor, all with the same weights and data."""
     batch = make_batch(case, args.device, args.seed)
 
-    def compete(name: str, backend: str | None) -> Competitor | str:
+    def compete(name: str, backend: str | None, onednn: bool = True) -> Competitor | str:
         try:
             model = build_model(case['model'], name, args.width, args.seed).to(args.device)
             arrange(model, name)
@@ -188,9 +196,13 @@ def build(case: Mapping[str, Any], args: argparse.Namespace) -> dict[str, Compet
         except ValueError as error:
             return str(error)
         radius = COMPETING_RADIUS if name == 'SSN competing' else SELECTED_RADIUS
-        return training_step(model, batch, radius, backend)
+        return training_step(model, batch, radius, backend, onednn)
 
-    return named_competitors(args, compete)
+    found = named_competitors(args, compete)
+    if args.without_onednn:
+        others = named_competitors(args, partial(compete, onednn=False))
+        found |= {f'{name} without oneDNN': own for name, own in others.items()}
+    return found
 
 
 def main() -> None:
