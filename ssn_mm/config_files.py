@@ -3,6 +3,7 @@
 import os
 import traceback
 from collections.abc import Iterator, Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ def read_config(
     except Exception as error:  # a config is a program
         raise ValueError(f'cannot read {path}: {_told(error, path)}') from error
     try:
-        cfg.merge_from_dict(dict(options or {}))
+        cfg.merge_from_dict(deepcopy(dict(options or {})))  # mmengine would write into them
     except (AssertionError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f'the options {options} do not fit {path}: {_in_a_line(error)}; lists are changed by '

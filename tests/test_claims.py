@@ -58,17 +58,23 @@ BLOCK = r'<!-- \w+: .+? -->\n(.*?)<!-- end -->'
 
 
 def wrong_intervals(page, source):
-    """Intervals in a page's prose, '(-0.8 to 1.5)', that no table of a source has, either way."""
+    """What a page's prose says, '0.4 points (-0.8 to 1.5)', and no table of a source, either way.
+
+    A number before an interval has to be the mean that a table has beside it.
+    """
     tables = ' '.join(re.findall(BLOCK, source, re.DOTALL))
-    known = [(float(a), float(b)) for a, b in re.findall(f'{NUMBER} to {NUMBER}', tables)]
-    known += [(-high, -low) for low, high in known]
+    cells = re.findall(rf'{NUMBER} (?:\| +|\(){NUMBER} to {NUMBER}', tables)
+    known = [tuple(map(float, cell)) for cell in cells]
+    known += [(-mean, -high, -low) for mean, low, high in known]
     prose = re.sub(r'\s+', ' ', re.sub(BLOCK, '', page, flags=re.DOTALL))
     found = []
-    for ends in re.findall(f'\\({NUMBER} to {NUMBER}\\)', prose):
-        half = 0.5001 * 10 ** -max(len(end.partition('.')[2]) for end in ends)
-        low, high = map(float, ends)
-        if not any(abs(low - a) <= half and abs(high - b) <= half for a, b in known):
-            found.append(f'{ends[0]} to {ends[1]}')
+    for told in re.findall(rf'(?:{NUMBER}(?: points?)? )?\({NUMBER} to {NUMBER}\)', prose):
+        half = 0.5001 * 10 ** -max(len(end.partition('.')[2]) for end in told)
+        if not any(
+            all(abs(float(a) - b) <= half for a, b in zip(told, own, strict=True) if a)
+            for own in known
+        ):
+            found.append(' '.join(filter(None, told)))
     return found
 
 
@@ -78,15 +84,16 @@ def test_intervals_in_prose_are_those_of_the_tables(name):
     page = (ROOT / name).read_text(encoding='utf-8')
     assert wrong_intervals(page, page + study) == []
     wrong = f'{page}\nIt is ahead by 77 points (76.1 to\n78.2).\n'
-    assert wrong_intervals(wrong, page + study) == ['76.1 to 78.2']
+    assert wrong_intervals(wrong, page + study) == ['77 76.1 78.2']
 
 
 def test_an_interval_may_be_rounded_and_turned_around():
-    table = '<!-- grid: x -->\n| SSN - BN | -1.24 to +0.36 |\n<!-- end -->\n'
+    table = '<!-- grid: x -->\n| SSN - BN | -0.44 | -1.24 to +0.36 |\n<!-- end -->\n'
     assert wrong_intervals(table + 'Ahead by 0.4 points (-0.4 to 1.2).', table) == []
     assert wrong_intervals(table + 'Behind (-1.2 to 0.4), not (-1.3 to 0.4).', table) == [
-        '-1.3 to 0.4'
+        '-1.3 0.4'
     ]
+    assert wrong_intervals(table + 'Ahead by 0.5 points (-0.4 to 1.2).', table) == ['0.5 -0.4 1.2']
 
 
 @pytest.fixture

@@ -33,20 +33,24 @@ def build_runner(cfg: Config, training: bool = True) -> Runner:
     mmengine's runner writes the config, with its overrides, to the work dir under the name of its
     file. If that file was read, or if it may be a training's and this is no training, the config
     goes to the folder of this run's logs instead, see :func:`written_config`.
-    ``env_cfg.mkldnn=False`` has PyTorch do without oneDNN, which on a CPU is slower than its own
-    kernels where maps and batches are small.
+    ``env_cfg.mkldnn=False`` has this process do without oneDNN, which on a CPU is slower than
+    PyTorch's own kernels where maps and batches are small.
 
     Args:
         cfg: The config.
         training: Whether the runner will train.
 
     Raises:
-        ValueError: The work dir is a file, or the config has no network.
+        ValueError: The work dir is a file, the config has no network, or ``env_cfg.mkldnn`` is
+            neither True nor False.
         OSError: The work dir cannot be written to.
     """
     check_parts(cfg)
     check_folder(cfg.work_dir)
-    torch.backends.mkldnn.set_flags((cfg.get('env_cfg') or {}).get('mkldnn', True))
+    if (mkldnn := (cfg.get('env_cfg') or {}).get('mkldnn')) is not None:
+        if not isinstance(mkldnn, bool):
+            raise ValueError(f'env_cfg.mkldnn must be True or False, got {mkldnn!r}')
+        torch.backends.mkldnn.enabled = mkldnn  # type: ignore[assignment]  # a property
     name = cfg.filename and Path(cfg.work_dir, Path(cfg.filename).name)
     aside = name and not (training and not any(_same(name, file) for file in files_of(cfg)))
     if not aside:

@@ -143,6 +143,10 @@ def read_suite(path: str | Path, norms: Sequence[str] | None = None) -> Suite:
     path = Path(path)
     stated = _read(path)
     stated['configs'] = chosen_norms(stated, norms)
+    if norms is None and (wanted := stated.get('reference')) not in (None, *stated['configs']):
+        raise ValueError(
+            f'{path}: reference must be one of {", ".join(stated["configs"])}, got {wanted!r}'
+        )
     if norms is not None and 'after' in stated:
         labels = stated['configs']
         stated['after'] = {k: v for k, v in stated['after'].items() if {k, v} <= labels.keys()}
@@ -185,7 +189,7 @@ def _read(path: Path) -> dict[str, Any]:
             f'{path} says {", ".join(unknown)}, which no suite has; it may say {", ".join(KINDS)}'
         )
     for key, value in stated.items():
-        empty = key not in ('test', 'paper') and not value
+        empty = key not in ('test', 'paper', 'stretch') and not value
         if not isinstance(value, KINDS[key]) or empty:
             kinds = KINDS[key] if isinstance(KINDS[key], tuple) else (KINDS[key],)
             words = ' or '.join(kind.__name__ for kind in kinds)
@@ -203,13 +207,8 @@ def _read(path: Path) -> dict[str, Any]:
             f'{path}: rule must be {" or ".join(map(repr, RULES))}, whichever value of '
             f'{stated["metrics"][0]} is better, got {stated["rule"]!r}'
         )
-    if stated.get('reference', '') not in ('', *stated['configs']):
-        raise ValueError(
-            f'{path}: reference must be a label of configs ({", ".join(stated["configs"])}), got '
-            f'{stated["reference"]!r}'
-        )
-    if stated.get('stretch', 1) < 1:
-        raise ValueError(f'{path}: stretch must be 1 or more times, got {stated["stretch"]!r}')
+    if type(times := stated.get('stretch', 1)) is not int or times < 1:
+        raise ValueError(f'{path}: stretch must be a whole number of times, got {times!r}')
     if wrong := [seed for seed in stated['seeds'] if type(seed) is not int]:
         raise ValueError(f'{path}: seeds must be whole numbers, got {wrong}')
     return stated
@@ -238,7 +237,8 @@ def _grid(stated: Mapping[str, Any], folder: Path) -> Iterator[Run]:
             cfg = read_config(config, options)
             more = norm_overrides(cfg, norm, stated.get('norm_options', {})) if norm else {}
             known[label, variant] = more | (stretched(cfg, times) if times > 1 else {})
-        options |= known.get((label, variant), {})
+        more = known.get((label, variant), {})
+        options = {key: own for key, own in options.items() if key not in more} | more
         first = stated.get('after', {}).get(label)
         after = run_name(first, str(variant), seed) if first else None
         yield Run(label, str(variant), seed, config, options, after, norm)

@@ -27,12 +27,15 @@ def build(file, work_dir, name, training=True):
     return build_runner(load_config(str(file), str(work_dir), options), training)
 
 
-def test_a_config_may_do_without_onednn_and_the_next_has_it_again(tmp_path):
-    off = load_config(str(DEMO), str(tmp_path / 'off'), {'env_cfg.mkldnn': False})
-    build_runner(off)
-    assert not torch._C._get_mkldnn_enabled()
+def test_a_config_may_do_without_onednn(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.backends.mkldnn, 'enabled', True)  # undone afterwards
     build_runner(load_config(str(DEMO), str(tmp_path / 'on'), {'experiment_name': 'on'}))
-    assert torch._C._get_mkldnn_enabled()
+    assert torch.backends.mkldnn.enabled
+    build_runner(load_config(str(DEMO), str(tmp_path / 'off'), {'env_cfg.mkldnn': False}))
+    assert not torch.backends.mkldnn.enabled
+    wrong = load_config(str(DEMO), str(tmp_path / 'wrong'), {'env_cfg.mkldnn': 'no'})
+    with pytest.raises(ValueError, match=r"env_cfg\.mkldnn must be True or False, got 'no'"):
+        build_runner(wrong)
 
 
 def test_a_config_in_the_work_dir_is_not_replaced_by_what_a_run_makes_of_it(tmp_path):

@@ -93,7 +93,10 @@ def leaves(node, path=()):
         yield '.'.join(map(str, path)), node
 
 
-TIMES = r'train_cfg\.(max_(epochs|iters)|val_interval)|param_scheduler\.\d\.(begin|end|T_max)'
+TIMES = (  # steps are those of batch renormalization
+    r'train_cfg\.(max_(epochs|iters)|val_interval)|param_scheduler\.\d\.(begin|end|T_max)'
+    r'|default_hooks\.checkpoint\.interval|model\..*\.steps\.\d'
+)
 LONGER = [name for name in SMALL.keys() | OWN.keys() if 'longer' in name]
 
 
@@ -103,13 +106,22 @@ def test_a_longer_suite_is_the_same_twice_as_long(name):
     assert (short.longer, long.longer) == (name, '')
     assert {run.seed for run in long.runs} == {0, 1, 2}
     runs = {run.name: run for run in short.runs}
-    for run in {run.label: run for run in long.runs if not run.norm}.values():
+    for run in {(run.label, run.variant): run for run in long.runs}.values():
         own = dict(leaves(read_config(run.config, run.options).to_dict()))
         half = read_config(runs[run.name].config, runs[run.name].options).to_dict()
         for place, value in leaves(half):
-            is_time = re.fullmatch(f'{TIMES}|default_hooks.checkpoint.interval', place)
+            is_time = re.fullmatch(TIMES, place)
             assert own.pop(place) == (2 * value if is_time else value), place
         assert not own
+
+
+def test_four_normalizers_are_trained_as_they_were_searched():
+    search = {run.label: run for run in read('search_32_digits').runs}
+    for run in read('gn_digits').runs[:2]:
+        searched = search[f'{run.label} with GN']
+        own, other = (read_config(each.config, each.options) for each in (run, searched))
+        assert own.model == other.model
+        assert own.model.backbone.norm_cfg.normalizers == ('IN', 'LN', 'BN', 'GN')
 
 
 def test_batch_renormalization_is_stretched_with_its_training():

@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -162,12 +163,15 @@ def training_step(
     held: dict[str, torch.Tensor] = {}
     layers = [layer for _, layer in ssn_layers(model)]  # the hook holds them, too
 
+    def kernels() -> AbstractContextManager[None]:
+        return nullcontext() if onednn else torch.backends.mkldnn.flags(enabled=False)
+
     def forward() -> None:
-        with torch.backends.mkldnn.flags(enabled=onednn):
+        with kernels():
             held['loss'], _ = model.parse_losses(model(**batch))
 
     def backward() -> None:
-        with torch.backends.mkldnn.flags(enabled=onednn):
+        with kernels():
             held.pop('loss').backward()
 
     def update() -> None:
