@@ -41,7 +41,7 @@ def tables(results: Results, against: Iterable[str] = ()) -> dict[str, tuple[Tab
     found = {}
     less = f'; less {results.main} is better' if results.rule == 'less' else ''
     unchecked = f'; {UNCHECKED}: convergence was not checked' if results.longer else ''
-    if len(results.variants()) > 1:
+    if any(results.variants()):
         note = f'Mean ± standard deviation over the seeds{less}.'
         if results.paper:
             note += " The paper's are of its own data and network, not measured here."

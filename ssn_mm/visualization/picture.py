@@ -19,7 +19,7 @@ from ..ops.normalizers import NORMALIZERS
 # them apart without colour
 _OWN = ('#D55E00', '#009E73', '#0072B2', '#CC79A7', '#332288')
 COLOURS = dict(zip(NORMALIZERS, _OWN, strict=True))
-HATCHES = dict(zip(NORMALIZERS, ('//', '..', '', 'xx', '||'), strict=True))
+HATCHES = dict(zip(NORMALIZERS, ('//', '..', '', 'xx', '--'), strict=True))
 LABELS = {**COLOURS, 'SN': '#E69F00', 'SSN': '#000000'}
 # of labels that have none of their own, by their place: as many as there are other contestants
 OTHERS = (
