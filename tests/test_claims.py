@@ -13,6 +13,8 @@ from ssn_mm.suites.tables import fill_page
 
 ROOT = Path(__file__).parents[1]
 SEEDS = 5
+BLOCK = r'<!-- (\w+): (.+?) -->\n(.*?)<!-- end -->'  # a table that make_tables.py fills
+NUMBER = r'([-+]?\d+(?:\.\d+)?)'
 ALLOWED = ("the paper's", 'time of', 'speed of')  # numbers that are no result of a training here
 
 
@@ -24,8 +26,7 @@ def wrong_claims(page, results_of):
         results_of: Gives the results of a suite by its name.
     """
     found = []
-    blocks = re.findall(r'<!-- (\w+): (.+?) -->\n(.*?)<!-- end -->', page, re.DOTALL)
-    for name, title, text in blocks:
+    for name, title, text in re.findall(BLOCK, page, re.DOTALL):
         results = results_of(name)
         if 'minus the others' not in title:
             found.append(f'{name}: {title} says neither seeds nor size')
@@ -36,7 +37,7 @@ def wrong_claims(page, results_of):
                 found.append(f'{name}: {other}, {variant} has {own.difference.pairs} seeds')
             if own.doubt and other in text:
                 found.append(f'{name}: convergence of {other}, {variant} was not checked')
-    by_hand = re.sub(r'<!-- (\w+): .*?<!-- end -->', '', page, flags=re.DOTALL)
+    by_hand = re.sub(BLOCK, '', page, flags=re.DOTALL)
     for line in re.findall(r'^\|.*\|$', by_hand, re.M):
         _, first, *cells = line.split('|')
         numbers = [cell for cell in cells if re.search(r'\d\.\d', cell)]
@@ -53,16 +54,12 @@ def test_readme_claims_what_five_seeds_show():
     )
 
 
-NUMBER = r'([-+]?\d+(?:\.\d+)?)'
-BLOCK = r'<!-- \w+: .+? -->\n(.*?)<!-- end -->'
-
-
 def wrong_intervals(page, source):
     """What a page's prose says, '0.4 points (-0.8 to 1.5)', and no table of a source, either way.
 
     A number before an interval has to be the mean that a table has beside it.
     """
-    tables = ' '.join(re.findall(BLOCK, source, re.DOTALL))
+    tables = ' '.join(text for *_, text in re.findall(BLOCK, source, re.DOTALL))
     cells = re.findall(rf'{NUMBER} (?:\| +|\(){NUMBER} to {NUMBER}', tables)
     known = [tuple(map(float, cell)) for cell in cells]
     known += [(-mean, -high, -low) for mean, low, high in known]

@@ -235,8 +235,8 @@ def _grid(stated: Mapping[str, Any], folder: Path) -> Iterator[Run]:
         norm, times = about.get('norm', ''), stated.get('stretch', 1)
         if (norm or times > 1) and (label, variant) not in known:
             cfg = read_config(config, options)
-            more = norm_overrides(cfg, norm, stated.get('norm_options', {})) if norm else {}
-            known[label, variant] = more | (stretched(cfg, times) if times > 1 else {})
+            found = norm_overrides(cfg, norm, stated.get('norm_options', {})) if norm else {}
+            known[label, variant] = found | (stretched(cfg, times) if times > 1 else {})
         more = known.get((label, variant), {})
         options = {key: own for key, own in options.items() if key not in more} | more
         first = stated.get('after', {}).get(label)
