@@ -76,6 +76,8 @@ def train_run(
         except (OSError, ValueError) as error:
             result |= dict(error=str(error), last_lines=last_lines(folder))
         result['environment'] = environment(seed=run.seed)
+        if threads := portion.get('OMP_NUM_THREADS'):  # the training's, not this job's
+            result['environment']['threads'] = int(threads)
         write_result(folder, result)
 
 

@@ -209,6 +209,8 @@ time.sleep(2)
     rows = run_suite(whole, tmp_path / 'runs', commands, Machine(jobs))
     outputs = [tmp_path / 'runs' / row['run'] / 'output.txt' for row in rows]
     assert {file.read_text().splitlines()[0] for file in outputs} == portions
+    threads = {row['environment']['threads'] for row in rows}
+    assert threads == {int(each.split()[0]) for each in portions}
 
 
 def test_slurm_is_given_the_jobs_and_its_own_options(suite, tmp_path, monkeypatch):
