@@ -9,5 +9,7 @@ options = {
     'test_dataloader.dataset.subset': 'tune',
 }
 variant = 'rate'
-variants = {f'{rate}': {'optim_wrapper.optimizer.lr': rate} for rate in (1.25e-5, 5e-5, 2e-4, 8e-4)}
+variants = {
+    f'{rate}': {'optim_wrapper.optimizer.lr': rate} for rate in (1.25e-5, 5e-5, 2e-4, 8e-4, 3.2e-3)
+}
 seeds = [0]

@@ -41,12 +41,12 @@ def read(monkeypatch):
 @pytest.mark.parametrize(
     ('name', 'splits', 'batches', 'epochs'),
     [
-        ('solar_cells', 5, {2, 4, 16}, 2),
-        ('solar_cells_longer', 3, {2, 4, 16}, 4),
+        ('solar_cells', 5, {2, 4, 16}, 4),
+        ('solar_cells_longer', 3, {2, 4, 16}, 8),
         ('solar_resnet', 5, {2, 4, 16}, 10),
         ('solar_resnet_longer', 3, {2, 4, 16}, 20),
-        ('solar_sync', 5, {2}, 2),
-        ('solar_sync_longer', 3, {2}, 4),
+        ('solar_sync', 5, {2}, 4),
+        ('solar_sync_longer', 3, {2}, 8),
     ],
 )
 def test_a_seed_is_a_split_and_every_batch_sees_as_many_pictures(
@@ -71,7 +71,7 @@ def test_a_seed_is_a_split_and_every_batch_sees_as_many_pictures(
 @pytest.mark.parametrize(
     ('name', 'rates'),
     [
-        *(('solar_search_2', 4), ('solar_search_16', 4)),
+        *(('solar_search_2', 5), ('solar_search_16', 5)),
         *(('solar_resnet_search_2', 3), ('solar_resnet_search_16', 3)),
     ],
 )

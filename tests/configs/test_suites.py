@@ -26,7 +26,7 @@ OWN |= dict(radius_longer_digits=12, stages_longer_digits=9, gn_longer_digits=12
 OWN |= dict(retrained_longer_digits=12, radius_cost_longer_digits=12, selectors_longer_digits=18)
 OWN |= dict(search_deeplab_digits=24, table4_longer_digits=18)
 OWN |= dict(search_i3d_digits=24, table5_longer_digits=18)
-OWN |= dict(solar_search_2=32, solar_search_16=32, solar_logits_search_2=12)
+OWN |= dict(solar_search_2=40, solar_search_16=40, solar_logits_search_2=12)
 OWN |= dict(solar_resnet_search_2=9, solar_resnet_search_16=9)
 OWN |= dict(solar_cells=120, solar_cells_longer=72, solar_sync=20, solar_sync_longer=12)
 OWN |= dict(solar_resnet=45, solar_resnet_longer=27)
