@@ -8,7 +8,8 @@ test_pipeline = [
     dict(type='SampleFrames', clip_len=32, frame_interval=2, num_clips=10, test_mode=True),
     dict(type='DecordDecode'),
     dict(type='Resize', scale=(-1, 256)),
-    # configs/DBG_kinetics_resnet_8gpu_c2d_nonlocal_400k.yaml, NUM_TEST_CLIPS: 10 of 3 crops each
+    # configs/DBG_kinetics_resnet_8gpu_c2d_nonlocal_400k.yaml, NUM_TEST_CLIPS: 10 of 3 crops each;
+    # README.md, Testing: of 256, where the file has 224
     dict(type='ThreeCrop', crop_size=256),
     dict(type='FormatShape', input_format='NCTHW'),
     dict(type='PackActionInputs'),

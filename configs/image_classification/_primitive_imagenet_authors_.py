@@ -15,7 +15,7 @@ lighting = dict(
         [0.7192, -0.0045, -0.6948],
         [0.4009, -0.8140, 0.4203],
     ],
-    alphastd=0.1,  # the same
+    alphastd=0.1,  # devkit/dataset/imagenet_dataset.py, too
 )
 load = dict(type='LoadImageFromFile', to_float32=True)  # lighting would wrap around in uint8
 flip = dict(type='RandomFlip', prob=0.5, direction='horizontal')
@@ -23,7 +23,7 @@ pack = dict(type='PackInputs')
 # train_imagenet.py, train_dataset: RandomResizedCrop(224), RandomHorizontalFlip()
 crop = dict(type='RandomResizedCrop', scale=224)
 train_pipeline = [load, crop, flip, jitter, lighting, pack]
-# the same, `if epoch == args.epochs-5`: Resize(256), RandomCrop(224)
+# train_imagenet.py, `if epoch == args.epochs-5`: Resize(256), RandomCrop(224)
 last_pipeline = [
     load,
     dict(type='ResizeEdge', scale=256, edge='short'),

@@ -1,4 +1,4 @@
-# A recipe for each norm in segmentation, by the same four trials: rates that rise over the first
+# A recipe for each norm in segmentation, by the same six trials: rates that rise over the first
 # tenth or, 'at once', are whole from the start; on glyphs that no reported number is of.
 _base_ = './_deeplab_digits_.py'
 title = 'A search of recipes, DeepLab on scenes of digits'
@@ -13,7 +13,7 @@ options = {
 variants = {
     f'{rate}{how}': {'optim_wrapper.optimizer.lr': rate, 'param_scheduler.0.start_factor': start}
     for rate, how, start in (
-        *((rate, '', 0.02) for rate in (0.001, 0.003, 0.009)),
+        *((rate, '', 0.02) for rate in (0.001, 0.003, 0.009, 0.027, 0.081)),
         (0.003, ' at once', 1),
     )
 }

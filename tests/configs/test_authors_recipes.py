@@ -54,7 +54,7 @@ def test_the_papers_leaf_stands_beside_each():
         assert ours.train_dataloader.batch_size == paper.train_dataloader.batch_size
 
 
-def test_each_setting_has_a_comment_with_its_source():
+def test_each_shared_recipe_names_its_repository_and_files():
     for path in CONFIGS.rglob('_*_authors_.py'):
         text = path.read_text()
         assert 'github.com/' in text.partition('_base_')[0]
